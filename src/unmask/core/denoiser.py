@@ -1,0 +1,115 @@
+"""The contract between models and everything that uses one.
+
+Shapes: B batch, L length, N gathered rows, V vocabulary, D width, Z latent (docs/notation.md).
+
+A denoiser is asked for logits *only at the rows that are wanted*. The output head is most of the cost at a large
+vocabulary, so the contract is cut in two: :meth:`Denoiser.body` gives hidden states for all positions,
+:meth:`Denoiser.head` gives logits for the rows that were gathered. ``logits`` is the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+
+
+@dataclass
+class Body:
+    """What one pass through the body gives.
+
+    Attributes:
+        h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
+        carry: what the model wants handed back on the next call (self-conditioning, caches); never kept in the module.
+        kl_BZ: KL of the bottleneck to its prior in nats, a dimension, where the model has one.
+    """
+
+    h_BLD: Tensor
+    carry: Any = None
+    kl_BZ: Tensor | None = None
+
+
+class Denoiser:
+    """Base of everything that predicts masked tokens. Native models and adapters derive from it.
+
+    Attributes:
+        vocab_size: V, the mask id included.
+        mask_id: the id that stands for "hidden"; it never gets probability.
+        pad_id, eos_id: ids or None.
+        max_length: longest canvas the positions allow, or None.
+        conditional: True if ``cond`` changes the answer.
+        wants_carry: True if handing ``Body.carry`` back changes the answer (self-conditioning).
+    """
+
+    vocab_size: int
+    mask_id: int
+    pad_id: int | None = None
+    eos_id: int | None = None
+    max_length: int | None = None
+    conditional: bool = False
+    wants_carry: bool = False
+
+    def body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Body:
+        """Hidden states for every position.
+
+        Args:
+            x_BL: token ids, masked positions holding ``mask_id``.
+            cond: semantic vectors; None means unconditional for every row.
+            t_B: masked fraction in [0, 1] of what is to be written (1 = all masked); models without a time embedding
+                ignore it. It is a *fraction*, not a schedule's time, so it means the same in training and sampling.
+            valid_BL: False where a position does not exist (padding of ragged batches); None means all exist.
+            carry: what the previous call returned, or None.
+        """
+        raise NotImplementedError
+
+    def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The head's input features, its weight [V, D'] and its bias [V] or None: ``features @ weight.T + bias``.
+
+        Training uses this to compute the loss in chunks without ever holding [N, V].
+        """
+        raise NotImplementedError
+
+    def head(self, h_ND: Tensor) -> Tensor:
+        """Logits [N, V] for gathered rows; ``mask_id`` gets ``-inf``."""
+        features_ND, weight_VD, bias_V = self.project(h_ND)
+        logits_NV = torch.nn.functional.linear(features_ND, weight_VD, bias_V)
+        return self.forbid(logits_NV)
+
+    def forbid(self, logits_NV: Tensor) -> Tensor:
+        """Take all mass from the mask id (in place where that is safe)."""
+        if logits_NV.requires_grad:
+            column_V = torch.arange(logits_NV.shape[-1], device=logits_NV.device) == self.mask_id
+            return logits_NV.masked_fill(column_V, float("-inf"))
+        logits_NV[:, self.mask_id] = float("-inf")
+        return logits_NV
+
+    def logits(
+        self,
+        x_BL: Tensor,
+        at_BL: Tensor | None = None,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Tensor:
+        """Logits at the rows where ``at_BL`` is True, row-major; all masked positions when it is None.
+
+        Returns:
+            logits_NV, N = ``at_BL.sum()``; the mask id has ``-inf``.
+        """
+        at_BL = (x_BL == self.mask_id) if at_BL is None else at_BL
+        out = self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+        return self.head(out.h_BLD[at_BL])

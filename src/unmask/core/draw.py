@@ -1,0 +1,85 @@
+"""Drawing a token from logits, exactly.
+
+The default draw inverts the cumulative distribution in fp64 with *one* uniform a row; the Gumbel-max draw needs V of
+them and is kept because the field's samplers use it. Both are exact; neither ever works in fp32, where Gumbel noise
+stops at 16.64 and quietly lowers the temperature (arXiv 2409.02908).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, uniform
+
+
+def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """Draw one id a row by inverting the fp64 cumulative distribution.
+
+    Args:
+        logits_NV: unnormalised log probabilities; ``-inf`` is never drawn.
+        uniform_N: fp64 in (0, 1), from :func:`unmask.core.random.uniform`.
+
+    Returns:
+        ids, int64 [N].
+    """
+    wide = logits_NV.double()
+    cdf_NV = (wide - wide.amax(-1, keepdim=True)).exp_().cumsum_(-1)
+    target_N1 = (uniform_N.double() * cdf_NV[:, -1]).unsqueeze(-1)
+    # right=True: the first id whose cumulative mass *exceeds* the target, so an id without mass is never chosen
+    return torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1).clamp_(max=logits_NV.shape[-1] - 1)
+
+
+def gumbel(uniform_any: Tensor) -> Tensor:
+    """Standard Gumbel noise from fp64 uniforms."""
+    if uniform_any.dtype != torch.float64:
+        raise WrongUse(f"Gumbel noise needs float64 uniforms, got {uniform_any.dtype}: fp32 truncates it at 16.64")
+    return -torch.log(-torch.log(uniform_any))
+
+
+def gumbel_argmax(logits_NV: Tensor, seed: int, *names: Tensor | int) -> Tensor:
+    """Draw one id a row by the Gumbel-max trick in fp64.
+
+    Args:
+        logits_NV: unnormalised log probabilities.
+        seed: the run's seed.
+        names: integer names of each row, [N] tensors or plain integers.
+
+    Returns:
+        ids, int64 [N].
+    """
+    ids_V = torch.arange(logits_NV.shape[-1], device=logits_NV.device)
+    rows = [n.unsqueeze(-1) if isinstance(n, Tensor) else n for n in names]
+    return (logits_NV.double() + gumbel(uniform(seed, *rows, Stream.VALUE, ids_V))).argmax(-1)
+
+
+def restrict(
+    logits_NV: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Temperature, then top-k, then top-p (nucleus); what falls outside becomes ``-inf``.
+
+    Temperature 0 leaves the logits as they are: the caller takes the argmax.
+
+    Raises:
+        WrongUse: a negative temperature, ``top_k`` below 1, or ``top_p`` outside (0, 1].
+    """
+    if temperature < 0:
+        raise WrongUse(f"temperature={temperature} must not be negative")
+    if temperature not in (0.0, 1.0):
+        logits_NV = logits_NV / temperature
+    if top_k is not None:
+        if top_k < 1:
+            raise WrongUse(f"top_k={top_k} must be at least 1")
+        if top_k < logits_NV.shape[-1]:
+            kth_N1 = logits_NV.topk(top_k, dim=-1).values[:, -1:]
+            logits_NV = logits_NV.masked_fill(logits_NV < kth_N1, float("-inf"))
+    if top_p is not None:
+        if not 0 < top_p <= 1:
+            raise WrongUse(f"top_p={top_p} must lie in (0, 1]")
+        if top_p < 1:
+            sorted_NV, order_NV = logits_NV.sort(dim=-1, descending=True)
+            before_NV = sorted_NV.softmax(-1).cumsum(-1) - sorted_NV.softmax(-1)
+            drop_NV = torch.zeros_like(logits_NV, dtype=torch.bool).scatter(-1, order_NV, before_NV >= top_p)
+            logits_NV = logits_NV.masked_fill(drop_NV, float("-inf"))
+    return logits_NV

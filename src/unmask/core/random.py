@@ -1,0 +1,79 @@
+"""Noise that depends on what it is for, not on how the work was batched.
+
+A draw is named by integers (seed, row, step, position, stream). The same names give the same number on any device, in
+any batch, on any rank: a row alone, the row inside a batch of 64, and the row on rank 3 of 8 all see the same noise.
+The generator is SplitMix64 used as a keyed hash (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195); numbers are
+52-bit fp64 values strictly inside (0, 1), because fp32 noise truncates Gumbel draws at 16.64 (arXiv 2409.02908).
+"""
+
+from __future__ import annotations
+
+import random
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+class Stream(IntEnum):
+    """What a number is for. Two uses of one (seed, row, step, position) must not share noise."""
+
+    VALUE = 1
+    ORDER = 2
+    TIE = 3
+    REMASK = 4
+    QUOTA = 5
+    CORRUPT = 6
+    TIME = 7
+    DROP_CONDITION = 8
+    SHUFFLE = 9
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch's ``>>`` keeps the sign)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX1
+    x = (x ^ _shift(x, 27)) * _MIX2
+    return x ^ _shift(x, 31)
+
+
+def hashed(seed: int, *names: Tensor | int, device: torch.device | str | None = None) -> Tensor:
+    """Well-mixed int64 values, one for each element of the broadcast of ``names``."""
+    if device is None:
+        device = next((n.device for n in names if isinstance(n, Tensor)), torch.device("cpu"))
+    state = _mix(torch.tensor(seed, dtype=torch.int64, device=device) + _GOLDEN)
+    for name in names:
+        value = name if isinstance(name, Tensor) else torch.tensor(int(name), dtype=torch.int64, device=device)
+        state = _mix(state + _GOLDEN + _mix(value.to(torch.int64) + _GOLDEN))
+    return state
+
+
+def uniform(seed: int, *names: Tensor | int, device: torch.device | str | None = None) -> Tensor:
+    """fp64 uniforms strictly inside (0, 1), a pure function of ``seed`` and ``names``.
+
+    Args:
+        seed: the run's seed.
+        names: integers or integer tensors that broadcast together, e.g. ``row_N, step_N, position_N, Stream.VALUE``.
+        device: where to make them when every name is a plain integer.
+    """
+    return (_shift(hashed(seed, *names, device=device), 12).double() + 0.5) * 2.0**-52
+
+
+def generator(seed: int, *names: int) -> torch.Generator:
+    """A CPU generator named like the numbers of :func:`uniform`, for what torch draws itself (randperm, randn)."""
+    return torch.Generator().manual_seed(int(hashed(seed, *names)) & (2**63 - 1))
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
