@@ -1,0 +1,152 @@
+"""Every loss and bound, as views of one set of weighted token losses.
+
+One forward pass over a corrupted batch gives a cross-entropy for each hidden token. What people call "the loss" is a
+choice of weights on those numbers:
+
+* ``maskgit``: their mean. Watched by most, a bound of nothing (arXiv 2202.04200).
+* ``llada``: each divided by its row's masked fraction, summed, per token (arXiv 2502.09992).
+* ``nelbo``: each times the law's weight, summed, per token: an upper bound of -log p in expectation (arXiv 2406.07524).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.denoiser import Denoiser
+from unmask.core.errors import WrongUse
+from unmask.diffusion.linear_ce import linear_cross_entropy
+from unmask.diffusion.process import Corruption
+
+Weighting = Literal["maskgit", "llada", "nelbo"]
+
+
+@dataclass
+class TokenLosses:
+    """Cross-entropies of the hidden tokens of a batch, and what is needed to weigh them.
+
+    Attributes:
+        loss: the differentiable scalar under the weighting asked for (without the KL).
+        ce_N: nats a hidden token, detached, row-major.
+        hit_N: whether the most probable id is right.
+        row_N, col_N: where each hidden token stands.
+        fraction_B: masked fraction of each row.
+        weight_B: NELBO weight of each row (NaN where the law bounds nothing).
+        tokens_B: tokens by which a row's bound is divided (text tokens with EOS, without padding, where known).
+        kl_BZ: KL of the bottleneck, nats a dimension, with gradient; None without one.
+        carry: what the model wants handed back.
+    """
+
+    loss: Tensor
+    ce_N: Tensor
+    hit_N: Tensor
+    row_N: Tensor
+    col_N: Tensor
+    fraction_B: Tensor
+    weight_B: Tensor
+    tokens_B: Tensor
+    kl_BZ: Tensor | None = None
+    carry: Any = None
+
+    def mean(self) -> Tensor:
+        """Mean cross-entropy over hidden tokens, nats: cloze skill, not a bound."""
+        return self.ce_N.mean()
+
+    def row_sum(self) -> Tensor:
+        """Sum of each row's cross-entropies [B]."""
+        return torch.zeros_like(self.weight_B, dtype=self.ce_N.dtype).index_add_(0, self.row_N, self.ce_N)
+
+    def row_nelbo(self) -> Tensor:
+        """Each row's estimate of its NELBO in nats, KL included where there is one [B]."""
+        if torch.isnan(self.weight_B).any():
+            raise WrongUse("word dropout makes no bound: score with MaskLaw.bound()")
+        nelbo_B = self.row_sum() * self.weight_B
+        return nelbo_B if self.kl_BZ is None else nelbo_B + self.kl_BZ.detach().sum(1)
+
+    def nelbo(self) -> Tensor:
+        """NELBO, nats a token."""
+        return self.row_nelbo().sum() / self.tokens_B.sum()
+
+    def llada(self) -> Tensor:
+        """The 1/t form, nats a token: equal to :meth:`nelbo` under a uniform law on a linear schedule."""
+        return (self.row_sum() / self.fraction_B).sum() / self.tokens_B.sum()
+
+    def by_fraction(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of cross-entropy, of hits, and counts in bins of the row's masked fraction.
+
+        Args:
+            edges: increasing upper edges; bin i holds edges[i-1] < r <= edges[i]. End with ``1 - tiny, 1`` to keep the
+                fully masked state by itself.
+        """
+        bin_N = torch.bucketize(self.fraction_B, edges)[self.row_N].clamp(max=len(edges) - 1)
+        zeros = torch.zeros(len(edges), dtype=torch.float64, device=self.ce_N.device)
+        return (
+            zeros.index_add(0, bin_N, self.ce_N.double()),
+            zeros.index_add(0, bin_N, self.hit_N.double()),
+            zeros.index_add(0, bin_N, torch.ones_like(self.ce_N, dtype=torch.float64)),
+        )
+
+
+def token_losses(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    cond: Condition | None = None,
+    *,
+    weighting: Weighting = "maskgit",
+    tokens_B: Tensor | None = None,
+    token_weight_BL: Tensor | None = None,
+    valid_BL: Tensor | None = None,
+    carry: Any = None,
+) -> TokenLosses:
+    """One forward pass; the head runs on hidden rows only.
+
+    Args:
+        denoiser: the model.
+        corruption: from :meth:`MaskLaw.corrupt`.
+        cond: semantic vectors.
+        weighting: which view ``loss`` is.
+        tokens_B: divisor of the bounds, a row; the number of positions that could be hidden when None.
+        token_weight_BL: further weights on the *trained* loss (a lower one for padding, say); views ignore it.
+        valid_BL: positions that exist.
+        carry: what a previous pass on the same state returned (self-conditioning).
+    """
+    c = corruption
+    tokens_B = c.open_B if tokens_B is None else tokens_B
+    row_N, col_N = c.masked_BL.nonzero(as_tuple=True)
+    # 1 body for all positions   2 gather hidden rows   3 head input
+    out = denoiser.body(c.x_BL, cond, c.fraction_B, valid_BL=valid_BL, carry=carry)
+    features_ND, head_VD, bias_V = denoiser.project(out.h_BLD[row_N, col_N])
+    # 4 the weight of each row's cross-entropy, known before the loss so that gradients are made chunk by chunk
+    if weighting == "maskgit":
+        weight_N = torch.ones(len(row_N), device=features_ND.device)
+    elif weighting == "llada":
+        weight_N = (1 / c.fraction_B)[row_N]
+    elif weighting == "nelbo":
+        if torch.isnan(c.weight_B).any():
+            raise WrongUse("word dropout makes no bound, so it cannot be trained with weighting 'nelbo': use 'maskgit'")
+        weight_N = c.weight_B[row_N]
+    else:
+        raise WrongUse(f"weighting={weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
+    if token_weight_BL is not None:
+        weight_N = weight_N * token_weight_BL[row_N, col_N]
+    scale = weight_N.sum().clamp(min=1e-9) if weighting == "maskgit" else tokens_B.sum()
+    # 5 chunked cross-entropy   6 the views
+    loss, ce_N, hit_N = linear_cross_entropy(
+        features_ND, head_VD, bias_V, c.clean_BL[row_N, col_N], weight_N / scale, forbid=denoiser.mask_id
+    )
+    return TokenLosses(
+        loss=loss,
+        ce_N=ce_N,
+        hit_N=hit_N,
+        row_N=row_N,
+        col_N=col_N,
+        fraction_B=c.fraction_B,
+        weight_B=c.weight_B,
+        tokens_B=tokens_B,
+        kl_BZ=out.kl_BZ,
+        carry=out.carry,
+    )

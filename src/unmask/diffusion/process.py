@@ -1,0 +1,164 @@
+"""The absorbing process: which positions are hidden, how often, and what a hidden token's loss weighs in the bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+from unmask.diffusion.schedule import Schedule, schedules
+
+Estimator = Literal["count", "time", "grid"]
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A batch with positions hidden, and what the loss needs to know about how they were.
+
+    Attributes:
+        x_BL: ids, hidden positions holding the mask id.
+        clean_BL: the ids before.
+        masked_BL: True where hidden (and therefore scored).
+        fraction_B: hidden positions / positions that could be hidden: the denoiser's time input.
+        weight_B: the sum of a row's cross-entropies times this is an unbiased estimate of its NELBO in nats.
+            NaN where the law makes no bound (word dropout).
+        open_B: how many positions could have been hidden.
+    """
+
+    x_BL: Tensor
+    clean_BL: Tensor
+    masked_BL: Tensor
+    fraction_B: Tensor
+    weight_B: Tensor
+    open_B: Tensor
+
+
+@dataclass(frozen=True)
+class MaskLaw:
+    """How many positions are hidden in training or scoring.
+
+    Attributes:
+        estimator: ``count`` hides exactly n ~ U{1..L} positions (LLaDA's likelihood estimator, the least noisy);
+            ``time`` hides each position with probability 1 - alpha(t), t continuous; ``grid`` the same with t on the
+            schedule's discrete steps.
+        schedule: a schedule's name or instance; ``count`` does not use it.
+        tilt: t = u ** (1 / tilt); 1 is uniform, 2 is t = sqrt(u), more high masks. The bound stays unbiased
+            because ``weight_B`` divides by the density.
+        antithetic: spread u over the batch as (u0 + i / B) mod 1.
+        word_dropout: additionally hide each visible position with this probability and *keep its loss*
+            (arXiv 1511.06349). Such a law trains; it does not bound.
+    """
+
+    estimator: Estimator = "count"
+    schedule: Schedule | str = "linear"
+    tilt: float = 1.0
+    antithetic: bool = True
+    word_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.estimator not in ("count", "time", "grid"):
+            raise WrongUse(f"estimator={self.estimator!r} must be 'count', 'time' or 'grid'")
+        object.__setattr__(self, "schedule", schedules.make(self.schedule))
+        if self.tilt <= 0:
+            raise WrongUse(f"tilt={self.tilt} must be positive: 1 is uniform, 2 is sqrt(u)")
+        if not 0 <= self.word_dropout < 1:
+            raise WrongUse(f"word_dropout={self.word_dropout} must lie in [0, 1)")
+        if self.estimator == "grid" and self.plan.steps is None:
+            raise WrongUse(f"schedule {schedules.name_of(self.plan)!r} has no grid; use 'sgdd' or estimator 'time'")
+
+    @property
+    def plan(self) -> Schedule:
+        """The schedule as an instance."""
+        assert isinstance(self.schedule, Schedule)
+        return self.schedule
+
+    def bound(self) -> MaskLaw:
+        """The same law without word dropout: what may be reported as a bound."""
+        return replace(self, word_dropout=0.0)
+
+    def corrupt(
+        self, clean_BL: Tensor, mask_id: int, generator: torch.Generator | None = None, open_BL: Tensor | None = None
+    ) -> Corruption:
+        """Hide positions of a batch.
+
+        Args:
+            clean_BL: ids.
+            mask_id: what stands for "hidden".
+            generator: CPU generator; the noise is drawn on the CPU so that devices agree.
+            open_BL: positions that may be hidden; all when None. A row without any is refused.
+        """
+        B, L = clean_BL.shape
+        open_BL = torch.ones_like(clean_BL, dtype=torch.bool) if open_BL is None else open_BL
+        open_B = open_BL.sum(1)
+        if B and int(open_B.min()) < 1:
+            raise WrongUse(f"row {int(open_B.argmin())} has no position that may be hidden")
+        u_B = spread(B, self.antithetic, generator).to(clean_BL.device)
+        if self.estimator == "count":
+            count_B, weight_B = self._counts(u_B, open_B)
+        else:
+            count_B, weight_B = None, self._time_weights(u_B)
+        noise_BL = torch.rand(B, L, generator=generator, dtype=torch.float64).to(clean_BL.device)
+        if count_B is not None:
+            # exactly n of the open positions: those with the n smallest noises
+            rank_BL = noise_BL.masked_fill(~open_BL, 2.0).argsort(1).argsort(1)
+            masked_BL = (rank_BL < count_B[:, None]) & open_BL
+        else:
+            keep_B = self.plan.alpha(self._times(u_B))
+            masked_BL = (noise_BL >= keep_B[:, None]) & open_BL
+        if self.word_dropout:
+            extra_BL = torch.rand(B, L, generator=generator).to(clean_BL.device) < self.word_dropout
+            masked_BL = masked_BL | (extra_BL & open_BL)
+            weight_B = torch.full_like(weight_B, float("nan"))
+        return Corruption(
+            x_BL=clean_BL.masked_fill(masked_BL, mask_id),
+            clean_BL=clean_BL,
+            masked_BL=masked_BL,
+            fraction_B=(masked_BL.sum(1) / open_B).float(),
+            weight_B=weight_B.float(),
+            open_B=open_B,
+        )
+
+    def _times(self, u_B: Tensor) -> Tensor:
+        t_B = u_B ** (1 / self.tilt)
+        if self.estimator == "grid":
+            steps = self.plan.steps
+            assert steps is not None
+            return torch.ceil(t_B * steps).clamp(1, steps) / steps
+        return t_B
+
+    def _time_weights(self, u_B: Tensor) -> Tensor:
+        t_B = self._times(u_B)
+        if self.estimator == "grid":
+            steps = self.plan.steps
+            assert steps is not None
+            low_B = t_B - 1 / steps
+            # the discrete bound: sum over steps of (alpha_{i-1} - alpha_i) / (1 - alpha_i), drawn with probability p_i
+            chance_B = t_B**self.tilt - low_B.clamp(min=0) ** self.tilt
+            return (self.plan.alpha(low_B.clamp(min=0)) - self.plan.alpha(t_B)) / (1 - self.plan.alpha(t_B)) / chance_B
+        density_B = self.tilt * t_B ** (self.tilt - 1)
+        return self.plan.weight(t_B) / density_B
+
+    def _counts(self, u_B: Tensor, open_B: Tensor) -> tuple[Tensor, Tensor]:
+        total_B = open_B.double()
+        count_B = torch.ceil(u_B ** (1 / self.tilt) * total_B).clamp(min=1).minimum(total_B)
+        chance_B = (count_B / total_B) ** self.tilt - ((count_B - 1) / total_B) ** self.tilt
+        # NELBO = sum over n of (1/n) * sum of the n cross-entropies, each n with chance p(n)
+        return count_B.long(), 1 / (count_B * chance_B)
+
+
+def spread(batch: int, antithetic: bool, generator: torch.Generator | None = None) -> Tensor:
+    """fp64 uniforms in (0, 1), one a row; antithetic ones are evenly spaced with a common random offset."""
+    if not antithetic:
+        return torch.rand(batch, generator=generator, dtype=torch.float64).clamp_(min=2.0**-53)
+    offset = torch.rand(1, generator=generator, dtype=torch.float64)
+    u_B = (offset + torch.arange(batch, dtype=torch.float64) / max(batch, 1)) % 1.0
+    return u_B[torch.randperm(batch, generator=generator)].clamp_(min=2.0**-53)
+
+
+def reveal_probability(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
+    """Chance that a hidden position is shown between times t and s < t: (alpha_s - alpha_t) / (1 - alpha_t)."""
+    alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
+    return (alpha_s - alpha_t) / (1 - alpha_t)

@@ -1,0 +1,1 @@
+"""One schedule a file; the file name is the schedule's name."""
