@@ -55,9 +55,7 @@ class Condition:
 
     def cat(self, other: Condition) -> Condition:
         """Rows of ``self``, then rows of ``other``."""
-        return Condition(
-            torch.cat([self.latent_BZ, other.latent_BZ]), torch.cat([self.present_B, other.present_B])
-        )
+        return Condition(torch.cat([self.latent_BZ, other.latent_BZ]), torch.cat([self.present_B, other.present_B]))
 
     def repeat(self, times: int) -> Condition:
         """Each row ``times`` times, neighbours together."""

@@ -1,1 +1,1 @@
-"""Schedules, the absorbing process, and every loss and bound. Training and evaluation share them, so they cannot drift."""
+"""Schedules, the absorbing process, and every loss and bound, shared by training and evaluation."""
