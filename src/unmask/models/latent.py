@@ -1,0 +1,106 @@
+"""From an encoder's vector to what the decoder sees: whitening, bottleneck, null condition.
+
+Shapes: B batch, Z encoder width, C bottleneck width, D decoder width, M latent tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unmask.core.condition import Condition
+
+
+class Whitening(nn.Module):
+    """A fixed linear map that gives the training latents zero mean and unit covariance; identity until fitted.
+
+    Sentence embeddings crowd into a narrow cone: without this a fresh decoder barely sees most directions.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_Z", torch.zeros(width))
+        self.register_buffer("map_ZZ", torch.eye(width))
+
+    @torch.no_grad()
+    def fit(self, latents_NZ: Tensor, shrink: float = 1e-2, full: bool = True) -> None:
+        """Fit on training latents.
+
+        Args:
+            latents_NZ: training latents.
+            shrink: added to each eigenvalue as a share of the mean eigenvalue: noise directions are not blown up.
+            full: decorrelate; otherwise subtract the mean and divide by one common scale.
+        """
+        x = latents_NZ.double()
+        mean = x.mean(0)
+        x = x - mean
+        if full:
+            value, vector = torch.linalg.eigh(x.T @ x / max(len(x) - 1, 1))
+            scale = (value.clamp(min=0) + shrink * value.mean()).rsqrt()
+            matrix = vector * scale @ vector.T
+        else:
+            matrix = torch.eye(x.shape[1], dtype=torch.float64) / x.std().clamp(min=1e-12)
+        self.mean_Z.copy_(mean)  # type: ignore[operator]
+        self.map_ZZ.copy_(matrix)  # type: ignore[operator]
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        with torch.autocast(latent_BZ.device.type, enabled=False):
+            return (latent_BZ.float() - self.mean_Z) @ self.map_ZZ  # type: ignore[operator]
+
+
+class Bottleneck(nn.Module):
+    """Variational information bottleneck: z = mu + sigma * eps, KL to N(0, 1) in nats for each dimension (1612.00410).
+
+    In evaluation z = mu, so that scoring and sampling are deterministic.
+    """
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(width, bottleneck)
+        self.logvar = nn.Linear(width, bottleneck)
+
+    def posterior(self, latent_BZ: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log variance [B, C], fp32; the log variance is kept in [-8, 4]."""
+        return self.mu(latent_BZ).float(), self.logvar(latent_BZ).float().clamp(-8.0, 4.0)
+
+    def forward(self, latent_BZ: Tensor) -> tuple[Tensor, Tensor]:
+        """z [B, C] and KL [B, C]."""
+        mu, logvar = self.posterior(latent_BZ)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        z = mu + (0.5 * logvar).exp() * torch.randn_like(mu) if self.training else mu
+        return z, kl
+
+
+class LatentInput(nn.Module):
+    """The whole way from a :class:`Condition` to a steering vector and latent tokens, with a *trained* null.
+
+    There is no path around the bottleneck: what the KL measures is all the decoder gets.
+
+    Args:
+        width: Z. bottleneck: C, 0 for none. dim: D. tokens: M latent tokens (prefix or keys of cross-attention).
+    """
+
+    def __init__(self, width: int, bottleneck: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens, self.dim = tokens, dim
+        self.whiten = Whitening(width)
+        self.bottleneck = Bottleneck(width, bottleneck) if bottleneck else None
+        inner = bottleneck or width
+        self.to_steer = nn.Sequential(nn.Linear(inner, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.to_tokens = nn.Linear(inner, tokens * dim) if tokens else None
+        self.null_steer = nn.Parameter(torch.zeros(dim))
+        self.null_tokens = nn.Parameter(torch.zeros(tokens, dim)) if tokens else None
+
+    def forward(self, cond: Condition) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """steer [B, D], latent tokens [B, M, D] or None, KL [B, C] or None (zero where the row is unconditional)."""
+        z, kl = self.whiten(cond.latent_BZ), None
+        present_B1 = cond.present_B[:, None]
+        if self.bottleneck is not None:
+            z, kl = self.bottleneck(z)
+            kl = kl * present_B1
+        steer = self.to_steer(z)
+        steer = torch.where(present_B1, steer, self.null_steer.to(steer.dtype))
+        if self.to_tokens is None or self.null_tokens is None:
+            return steer, None, kl
+        tokens = self.to_tokens(z).view(-1, self.tokens, self.dim)
+        return steer, torch.where(present_B1[..., None], tokens, self.null_tokens.to(tokens.dtype)), kl

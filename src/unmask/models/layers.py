@@ -1,0 +1,170 @@
+"""Building blocks of the native denoiser.
+
+Shapes: B batch, L positions (prefix tokens included), D width, H heads, K head width, R relations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
+PLAIN_ATTENTION_LENGTH = 256
+
+
+def attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, bias: Tensor | None) -> Tensor:
+    """Softmax attention with an additive bias that broadcasts to [B, H, L, L]."""
+    if q_BHLK.device.type != "cpu" or k_BHLK.shape[2] > PLAIN_ATTENTION_LENGTH:
+        bias = None if bias is None else bias.to(q_BHLK.dtype)
+        return F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, attn_mask=bias)
+    scores = (q_BHLK * q_BHLK.shape[-1] ** -0.5) @ k_BHLK.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    # .to: under autocast softmax answers in fp32, and an fp32 product with v would lose the bf16 speed
+    return scores.softmax(-1).to(v_BHLK.dtype) @ v_BHLK
+
+
+def rotary(length: int, width: int, device: torch.device, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """cos and sin [L, K/2] of the rotary angles (arXiv 2104.09864), fp32."""
+    rate = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rate
+    return angle.cos(), angle.sin()
+
+
+def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
+    """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
+    a, b = x_BHLK.chunk(2, dim=-1)
+    cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)
+    return torch.cat([a * cos_LK - b * sin_LK, b * cos_LK + a * sin_LK], dim=-1)
+
+
+def sinusoid(x_B: Tensor, width: int) -> Tensor:
+    """Features [B, width] of a number in [0, 1]; the finest turns once in 1/1000."""
+    half = width // 2
+    rate = torch.exp(-math.log(10_000.0) * torch.arange(half, device=x_B.device, dtype=torch.float32) / half)
+    angle = 1000.0 * x_B.float()[:, None] * rate
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Bidirectional multi-head attention; positions may be rotary, relations may bias each head."""
+
+    def __init__(self, dim: int, heads: int, relations: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        # one learned weight a head and relation: "same row" may pull in one head and push in another
+        self.relation = nn.Parameter(torch.zeros(heads, relations)) if relations else None
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+        relations_RLL: Tensor | None = None,
+    ) -> Tensor:
+        B, L, D = x_BLD.shape
+        q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        bias = mask
+        if self.relation is not None and relations_RLL is not None:
+            # [H, R] x [..., R, L, L] -> [..., H, L, L]; relations may differ from row to row of the batch
+            pull = torch.einsum("hr,...rij->...hij", self.relation, relations_RLL.to(self.relation.dtype))
+            bias = pull if mask is None else pull + mask
+        y_BLD = attention(q, k, v, bias).transpose(1, 2).reshape(B, L, D)
+        return self.out(y_BLD)  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Tokens look at the latent's tokens."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x_BLD: Tensor, latent_BMD: Tensor) -> Tensor:
+        B, L, D = x_BLD.shape
+        M, K = latent_BMD.shape[1], D // self.heads
+        q = self.q(x_BLD).view(B, L, self.heads, K).transpose(1, 2)
+        k, v = self.kv(latent_BMD).view(B, M, 2, self.heads, K).permute(2, 0, 3, 1, 4)
+        return self.out(attention(q, k, v, None).transpose(1, 2).reshape(B, L, D))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """GELU or gated SiLU (SwiGLU)."""
+
+    def __init__(self, dim: int, hidden: int, gated: bool) -> None:
+        super().__init__()
+        self.gated = gated
+        self.up = nn.Linear(dim, (2 if gated else 1) * hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        up = self.up(x_BLD)
+        if self.gated:
+            gate, up = up.chunk(2, dim=-1)
+            return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
+        return self.down(F.gelu(up, approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; with ``modulated`` its norms are scaled, shifted and gated by a vector (AdaLN-Zero).
+
+    AdaLN-Zero (arXiv 2212.09748): the gates start at zero, so each block starts as the identity.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden: int,
+        *,
+        modulated: bool,
+        cross: bool,
+        gated: bool,
+        dropout: float,
+        relations: int,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(dim, eps=1e-6, elementwise_affine=not modulated)
+        self.attn = SelfAttention(dim, heads, relations)
+        self.norm2 = nn.RMSNorm(dim, eps=1e-6, elementwise_affine=not modulated)
+        self.mlp = FeedForward(dim, hidden, gated)
+        self.modulation = nn.Linear(dim, 6 * dim) if modulated else None
+        self.cross = CrossAttention(dim, heads) if cross else None
+        self.norm_cross = nn.RMSNorm(dim, eps=1e-6) if cross else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+        steer_BD: Tensor | None,
+        latent_BMD: Tensor | None,
+        relations_RLL: Tensor | None,
+    ) -> Tensor:
+        if self.modulation is not None:
+            assert steer_BD is not None
+            shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(steer_BD)[:, None].chunk(6, dim=-1)
+            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL)
+            x_BLD = x_BLD + gate1 * self.dropout(y)
+            x_BLD = self._look(x_BLD, latent_BMD)
+            y = self.mlp(self.norm2(x_BLD) * (1 + scale2) + shift2)
+            return x_BLD + gate2 * self.dropout(y)  # type: ignore[no-any-return]
+        x_BLD = x_BLD + self.dropout(self.attn(self.norm1(x_BLD), turn, mask, relations_RLL))
+        x_BLD = self._look(x_BLD, latent_BMD)
+        return x_BLD + self.dropout(self.mlp(self.norm2(x_BLD)))  # type: ignore[no-any-return]
+
+    def _look(self, x_BLD: Tensor, latent_BMD: Tensor | None) -> Tensor:
+        if self.cross is None or self.norm_cross is None or latent_BMD is None:
+            return x_BLD
+        return x_BLD + self.dropout(self.cross(self.norm_cross(x_BLD), latent_BMD))  # type: ignore[no-any-return]
