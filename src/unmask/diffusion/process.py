@@ -80,7 +80,12 @@ class MaskLaw:
         return replace(self, word_dropout=0.0)
 
     def corrupt(
-        self, clean_BL: Tensor, mask_id: int, generator: torch.Generator | None = None, open_BL: Tensor | None = None
+        self,
+        clean_BL: Tensor,
+        mask_id: int,
+        generator: torch.Generator | None = None,
+        open_BL: Tensor | None = None,
+        part: tuple[int, int] | None = None,
     ) -> Corruption:
         """Hide positions of a batch.
 
@@ -89,18 +94,21 @@ class MaskLaw:
             mask_id: what stands for "hidden".
             generator: CPU generator; the noise is drawn on the CPU so that devices agree.
             open_BL: positions that may be hidden; all when None. A row without any is refused.
+            part: (first, total) when these rows are part of a larger batch spread over processes or micro-batches: the
+                noise of the whole batch is drawn and this part taken, so the split changes nothing.
         """
         B, L = clean_BL.shape
+        first, total = part or (0, B)
         open_BL = torch.ones_like(clean_BL, dtype=torch.bool) if open_BL is None else open_BL
         open_B = open_BL.sum(1)
         if B and int(open_B.min()) < 1:
             raise WrongUse(f"row {int(open_B.argmin())} has no position that may be hidden")
-        u_B = spread(B, self.antithetic, generator).to(clean_BL.device)
+        u_B = spread(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
         if self.estimator == "count":
             count_B, weight_B = self._counts(u_B, open_B)
         else:
             count_B, weight_B = None, self._time_weights(u_B)
-        noise_BL = torch.rand(B, L, generator=generator, dtype=torch.float64).to(clean_BL.device)
+        noise_BL = torch.rand(total, L, generator=generator, dtype=torch.float64)[first : first + B].to(clean_BL.device)
         if count_B is not None:
             # exactly n of the open positions: those with the n smallest noises
             rank_BL = noise_BL.masked_fill(~open_BL, 2.0).argsort(1).argsort(1)
@@ -109,8 +117,8 @@ class MaskLaw:
             keep_B = self.plan.alpha(self._times(u_B))
             masked_BL = (noise_BL >= keep_B[:, None]) & open_BL
         if self.word_dropout:
-            extra_BL = torch.rand(B, L, generator=generator).to(clean_BL.device) < self.word_dropout
-            masked_BL = masked_BL | (extra_BL & open_BL)
+            extra_BL = torch.rand(total, L, generator=generator)[first : first + B] < self.word_dropout
+            masked_BL = masked_BL | (extra_BL.to(clean_BL.device) & open_BL)
             weight_B = torch.full_like(weight_B, float("nan"))
         return Corruption(
             x_BL=clean_BL.masked_fill(masked_BL, mask_id),

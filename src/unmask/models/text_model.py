@@ -1,0 +1,234 @@
+"""A denoiser with what it takes to go from text to text: tokenizer, encoder, and how the canvas is laid out.
+
+A run folder holds ``config.json`` and ``model.safetensors`` (the denoiser), the tokenizer's files and ``unmask.json``
+(this module's description). :func:`load_native` gives back exactly what was saved, or refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.denoiser import Denoiser
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.models.denoiser import MaskedDiffusionModel
+
+FORMAT = 1
+CARD = "unmask.json"
+
+
+class Encoder(Protocol):
+    """What a text model needs of a sentence encoder."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+    def encode(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> np.ndarray: ...
+
+
+@dataclass
+class Card:
+    """What ``unmask.json`` says beside the weights.
+
+    Attributes:
+        length: canvas length the model was trained on.
+        encoder: name or path of the sentence encoder, None for an unconditional model.
+        pooling: "mean" or "cls", None for the encoder's own.
+        encoder_identity: what the latents' cache keyed the encoder by; a mismatch is refused.
+        task: reconstruction, paraphrase or unconditional.
+        recipe: the settings it was trained with.
+        scores: metrics of the saved weights.
+    """
+
+    length: int
+    encoder: str | None = None
+    pooling: str | None = None
+    encoder_identity: str | None = None
+    task: str = "unconditional"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class TextModel:
+    """Text to text through a denoiser.
+
+    Args:
+        denoiser: native model or adapter.
+        tokenizer: a Hugging Face tokenizer whose ids the denoiser uses.
+        card: canvas length, encoder, task.
+        path: where it was loaded from.
+        encoder: an encoder already at hand; otherwise the card's is loaded when it is first needed.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
+    ) -> None:
+        self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
+        self._encoder = encoder
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, next(self.denoiser.parameters()).device)  # type: ignore[attr-defined]
+
+    def to(self, device: torch.device | str) -> TextModel:
+        self.denoiser.to(device)  # type: ignore[attr-defined]
+        return self
+
+    @property
+    def encoder(self) -> Encoder:
+        """The frozen sentence encoder.
+
+        Raises:
+            WrongUse: the model takes no semantic vector.
+            CheckpointError: the encoder found now is not the one the model was trained with.
+        """
+        if self._encoder is None:
+            if self.card.encoder is None:
+                raise WrongUse(
+                    "this model takes no semantic vector, so it cannot be given texts; sample with n instead"
+                )
+            from unmask.models.encoders import SentenceEncoder
+
+            found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling)
+            if self.card.encoder_identity and found.identity != self.card.encoder_identity:
+                raise CheckpointError(
+                    f"the encoder {self.card.encoder!r} found here ({found.identity}) is not the one this model was "
+                    f"trained with ({self.card.encoder_identity}); its vectors would mean something else"
+                )
+            self._encoder = found
+        return self._encoder
+
+    def encode(self, texts: Sequence[str], progress: bool = False) -> Tensor:
+        """Semantic vectors [N, Z], fp32, on the model's device."""
+        vectors = self.encoder.encode(list(texts), progress=progress)
+        return torch.from_numpy(np.array(vectors, dtype=np.float32)).to(self.device)
+
+    def condition(self, texts: Sequence[str]) -> Condition:
+        """The condition that makes the model write these texts (or paraphrases of them)."""
+        return Condition.of(self.encode(texts))
+
+    def canvas(self, rows: int, length: int | None = None) -> Tensor:
+        """An all-masked canvas [rows, L].
+
+        Raises:
+            WrongUse: a length the model has no positions for.
+        """
+        length = length or self.card.length
+        limit = self.denoiser.max_length
+        if length < 1 or (limit is not None and length > limit):
+            raise WrongUse(f"length={length} must lie in 1..{limit}, the positions this model has")
+        return torch.full((rows, length), self.denoiser.mask_id, device=self.device)
+
+    def tokenize(self, texts: Sequence[str], length: int | None = None) -> Tensor:
+        """Ids [N, L]: the text, EOS, then PAD; a text that is too long is cut."""
+        from unmask.data.tokenizer import encode_fixed
+
+        ids = encode_fixed(self.tokenizer, list(texts), length or self.card.length)
+        return torch.from_numpy(np.asarray(ids.ids if hasattr(ids, "ids") else ids)).long().to(self.device)
+
+    def decode(self, ids_NL: Tensor) -> list[str]:
+        """Texts, cut at the first EOS, special tokens left out."""
+        from unmask.data.tokenizer import decode
+
+        return decode(self.tokenizer, ids_NL.cpu().numpy())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.denoiser.save_pretrained(folder)  # type: ignore[attr-defined]
+        self.tokenizer.save_pretrained(folder)
+        write_json(folder / CARD, asdict(self.card))
+        return folder
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def is_native(path: str | Path) -> bool:
+    """Whether a folder holds a model that :meth:`TextModel.save` wrote."""
+    return (Path(path) / CARD).is_file()
+
+
+def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
+    """Load what :meth:`TextModel.save` wrote.
+
+    Raises:
+        CheckpointError: not such a folder, weights missing, left over or of another shape, a tokenizer of another size.
+    """
+    folder = Path(path)
+    if not is_native(folder):
+        raise CheckpointError(f"{str(path)!r} holds no {CARD}: it is not a finished unmask model folder")
+    try:
+        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+            raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
+        card = Card(**raw)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
+    denoiser = load_weights(folder)
+    try:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {error}") from error
+    if len(tokenizer) != denoiser.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer in {str(path)!r} has {len(tokenizer)} ids, the model {denoiser.vocab_size}: "
+            "they do not belong together"
+        )
+    model = TextModel(denoiser, tokenizer, card, path=str(path))
+    return model.to(device) if device is not None else model
+
+
+def load_weights(folder: str | Path) -> MaskedDiffusionModel:
+    """The denoiser of a folder, in evaluation mode; every weight must be there and none left over.
+
+    Raises:
+        CheckpointError: saying which weights are missing, unexpected or of another shape.
+    """
+    from safetensors import SafetensorError
+    from transformers.utils import logging as hf_logging
+
+    folder = Path(folder)
+    if not (folder / "model.safetensors").is_file() and not (folder / "model.safetensors.index.json").is_file():
+        other = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt")]
+        hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
+        raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")
+    quiet = hf_logging.is_progress_bar_enabled()
+    level = hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    try:
+        model, info = MaskedDiffusionModel.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"the model in {str(folder)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    finally:
+        if quiet:
+            hf_logging.enable_progress_bar()
+        hf_logging.set_verbosity(level)
+    faults = {k: sorted(map(str, info.get(k) or [])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    said = [f"{k.replace('_', ' ')}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for k, v in faults.items() if v]
+    if said:
+        raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
+    return cast(MaskedDiffusionModel, model.eval())
