@@ -1,0 +1,1 @@
+"""Text, canvases and cached latents: everything between a file and a batch."""

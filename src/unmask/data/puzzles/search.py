@@ -1,0 +1,130 @@
+"""Counting the solutions of many small constraint problems at once.
+
+A problem is a set of cells, each with a bit mask of the values it may still take. Candidates are stored cell-first,
+``cand_CW`` (C cells, W states side by side), so that one NumPy call works on all states. Rules remove candidates; where they stall,
+a state splits in two ("this value" and "not this value"). Sudoku and the zebra puzzles share this loop.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Masks = NDArray[np.uint16]
+
+#: number of set bits of each 16-bit mask
+POPCOUNT = np.array([bin(m).count("1") for m in range(1 << 16)], dtype=np.uint8)
+
+
+class Rules(Protocol):
+    """What the search needs to know of a kind of problem."""
+
+    def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Remove candidates that the rules exclude, in place; False for the states that broke a rule.
+
+        It must be sound (no solution is lost) and complete on decided states: a state in which every cell has
+        one candidate and which ``step`` neither changes nor refuses is a solution.
+
+        Args:
+            cand_CW: candidates of W states.
+            owner_W: which problem each state belongs to.
+        """
+        ...
+
+
+def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Apply ``rules.step`` until nothing changes, in place; False for the states that broke a rule."""
+    alive_W = np.ones(cand_CW.shape[1], dtype=bool)
+    live = np.arange(cand_CW.shape[1])
+    work = cand_CW
+    while live.size:
+        before = work.copy()
+        ok = rules.step(work, owner_W[live])
+        moving = (work != before).any(axis=0) & ok
+        # States at rest cost as much as moving ones, and copying costs too: drop them a quarter at a time.
+        if moving.sum() <= 0.75 * live.size or not ok.all():
+            if work is not cand_CW:
+                cand_CW[:, live] = work
+            alive_W[live[~ok]] = False
+            live = live[moving]
+            work = cand_CW[:, live]
+    return alive_W
+
+
+def search(
+    rules: Rules,
+    cand_CB: Masks,
+    limit: int | NDArray[np.int64] = 2,
+    rng: np.random.Generator | None = None,
+) -> tuple[NDArray[np.int64], Masks]:
+    """Count the solutions of B problems, each up to its ``limit``.
+
+    Args:
+        rules: the rules of this kind of problem.
+        cand_CB: the candidates each problem starts from (not changed).
+        limit: stop counting a problem there; one number or one for each problem.
+        rng: draws the branching cell among the smallest and the value tried first; None means lowest first.
+
+    Returns:
+        (count_B, first_CB): the counts, and the masks of the first solution found (zeros where there is none).
+    """
+    cells, problems = cand_CB.shape
+    limit_B = np.broadcast_to(np.asarray(limit, dtype=np.int64), (problems,))
+    count_B = np.zeros(problems, dtype=np.int64)
+    first_CB = np.zeros_like(cand_CB)
+    blocks = [(cand_CB, np.arange(problems))]
+    while blocks:
+        cand, owner = _pop(blocks, max(problems, 256))
+        wanted = count_B[owner] < limit_B[owner]
+        cand, owner = cand[:, wanted], owner[wanted]
+        alive = settle(rules, cand, owner)
+        cand, owner = cand[:, alive], owner[alive]
+        size = POPCOUNT[cand]
+        solved = (size == 1).all(axis=0)
+        found = np.nonzero(solved)[0]
+        # Reversed, so that the first of several states of one problem is the one that stays.
+        new = found[count_B[owner[found]] == 0][::-1]
+        first_CB[:, owner[new]] = cand[:, new]
+        np.add.at(count_B, owner[found], 1)
+        open_ = ~solved & (count_B[owner] < limit_B[owner])
+        if open_.any():
+            blocks.extend(_split(cand[:, open_], owner[open_], size[:, open_], rng))
+    return np.minimum(count_B, limit_B), first_CB
+
+
+def _pop(blocks: list[tuple[Masks, NDArray[np.int64]]], width: int) -> tuple[Masks, NDArray[np.int64]]:
+    """The newest ``width`` states; the newest first means depth first, so the stack stays short."""
+    taken, total = [], 0
+    while blocks and total < width:
+        cand, owner = blocks.pop()
+        room = width - total
+        if owner.size > room:
+            blocks.append((cand[:, room:], owner[room:]))
+            cand, owner = cand[:, :room], owner[:room]
+        taken.append((cand, owner))
+        total += owner.size
+    return np.concatenate([c for c, _ in taken], axis=1), np.concatenate([o for _, o in taken])
+
+
+def _split(
+    cand_CW: Masks, owner_W: NDArray[np.int64], size_CW: NDArray[np.uint8], rng: np.random.Generator | None
+) -> list[tuple[Masks, NDArray[np.int64]]]:
+    """Two children of each state at one of its smallest open cells; the child that holds the value comes last."""
+    rank = np.where(size_CW > 1, size_CW, 255).astype(np.float32)
+    if rng is not None:
+        rank += rng.random(rank.shape, dtype=np.float32) * 0.5
+    cell = rank.argmin(axis=0)
+    column = np.arange(owner_W.size)
+    mask = cand_CW[cell, column].astype(np.int64)
+    value = mask & -mask
+    if rng is not None:
+        # Drop a random number of low bits, so that any candidate can be the one tried first.
+        for skip in range(1, int(size_CW.max())):
+            rest = mask & ~(value | (value - 1))
+            value = np.where((rng.random(mask.size) < skip / (skip + 1)) & (rest != 0), rest & -rest, value)
+    without, held = cand_CW.copy(), cand_CW.copy()
+    without[cell, column] = (mask & ~value).astype(np.uint16)
+    held[cell, column] = value.astype(np.uint16)
+    return [(without, owner_W), (held, owner_W)]

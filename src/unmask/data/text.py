@@ -1,0 +1,290 @@
+"""Texts and pairs for training and evaluation, from the hub, a folder, a file, or a corpus that packages ship.
+
+Every row is looked at once. What cannot be used is counted, never a crash. The split does not depend on the order or
+the number of rows: a row is held out if the hash of its identity falls below the fraction. A verse's identity is
+its id in every translation, so that a model trained on verses and then on pairs is tested on verses that it has seen in
+neither; any other row's identity is its text, so that no text lies on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.random import Stream, generator, uniform
+from unmask.data import corpora, sources
+from unmask.data.sources import Source
+
+_BATCH = 4096
+# C0 and C1 controls but tab, line feed and carriage return
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """What became of the rows of a source; counts of rows."""
+
+    source: str
+    read: int = 0
+    train: int = 0
+    validation: int = 0
+    empty: int = 0
+    over_long: int = 0
+    not_utf8: int = 0
+    malformed: int = 0
+    duplicates: int = 0
+    #: rows kept after control characters were taken out of them
+    control: int = 0
+
+    @property
+    def kept(self) -> int:
+        return self.train + self.validation
+
+    def __str__(self) -> str:
+        left_out = ("empty", "over_long", "not_utf8", "malformed", "duplicates")
+        counts = [f"{getattr(self, n):,} {n.replace('_', '-')}" for n in left_out if getattr(self, n)]
+        out = f"; left out: {', '.join(counts)}" if counts else ""
+        cleaned = f"; control characters removed from {self.control:,}" if self.control else ""
+        return (
+            f"{self.source}: {self.read:,} rows read, {self.kept:,} kept "
+            f"({self.train:,} to train, {self.validation:,} held out){out}{cleaned}"
+        )
+
+
+class Texts(Sequence[str]):
+    """One column of a source as a sequence of clean texts, read when asked for. A slice is a ``Texts`` too."""
+
+    def __init__(self, source: Source, numbers: NDArray[np.int64], column: int = 0) -> None:
+        self._source, self._numbers, self._column = source, numbers, column
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Texts: ...
+    def __getitem__(self, at: int | slice) -> str | Texts:
+        if isinstance(at, slice):
+            return Texts(self._source, self._numbers[at], self._column)
+        return clean(self._source.rows([int(self._numbers[at])])[0][self._column])
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _BATCH):
+            for row in self._source.rows(self._numbers[start : start + _BATCH].tolist()):
+                yield clean(row[self._column])
+
+
+class Pairs(Sequence[tuple[str, str]]):
+    """(source, target) texts; ``sources`` and ``targets`` are its columns."""
+
+    def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
+        self.sources, self.targets = sources, targets
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Pairs: ...
+    def __getitem__(self, at: int | slice) -> tuple[str, str] | Pairs:
+        if isinstance(at, slice):
+            return Pairs(self.sources[at], self.targets[at])
+        return self.sources[at], self.targets[at]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self.sources, self.targets, strict=True)
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Texts to train on and texts held out.
+
+    Attributes:
+        train, validation: what a decoder writes: the texts, or the targets of the pairs.
+        train_pairs, validation_pairs: (what the encoder reads, what the decoder writes), None for plain texts.
+        report: what became of the rows.
+    """
+
+    train: Sequence[str]
+    validation: Sequence[str]
+    report: TextReport
+    train_pairs: Pairs | None = None
+    validation_pairs: Pairs | None = None
+
+
+def load_texts(
+    source: str | Path,
+    *,
+    column: str | Sequence[str] | None = None,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    validation: float | str = 0.02,
+    max_chars: int = 20_000,
+    deduplicate: bool = True,
+) -> TextData:
+    """Texts or pairs from a corpus name, a file, a folder or the hub, cleaned, counted and split.
+
+    Args:
+        source: ``verses`` (World English Bible), ``verses-kjv``, ``verses-asv``, ``verses-bbe``, the pairs ``kjv-web``,
+            ``kjv-bbe``, ``web-bbe``, ``kjv-asv``, the glosses ``wordnet``; a .txt, .jsonl, .csv, .tsv or .parquet file;
+            a folder from ``save_to_disk`` or of Parquet files (it stays on disk); or a hub dataset, ``name[:config]``.
+        column: the text's column; two columns (source, target) make pairs. None: ``text`` or the only one.
+        split: which split of a hub dataset or a folder.
+        limit: look at no more than this many rows, drawn by the seed.
+        seed: of the split and of ``limit``.
+        validation: the fraction held out, or the name of the split that is.
+        max_chars: longer rows are left out and counted.
+        deduplicate: leave out rows that repeat an earlier one.
+
+    Raises:
+        WrongUse: the source, a column, a split or a value cannot be used; the message says what would be right.
+    """
+    columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
+    if columns is not None and len(columns) not in (1, 2):
+        raise WrongUse(f"column={columns} must be one name, or two for pairs")
+    if limit is not None and limit < 1:
+        raise WrongUse(f"limit={limit} must be at least 1")
+    if not isinstance(validation, str) and not 0 <= validation < 1:
+        raise WrongUse(f"validation={validation} must lie in [0, 1), or be the name of a split")
+    table = _open(str(source), columns, split)
+    scan = _Scan(table, limit, seed, max_chars, deduplicate)
+    if isinstance(validation, str):
+        held_table = _open(str(source), columns, validation)
+        held_scan = _Scan(held_table, limit, seed, max_chars, deduplicate)
+        train, held = scan.everything(), held_scan.everything()
+    else:
+        held_table, held_scan = table, scan
+        train, held = scan.split(validation, seed)
+    # the same text can stand under two verse ids, in two pairs or in two splits
+    seen = np.isin(held_scan.hash_NC[held], scan.hash_NC[train]).any(1)
+    held = held[~seen]
+    counts = dict(scan.counts)
+    if held_scan is not scan:
+        counts = {name: counts[name] + held_scan.counts[name] for name in counts}
+    counts["duplicates"] += int(seen.sum())
+    if not len(train):
+        raise WrongUse(f"{source} holds no usable text: {counts}")
+    report = TextReport(str(source), train=len(train), validation=len(held), **counts)
+    parts = [_columns(table, scan.number_N[train]), _columns(held_table, held_scan.number_N[held])]
+    if len(parts[0]) == 1:
+        return TextData(parts[0][0], parts[1][0], report)
+    pairs = [Pairs(*part) for part in parts]
+    return TextData(pairs[0].targets, pairs[1].targets, report, *pairs)
+
+
+def clean(cell: Any) -> str:
+    """A cell without control characters and outer white space."""
+    return _CONTROL.sub("", str(cell)).strip()
+
+
+def _columns(table: Source, numbers: NDArray[np.int64]) -> list[Sequence[str]]:
+    width = len(table.rows([0])[0])
+    lazy = [Texts(table, numbers, c) for c in range(width)]
+    return [list(texts) for texts in lazy] if table.in_memory else list(lazy)
+
+
+def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
+    if name in corpora.VERSES:
+        found = corpora.verses(corpora.VERSES[name])
+        return sources.Memory([(text,) for text in found.values()], list(found))
+    if name in corpora.VERSE_PAIRS:
+        pairs = corpora.verse_pairs(*corpora.VERSE_PAIRS[name])
+        return sources.Memory(list(pairs.values()), list(pairs))
+    if name == corpora.WORDNET:
+        return sources.Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return sources.read_folder(path, columns, split)
+    if path.is_file():
+        return sources.read_file(path, columns)
+    if path.suffix in (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"):
+        raise WrongUse(f"there is no file {name}")
+    try:
+        return sources.read_hub(name, columns, split)
+    except WrongUse as error:
+        raise WrongUse(f"{error} (corpora that need no network: {did_you_mean(name, corpora.NAMES)})") from error
+
+
+class _Scan:
+    """One look at every row: which are usable, and the hashes of their texts.
+
+    Attributes:
+        number_N: row numbers of the usable rows.
+        hash_NC: 64-bit hashes of their cells.
+        key_N: what the split goes by.
+        counts: rows read and left out, by reason.
+    """
+
+    def __init__(self, table: Source, limit: int | None, seed: int, max_chars: int, deduplicate: bool) -> None:
+        self.counts = dict.fromkeys(("read", "empty", "over_long", "not_utf8", "malformed", "duplicates", "control"), 0)
+        everything: Sequence[int] | NDArray[np.int64] = range(len(table))
+        if limit is not None and limit < len(table):
+            drawn = torch.randperm(len(table), generator=generator(seed, Stream.SHUFFLE))[:limit]
+            everything = drawn.sort().values.numpy()
+        self.counts["read"] = len(everything)
+        numbers, hashes = [], []
+        for start in range(0, len(everything), _BATCH):
+            batch = [int(i) for i in everything[start : start + _BATCH]]
+            good, hashed = [], []
+            for i, row in zip(batch, table.rows(batch), strict=True):
+                cells = self._judge(row, max_chars)
+                if cells is not None:
+                    good.append(i)
+                    hashed.append(cells)
+            numbers.append(np.asarray(good, np.int64))
+            if hashed:
+                hashes.append(np.frombuffer(b"".join(hashed), np.int64).reshape(len(hashed), -1))
+        self.number_N = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+        self.hash_NC = np.concatenate(hashes) if hashes else np.zeros((0, 1), np.int64)
+        if deduplicate and len(self.number_N):
+            # one number a row: a mix of its cells' hashes
+            row_N = (self.hash_NC * np.array([1, 0x9E3779B97F4A7C1], np.int64)[: self.hash_NC.shape[1]]).sum(1)
+            first = np.sort(np.unique(row_N, return_index=True)[1])
+            self.counts["duplicates"] = len(row_N) - len(first)
+            self.number_N, self.hash_NC = self.number_N[first], self.hash_NC[first]
+        self.key_N = self.hash_NC[:, 0] if table.keys is None else table.keys[self.number_N]
+
+    def _judge(self, row: tuple[Any, ...], max_chars: int) -> bytes | None:
+        """The hashes of a usable row's cells; None (and one count) for a row that is left out."""
+        if not all(isinstance(cell, str) for cell in row):
+            self.counts["malformed"] += 1
+            return None
+        texts = [clean(cell) for cell in row]
+        try:
+            encoded = [text.encode("utf-8") for text in texts]
+        except UnicodeEncodeError:  # a lone surrogate stands for a byte that was not UTF-8
+            self.counts["not_utf8"] += 1
+            return None
+        if not all(texts):
+            self.counts["empty"] += 1
+            return None
+        if any(len(text) > max_chars for text in texts):
+            self.counts["over_long"] += 1
+            return None
+        self.counts["control"] += any(_CONTROL.search(cell) for cell in row)
+        return b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded)
+
+    def everything(self) -> NDArray[np.int64]:
+        return np.arange(len(self.number_N))
+
+    def split(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions to train on and positions held out; at least one of each where there are two identities."""
+        draw_N = uniform(seed, torch.from_numpy(np.ascontiguousarray(self.key_N)), Stream.SHUFFLE).numpy()
+        held_N = draw_N < fraction
+        if fraction and len(draw_N) and not held_N.any():
+            held_N = (draw_N == draw_N.min()) & (draw_N.min() < draw_N.max())
+        if held_N.all() and len(draw_N):
+            held_N = draw_N < draw_N.max()
+        return np.flatnonzero(~held_N), np.flatnonzero(held_N)

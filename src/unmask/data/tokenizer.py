@@ -1,0 +1,178 @@
+"""Tokenizers with the three ids a canvas needs (mask, end, padding), and texts to canvases of one length and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from unmask.core.errors import WrongUse
+
+PAD, EOS, MASK = "<pad>", "<eos>", "<mask>"
+_BATCH = 4096
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on ``texts``.
+
+    Any string survives encoding and decoding exactly, so there is no unknown token. The specials ``<pad>`` 0, ``<eos>`` 1
+    and ``<mask>`` 2 never come from text: a text that says "<mask>" is spelled in ordinary tokens.
+
+    Args:
+        texts: read once.
+        vocab_size: V, specials and the 256 bytes included; fewer if the texts have no more merges to offer.
+
+    Raises:
+        WrongUse: ``vocab_size`` leaves no room for the bytes and the specials.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(alphabet) + 3:
+        raise WrongUse(f"vocab_size={vocab_size} must be at least {len(alphabet) + 3}: 256 bytes and 3 specials")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[PAD, EOS, MASK], initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        eos_token=EOS,
+        mask_token=MASK,
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedTokenizerBase:
+    """A copy of an encoder's tokenizer that has a mask, an end and a padding token, for a decoder over its vocabulary.
+
+    RoBERTa and XLM-R have all three. BERT has no end token: its ``[SEP]`` serves as one. GPT-2 lacks mask and padding:
+    they are added, so that the vocabulary grows and the decoder's embeddings must be made from ``len(tokenizer)``.
+    BERT's tokenizers lower-case and split, so a decoded text equals the normalised text, not the original.
+
+    Args:
+        tokenizer: the tokenizer, or the name or folder to load it from.
+
+    Raises:
+        WrongUse: nothing can be loaded from that name.
+    """
+    if isinstance(tokenizer, (str, Path)):
+        from transformers import AutoTokenizer
+
+        try:
+            own = AutoTokenizer.from_pretrained(str(tokenizer))
+        except (OSError, ValueError) as error:
+            raise WrongUse(f"no tokenizer can be loaded from {str(tokenizer)!r}: give a folder or a hub id") from error
+    else:
+        own = copy.deepcopy(tokenizer)
+    if own.eos_token is None and own.sep_token is not None:
+        own.eos_token = own.sep_token
+    wanted = {"pad_token": PAD, "eos_token": EOS, "mask_token": MASK}
+    own.add_special_tokens({name: token for name, token in wanted.items() if getattr(own, name) is None})
+    own.split_special_tokens = True
+    own.clean_up_tokenization_spaces = False
+    return own
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """Texts as rows of ids of one length.
+
+    Attributes:
+        ids_NL: int32; the tokens, EOS, then PAD up to L.
+        length_N: int32; tokens with the EOS, without padding.
+        row_N: int64; the text (by its place in the input) that each row came from.
+        over_long: texts that did not fit with their EOS, dropped or cut.
+    """
+
+    ids_NL: NDArray[np.int32]
+    length_N: NDArray[np.int32]
+    row_N: NDArray[np.int64]
+    over_long: int
+
+    def __len__(self) -> int:
+        return len(self.ids_NL)
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        total, width = len(self), self.ids_NL.shape[1]
+        mean = float(self.length_N.mean()) if total else 0.0
+        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {self.over_long:,} texts over-long"
+
+
+def encode_fixed(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    over_long: str = "drop",
+    spill: Path | None = None,
+) -> Canvases:
+    """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
+
+    Args:
+        tokenizer: has an EOS and a PAD id; its own specials ([CLS], <s>) are not added.
+        texts: read in order, in batches.
+        max_length: L, the EOS included.
+        over_long: ``drop`` leaves out texts that do not fit; ``truncate`` keeps their first L tokens *without* an EOS,
+            because the text does not end there.
+        spill: a .npy file to hold the ids instead of memory; it is overwritten.
+
+    Raises:
+        WrongUse: the tokenizer lacks an id, or a setting is out of range.
+    """
+    if over_long not in ("drop", "truncate"):
+        raise WrongUse(f"over_long={over_long!r} must be 'drop' or 'truncate'")
+    if max_length < 2:
+        raise WrongUse(f"max_length={max_length} must be at least 2: a token and EOS")
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    if eos is None or pad is None or eos == pad:
+        raise WrongUse("the tokenizer needs an EOS and a PAD token that differ: prepare it with from_encoder")
+    shape = (len(texts), max_length)
+    if spill is None:
+        ids_NL: NDArray[np.int32] = np.full(shape, pad, np.int32)
+    else:
+        ids_NL = np.lib.format.open_memmap(spill, mode="w+", dtype=np.int32, shape=shape)
+    lengths, rows, long = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0
+    n = 0
+    for start in range(0, len(texts), _BATCH):
+        batch = list(texts[start : start + _BATCH])
+        encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        for offset, tokens in enumerate(encoded):
+            if len(tokens) >= max_length:
+                long += 1
+                if over_long == "drop":
+                    continue
+                tokens = tokens[:max_length]
+            else:
+                tokens.append(eos)
+            ids_NL[n, : len(tokens)] = tokens
+            ids_NL[n, len(tokens) :] = pad
+            lengths[n], rows[n] = len(tokens), start + offset
+            n += 1
+    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long)
+
+
+def decode(
+    tokenizer: PreTrainedTokenizerBase, ids_BL: NDArray[Any] | torch.Tensor | Sequence[Sequence[int]]
+) -> list[str]:
+    """Rows of ids to texts: each is cut at its first EOS, and specials (PAD, an unfilled mask) are left out."""
+    eos, specials = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
+    rows = ids_BL.tolist() if isinstance(ids_BL, (np.ndarray, torch.Tensor)) else ids_BL
+    kept = []
+    for row in rows:
+        row = list(row)
+        row = row[: row.index(eos)] if eos in row else row
+        kept.append([token for token in row if token not in specials])
+    return tokenizer.batch_decode(kept, clean_up_tokenization_spaces=False)
