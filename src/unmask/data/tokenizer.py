@@ -22,8 +22,8 @@ _BATCH = 4096
 def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on ``texts``.
 
-    Any string survives encoding and decoding exactly, so there is no unknown token. The specials ``<pad>`` 0, ``<eos>`` 1
-    and ``<mask>`` 2 never come from text: a text that says "<mask>" is spelled in ordinary tokens.
+    Any string survives encoding and decoding exactly, so there is no unknown token. The specials ``<pad>`` 0,
+    ``<eos>`` 1 and ``<mask>`` 2 never come from text: a text that says "<mask>" is spelled in ordinary tokens.
 
     Args:
         texts: read once.
@@ -90,24 +90,24 @@ class Canvases:
     """Texts as rows of ids of one length.
 
     Attributes:
-        ids_NL: int32; the tokens, EOS, then PAD up to L.
-        length_N: int32; tokens with the EOS, without padding.
-        row_N: int64; the text (by its place in the input) that each row came from.
+        ids: int32 [N, L]; the tokens, EOS, then PAD up to L.
+        lengths: int32 [N]; tokens with the EOS, without padding.
+        rows: int64 [N]; the text (by its place in the input) that each row came from.
         over_long: texts that did not fit with their EOS, dropped or cut.
     """
 
-    ids_NL: NDArray[np.int32]
-    length_N: NDArray[np.int32]
-    row_N: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    rows: NDArray[np.int64]
     over_long: int
 
     def __len__(self) -> int:
-        return len(self.ids_NL)
+        return len(self.ids)
 
     def __str__(self) -> str:
         """One line for a log."""
-        total, width = len(self), self.ids_NL.shape[1]
-        mean = float(self.length_N.mean()) if total else 0.0
+        total, width = len(self), self.ids.shape[1]
+        mean = float(self.lengths.mean()) if total else 0.0
         return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {self.over_long:,} texts over-long"
 
 
@@ -116,7 +116,7 @@ def encode_fixed(
     texts: Sequence[str],
     max_length: int,
     *,
-    over_long: str = "drop",
+    over_long: str = "truncate",
     spill: Path | None = None,
 ) -> Canvases:
     """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
@@ -125,8 +125,8 @@ def encode_fixed(
         tokenizer: has an EOS and a PAD id; its own specials ([CLS], <s>) are not added.
         texts: read in order, in batches.
         max_length: L, the EOS included.
-        over_long: ``drop`` leaves out texts that do not fit; ``truncate`` keeps their first L tokens *without* an EOS,
-            because the text does not end there.
+        over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does not
+            end there, so that every text has its row; ``drop`` leaves such texts out.
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
 
     Raises:
