@@ -1,0 +1,1 @@
+"""Scores as pure functions, one a file. Functions return what a confidence interval needs: one number a text."""
