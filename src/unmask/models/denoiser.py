@@ -5,6 +5,7 @@ Shapes: B batch, L length, M latent tokens, N gathered rows, V vocabulary, D wid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -264,8 +265,22 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         return h_ND, self.embed.weight, self.head_bias
 
-    def forward(self, input_ids: Tensor, latent: Tensor | None = None, at: Tensor | None = None) -> dict[str, Tensor]:
-        """Hugging Face's entry point: ``{"logits": [N, V]}`` at ``at`` [B, L], or at the masked positions."""
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latent: Tensor | None = None,
+        at: Tensor | None = None,
+        run: Callable[[MaskedDiffusionModel], Any] | None = None,
+    ) -> Any:
+        """Hugging Face's entry point: ``{"logits": [N, V]}`` at ``at`` [B, L], or at the masked positions.
+
+        ``run`` computes something else of the model *inside* this call: a wrapper (DDP, FSDP) that must see every use
+        of the weights sees the training loss, which is defined elsewhere.
+        """
+        if run is not None:
+            return run(self)
+        if input_ids is None:
+            raise WrongUse("the model needs input_ids [B, L]")
         cond = None if latent is None else Condition.of(latent)
         return {"logits": self.logits(input_ids, at, cond)}
 

@@ -134,14 +134,14 @@ class TextModel:
         """Ids [N, L]: the text, EOS, then PAD; a text that is too long is cut."""
         from unmask.data.tokenizer import encode_fixed
 
-        ids = encode_fixed(self.tokenizer, list(texts), length or self.card.length)
-        return torch.from_numpy(np.asarray(ids.ids if hasattr(ids, "ids") else ids)).long().to(self.device)
+        found = encode_fixed(self.tokenizer, list(texts), length or self.card.length, over_long="truncate")
+        return torch.from_numpy(found.ids).long().to(self.device)
 
     def decode(self, ids_NL: Tensor) -> list[str]:
         """Texts, cut at the first EOS, special tokens left out."""
         from unmask.data.tokenizer import decode
 
-        return decode(self.tokenizer, ids_NL.cpu().numpy())
+        return decode(self.tokenizer, ids_NL)
 
     def save(self, folder: str | Path) -> Path:
         """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished."""

@@ -1,0 +1,1 @@
+"""Training on the Hugging Face Trainer: arguments, recipes, EMA, atomic checkpoints, loss by mask ratio."""

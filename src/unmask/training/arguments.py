@@ -1,0 +1,139 @@
+"""Every setting of a training run. A recipe's YAML keys, the command line's flags and these names are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from unmask.core.errors import WrongUse
+
+
+def _help(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class ModelArguments:
+    """The denoiser and what stands before it."""
+
+    tokenizer: str = _help(
+        "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
+    )
+    vocab_size: int = _help("size of a trained BPE vocabulary, special ids included", 4096)
+    length: int = _help("canvas length in tokens, EOS included", 64)
+    dim: int = _help("width D", 192)
+    layers: int = _help("transformer blocks", 4)
+    heads: int = _help("attention heads", 4)
+    ffn_dim: int = _help("hidden width of the feed-forward part", 768)
+    loops: int = _help("times the stack is applied, weights shared", 1)
+    gated: bool = _help("SwiGLU instead of GELU", False)
+    dropout: float = _help("residual dropout", 0.0)
+    rope: bool = _help("rotary positions", True)
+    absolute: bool = _help("learned absolute positions (an all-masked canvas needs them)", True)
+    conditioning: str = _help("'none', 'adaln' or 'cross'", "adaln")
+    latent_tokens: int = _help("latent tokens: a prefix with adaln, the keys with cross", 8)
+    bottleneck: int = _help("width of the variational bottleneck, 0 for none", 0)
+    time_embedding: bool = _help("feed the masked fraction", False)
+    self_conditioning: bool = _help("feed the previous pass's hidden states", False)
+    whiten: str = _help("'none', 'center' (mean and one scale) or 'full' (decorrelate) for the latents", "full")
+    embedding_init: str = _help("'random' or 'encoder': start the embeddings from the encoder's", "random")
+    encoder: str = _help("sentence encoder: any hub id or folder; 'minilm' is found in its package offline", "minilm")
+    pooling: str | None = _help("'mean' or 'cls'; the encoder's own when not given", None)
+    start_from: str | None = _help("folder of a trained model whose weights and tokenizer are the start", None)
+
+
+@dataclass
+class DataArguments:
+    """What is read."""
+
+    data: str = _help(
+        "hub name, load_from_disk folder, jsonl/csv/txt file, or an offline corpus such as 'verses'", "verses"
+    )
+    task: str = _help("'reconstruction', 'paraphrase' (pairs) or 'unconditional'", "reconstruction")
+    column: str | None = _help("column that holds the text", None)
+    limit: int | None = _help("use at most this many texts", None)
+    validation: float = _help("share held out", 0.03)
+    split_seed: int = _help("seed of the split", 0)
+    over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
+    encoder_precision: str = _help("'fp32' or 'bf16' for encoding the latents", "bf16")
+    cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)
+
+
+@dataclass
+class TrainArguments(TrainingArguments):
+    """Hugging Face's TrainingArguments and what a masked diffusion model needs beside them."""
+
+    output_dir: str | None = _help("run folder", None)
+    estimator: str = _help("how many positions are hidden: 'count' (n ~ U{1..L}), 'time' or 'grid'", "count")
+    schedule: str = _help("schedule for 'time' and 'grid'", "linear")
+    tilt: float = _help("t = u ** (1 / tilt); 2 is sqrt(u), more high masks", 2.0)
+    word_dropout: float = _help("hide visible tokens too, keeping their loss", 0.0)
+    weighting: str = _help("training loss: 'maskgit', 'llada' or 'nelbo'", "maskgit")
+    pad_weight: float = _help("weight of a PAD position's loss (above 0: lengths must be learned)", 0.1)
+    unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
+    self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
+    vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
+    free_bits: float = _help("nats a dimension below which the KL costs nothing", 0.0)
+    ema: float = _help("decay of the weight average that is evaluated and saved; 0 for none", 0.999)
+    optimizer: str = _help("'adamw' or 'muon' (Muon for the blocks' matrices, AdamW for the rest)", "adamw")
+    muon_lr: float = _help("learning rate of Muon's matrices", 0.02)
+    eval_texts: int = _help("held-out texts scored at each evaluation", 256)
+    probe_texts: int = _help("held-out texts written at each evaluation (the generation metric)", 32)
+    probe_steps: int = _help("decoding steps of the probe", 16)
+    probe_order: str = _help("decoding order of the probe", "margin")
+    probe_guidance: float = _help("guidance gamma of the probe", 1.0)
+    show_texts: int = _help("samples printed at each evaluation", 2)
+    diagnose_every: int = _help("steps between quick diagnoses, logged as scalars; 0 for never", 0)
+    resume: bool = _help("go on from the last complete checkpoint of the run folder", True)
+    bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
+
+    # other defaults than Hugging Face's, for small models on any machine
+    learning_rate: float = _help("peak learning rate", 1e-3)
+    per_device_train_batch_size: int = _help("rows a process and micro-batch", 64)
+    max_steps: int = _help("optimiser steps", 1000)
+    warmup_steps: float = _help("steps of linear warm-up (below 1: a share)", 0.05)
+    lr_scheduler_type: str = _help("shape of the decay", "cosine")
+    weight_decay: float = _help("AdamW's decay", 0.01)
+    adam_beta2: float = _help("AdamW's second beta", 0.98)
+    max_grad_norm: float = _help("gradient clipping", 1.0)
+    logging_steps: float = _help("steps between log lines", 50)
+    eval_strategy: str = _help("when to evaluate", "steps")
+    eval_steps: float | None = _help("steps between evaluations", 500)
+    save_strategy: str = _help("when to save", "steps")
+    save_steps: float = _help("steps between checkpoints", 500)
+    save_total_limit: int | None = _help("checkpoints kept beside the best one", 2)
+    metric_for_best_model: str | None = _help("which metric keeps the best checkpoint", "generation")
+    greater_is_better: bool | None = _help("its direction", True)
+    load_best_model_at_end: bool | None = _help("save the best checkpoint's weights as the model", True)
+    report_to: str | None = _help("loggers", "tensorboard")
+    bf16: bool = _help("bf16 autocast", True)
+    remove_unused_columns: bool | None = _help("must stay off: latents are not arguments of forward", False)
+    dataloader_num_workers: int = _help("loader processes; the arrays are memory-mapped, 0 is fastest when small", 0)
+    dataloader_pin_memory: bool = _help("pin batches; of use with a GPU only", False)
+    disable_tqdm: bool | None = _help("no progress bar", None)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("unconditional", 0, 1),
+            ("self_conditioning_rate", 0, 1),
+            ("pad_weight", 0, 1),
+            ("ema", 0, 1),
+            ("free_bits", 0, 1e9),
+            ("vib_beta", 0, 1e9),
+        ):
+            value = getattr(self, name)
+            if not low <= float(value) <= high:
+                raise WrongUse(f"{name}={value} must lie in [{low}, {high:g}]")
+        if self.optimizer not in ("adamw", "muon"):
+            raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
+        if self.save_total_limit is not None and self.save_total_limit < 2:
+            raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
+        super().__post_init__()
+
+
+def field_names(*classes: type) -> list[str]:
+    """Every setting's name."""
+    return [f.name for c in classes for f in dataclasses.fields(c) if f.init]

@@ -1,0 +1,123 @@
+"""Recipes: YAML keys = command-line flags = Python names. An unknown one is refused with the nearest known."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from unmask.core.errors import WrongUse, did_you_mean
+from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+
+_CLASSES = (ModelArguments, DataArguments, TrainArguments)
+
+
+@dataclass
+class Recipe:
+    """A training run's settings, and the plain ones that were given (for the model's card)."""
+
+    model: ModelArguments
+    data: DataArguments
+    train: TrainArguments
+    given: dict[str, Any]
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        WrongUse: no such file, not YAML, or not a mapping.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = sorted(p.stem for p in Path("recipes").glob("*.yaml"))
+        raise WrongUse(f"there is no recipe {str(path)!r}; {did_you_mean(file.stem, shipped)}")
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict) or not all(isinstance(k, str) for k in tree):
+        raise WrongUse(f"{str(path)!r} must hold one 'name: value' a line, got {type(tree).__name__}")
+    return tree
+
+
+class _Parser(HfArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> Any:
+        raise WrongUse(message)
+
+
+def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
+    """Settings from a mapping, overridden by command-line flags.
+
+    Args:
+        settings: names and values, as from :func:`read_recipe`.
+        flags: such as ``["--max_steps", "100", "--bf16", "false"]``.
+
+    Raises:
+        WrongUse: an unknown name (with the nearest known) or a value that does not fit.
+    """
+    settings = dict(settings or {})
+    known = field_names(*_CLASSES)
+    for name in settings:
+        if name not in known:
+            raise WrongUse(f"no setting is called {name!r}: {did_you_mean(name, known)}")
+    given = {**settings, **_read_flags(flags, known)}
+    words: list[str] = []
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, (dict, list)):
+            raise WrongUse(f"{name} must be a single value, got {value!r}")
+        words += [f"--{name}", str(value)]
+    parser = _Parser(_CLASSES, allow_abbrev=False)
+    try:
+        # argparse may print before it raises; the one sentence is ours
+        with contextlib.redirect_stderr(io.StringIO()):
+            model, data, train = parser.parse_args_into_dataclasses(words)
+    except WrongUse:
+        raise
+    except (ValueError, TypeError, argparse.ArgumentTypeError, ImportError) as error:
+        raise WrongUse(f"the settings do not fit: {' '.join(str(error).split())}") from error
+    _check(model, data, train)
+    return Recipe(model, data, train, given)
+
+
+def _read_flags(flags: Sequence[str], known: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    position = 0
+    while position < len(flags):
+        flag = flags[position]
+        if not flag.startswith("--"):
+            raise WrongUse(f"{flag!r} is not a flag: write --name value")
+        name, equals, value = flag[2:].partition("=")
+        name = name.replace("-", "_")
+        if name not in known:
+            raise WrongUse(f"no setting is called {name!r}: {did_you_mean(name, known)}")
+        if not equals:
+            position += 1
+            if position == len(flags) or flags[position].startswith("--"):
+                raise WrongUse(f"--{name} needs a value: write --{name} value")
+            value = flags[position]
+        values[name] = value
+        position += 1
+    return values
+
+
+def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
+    if data.task not in ("reconstruction", "paraphrase", "unconditional"):
+        raise WrongUse(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
+    if (data.task == "unconditional") != (model.conditioning == "none"):
+        raise WrongUse(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
+    if model.whiten not in ("none", "center", "full"):
+        raise WrongUse(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
+    if model.embedding_init not in ("random", "encoder"):
+        raise WrongUse(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
+    if train.output_dir is None:
+        raise WrongUse("output_dir is missing: the run folder, such as runs/my_run")

@@ -1,0 +1,286 @@
+"""A training run from a recipe: data, tokenizer, latents, model, trainer, and the finished folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.random import set_seed
+from unmask.data.canvas import CanvasDataset, collate
+from unmask.data.latents import cached_latents
+from unmask.data.text import TextData, load_texts
+from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
+from unmask.diffusion.process import MaskLaw
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.text_model import Card, TextModel, load_native
+from unmask.training.recipe import Recipe
+from unmask.training.trainer import DiffusionTrainer, Probe, last_checkpoint
+
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs before its first step.
+
+    Attributes:
+        model: fresh (or started from another) weights with tokenizer and card.
+        train, validation: datasets of canvases.
+        validation_texts: what the held-out canvases say; ``validation_sources`` what the encoder read for them.
+        data: the texts and the report on them.
+    """
+
+    model: TextModel
+    train: CanvasDataset
+    validation: CanvasDataset
+    validation_texts: list[str]
+    validation_sources: list[str]
+    data: TextData
+
+
+def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
+    """Read the data, train or load the tokenizer, encode the latents (cached), build the model.
+
+    Args:
+        recipe: from :func:`unmask.training.recipe.parse`.
+        say: where one-line reports go.
+    """
+    m, d, t = recipe.model, recipe.data, recipe.train
+    set_seed(t.seed)
+    data = load_texts(d.data, column=_columns(d.column), limit=d.limit, seed=d.split_seed, validation=d.validation)
+    say(str(data.report))
+    if d.task == "paraphrase" and data.train_pairs is None:
+        raise WrongUse(
+            f"task='paraphrase' needs pairs, and {d.data!r} holds single texts: try 'kjv-web' or two columns"
+        )
+    if not len(data.validation):
+        raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+    start = load_native(m.start_from) if m.start_from else None
+    encoder = _encoder(recipe, start)
+    tokenizer = start.tokenizer if start else _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder)
+    parts = []
+    for texts in (data.train, data.validation):
+        canvases = encode_fixed(tokenizer, texts, m.length, over_long=d.over_long)
+        say(str(canvases))
+        if not len(canvases):
+            raise WrongUse(f"length={m.length}: no text of {d.data!r} fits; raise it")
+        parts.append(canvases)
+    sources = [data.train, data.validation]
+    if data.train_pairs is not None and data.validation_pairs is not None:
+        sources = [data.train_pairs.sources, data.validation_pairs.sources]
+    latents: list[Any] = [None, None]
+    if encoder is not None:
+        latents = [cached_latents(_Rows(s, p.rows), encoder, d.cache_dir) for s, p in zip(sources, parts, strict=True)]
+    card = Card(
+        length=m.length,
+        encoder=(m.encoder if start is None else start.card.encoder) if encoder is not None else None,
+        pooling=m.pooling if start is None else start.card.pooling,
+        encoder_identity=encoder.identity if encoder is not None else None,
+        task=d.task,
+        recipe=dict(recipe.given),
+    )
+    if start is None:
+        net = _fresh(recipe, tokenizer, encoder, latents[0])
+    else:
+        net = start.denoiser  # type: ignore[assignment]
+        say(f"weights from {m.start_from}; the recipe's model settings are its own")
+    shown = parts[1].rows[: max(t.eval_texts, t.probe_texts)].tolist()
+    return Prepared(
+        TextModel(net, tokenizer, card, encoder=encoder),
+        _dataset(parts[0], latents[0]),
+        _dataset(parts[1], latents[1]),
+        [data.validation[i] for i in shown],
+        [sources[1][i] for i in shown],
+        data,
+    )
+
+
+def train(
+    recipe: Recipe,
+    make_probes: Callable[[Prepared], list[Probe]] | None = None,
+    say: Callable[[str], None] = print,
+) -> TextModel:
+    """Run a recipe to its end, going on where an earlier start of it stopped, and save the best weights.
+
+    Args:
+        recipe: the settings.
+        make_probes: builds what is computed at each evaluation (generation metric, diagnosis).
+        say: where one-line reports go.
+
+    Returns:
+        The saved model; its folder is ``output_dir``.
+
+    Raises:
+        WrongUse, CheckpointError: settings that do not fit, or a run folder of another recipe.
+    """
+    t = recipe.train
+    folder = Path(str(t.output_dir))
+    _claim(folder, recipe)
+    prepared = prepare(recipe, say)
+    trainer = DiffusionTrainer(
+        law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
+        probes=make_probes(prepared) if make_probes else [],
+        model=prepared.model.denoiser,
+        args=t,
+        train_dataset=prepared.train,
+        eval_dataset=prepared.validation,
+        data_collator=collate,
+    )
+    checkpoint = last_checkpoint(folder) if t.resume else None
+    if checkpoint:
+        say(f"resuming from {checkpoint}")
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except OSError as error:
+        raise CheckpointError(
+            f"the run stopped: {error}; the last whole checkpoint in {folder} is untouched"
+        ) from error
+    trainer.best_weights()
+    prepared.model.denoiser.eval()  # type: ignore[attr-defined]
+    prepared.model.card.scores = _last_scores(trainer)
+    if trainer.is_world_process_zero():
+        prepared.model.save(folder)
+        say(f"saved {folder}")
+    prepared.model.path = str(folder)
+    return prepared.model
+
+
+def _columns(column: str | None) -> str | list[str] | None:
+    return column if column is None or "," not in column else [c.strip() for c in column.split(",")]
+
+
+class _Rows(Sequence[str]):
+    """Some rows of a sequence of texts, read when asked for."""
+
+    def __init__(self, texts: Sequence[str], rows: Any) -> None:
+        self.texts, self.rows = texts, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self.texts[int(i)] for i in self.rows[at]]
+        return self.texts[int(self.rows[at])]
+
+
+def _dataset(canvases: Canvases, latents: Any) -> CanvasDataset:
+    return CanvasDataset(canvases.ids, canvases.lengths, latents)
+
+
+def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
+    if recipe.model.conditioning == "none" or (start is not None and not start.denoiser.conditional):
+        return None
+    if start is not None:
+        return start.encoder
+    from unmask.models.encoders import SentenceEncoder
+
+    return SentenceEncoder.load(recipe.model.encoder, pooling=recipe.model.pooling, dtype=recipe.data.encoder_precision)
+
+
+def _tokenizer(name: str, size: int, texts: Sequence[str], encoder: Any) -> Any:
+    if name == "bpe":
+        return train_bpe(texts, size)
+    if name == "encoder":
+        if encoder is None:
+            raise WrongUse("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
+        return from_encoder(encoder.tokenizer)
+    return from_encoder(name)
+
+
+def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> MaskedDiffusionModel:
+    m = recipe.model
+    config = MaskedDiffusionConfig(
+        vocab_size=len(tokenizer),
+        mask_token_id=tokenizer.mask_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        max_length=m.length,
+        dim=m.dim,
+        layers=m.layers,
+        heads=m.heads,
+        ffn_dim=m.ffn_dim,
+        loops=m.loops,
+        gated=m.gated,
+        dropout=m.dropout,
+        rope=m.rope,
+        absolute=m.absolute,
+        conditioning=m.conditioning,
+        latent_dim=0 if encoder is None else encoder.width,
+        latent_tokens=0 if encoder is None else m.latent_tokens,
+        bottleneck=0 if encoder is None else m.bottleneck,
+        time_embedding=m.time_embedding,
+        self_conditioning=m.self_conditioning,
+    )
+    net = MaskedDiffusionModel(config)
+    if net.latent is not None and m.whiten != "none":
+        rows = np.asarray(latents[:50_000], dtype=np.float32)
+        net.latent.whiten.fit(torch.from_numpy(rows), full=m.whiten == "full")
+    if m.embedding_init == "encoder":
+        net.init_embeddings(_encoder_embeddings(m.tokenizer, tokenizer, encoder))
+    return net
+
+
+def _encoder_embeddings(kind: str, tokenizer: Any, encoder: Any) -> Tensor:
+    """One vector a token id: the encoder's word embedding if the vocabulary is its own, else its spelling encoded."""
+    if encoder is None:
+        raise WrongUse("embedding_init='encoder' needs an encoder, and conditioning='none' has none: use 'random'")
+    size = len(tokenizer)
+    special = set(tokenizer.all_special_ids)
+    if kind == "encoder":
+        words = encoder.word_embeddings().float()
+        grown = torch.full((size, words.shape[1]), float("nan"))
+        grown[: len(words)] = words[:size]
+    else:
+        spelled = [tokenizer.decode([i]) for i in range(size)]
+        grown = torch.from_numpy(np.array(encoder.encode(spelled), dtype=np.float32))
+    grown[sorted(special)] = float("nan")
+    return grown
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Refuse to mix two recipes in one folder, and fail on an unwritable one before any work."""
+    file = folder / RECIPE_FILE
+    # what may change between starts of one run: where it is, how it is shown, whether it resumes
+    loose = {
+        "output_dir",
+        "resume",
+        "disable_tqdm",
+        "report_to",
+        "logging_steps",
+        "show_texts",
+        "dataloader_num_workers",
+    }
+    mine = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in loose}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.is_file() and recipe.train.resume and last_checkpoint(folder):
+            theirs = json.loads(file.read_text(encoding="utf-8"))
+            odd = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+            if odd:
+                name = odd[0]
+                raise WrongUse(
+                    f"{folder} holds a run with {name}={theirs.get(name)} and this recipe has {name}={mine.get(name)}: "
+                    "choose another output_dir, or --resume false to start over"
+                )
+        from unmask.models.text_model import write_json
+
+        write_json(file, mine)
+    except OSError as error:
+        raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
+
+
+def _last_scores(trainer: DiffusionTrainer) -> dict[str, float]:
+    best = trainer.state.best_global_step
+    for entry in reversed(trainer.state.log_history):
+        if "eval_nelbo" in entry and (not best or entry.get("step") == best):
+            return {k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k.startswith("eval_")}
+    return {}

@@ -1,0 +1,87 @@
+"""Held-out losses while training: small, seeded, the same texts and masks at every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.random import Stream, generator
+from unmask.diffusion.objective import token_losses
+from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.training.arguments import TrainArguments
+
+#: upper edges of the mask-ratio bins; the fully masked state stands by itself
+RATIO_EDGES = (0.25, 0.5, 0.75, 0.999, 1.0)
+RATIO_NAMES = ("r25", "r50", "r75", "r99", "r100")
+
+
+def held_out_scores(
+    net: MaskedDiffusionModel,
+    dataset: Any,
+    collate: Callable[[list[Any]], dict[str, Tensor]],
+    law: MaskLaw,
+    args: TrainArguments,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Losses in nats a text token (EOS in, PAD out) on the first ``eval_texts`` rows of a dataset.
+
+    Returns:
+        ``loss`` (mean over hidden tokens under the training law), ``nelbo`` (nats a token, unbiased), ``loss_r25`` to
+        ``loss_r100``, and for a conditional model ``loss_r100_null``, ``loss_r100_shuffled`` and the differences
+        ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored.
+    """
+    device = next(net.parameters()).device
+    rows = min(args.eval_texts, len(dataset))
+    batch = collate([dataset[i] for i in range(rows)])
+    ids_NL, length_N = batch["input_ids"], batch["length"]
+    latent_NZ = batch.get("latent")
+    shuffled = None if latent_NZ is None else latent_NZ.roll(1, 0)
+    bound = MaskLaw("count", antithetic=law.antithetic)
+    sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
+    nelbo = torch.zeros((), dtype=torch.float64)
+    full: dict[str, list[Tensor]] = {"true": [], "null": [], "shuffled": []}
+    for start in range(0, rows, batch_size):
+        part = slice(start, min(start + batch_size, rows))
+        ids, length = ids_NL[part].to(device), length_N[part].to(device)
+        cond = None if latent_NZ is None else Condition.of(latent_NZ[part].to(device))
+        noise = generator(args.seed, start, Stream.CORRUPT)
+        found = token_losses(net, bound.corrupt(ids, net.mask_id, noise), cond, tokens_B=length)
+        nelbo += found.row_nelbo().sum().double().cpu()
+        text_N = found.col_N < length[found.row_N]
+        for field in ("ce_N", "hit_N", "row_N", "col_N"):
+            setattr(found, field, getattr(found, field)[text_N])
+        sums += torch.stack(found.by_fraction(torch.tensor(RATIO_EDGES, device=device))).cpu()
+        everything = _all_hidden(ids, net.mask_id)
+        full["true"].append(_text_ce(net, everything, cond, length))
+        if cond is not None and shuffled is not None:
+            full["null"].append(_text_ce(net, everything, cond.nulled(), length))
+            full["shuffled"].append(_text_ce(net, everything, Condition.of(shuffled[part].to(device)), length))
+    ce, hits, count = sums
+    scores = {"loss": float(ce.sum() / count.sum()), "nelbo": float(nelbo / length_N.sum())}
+    for i, name in enumerate(RATIO_NAMES[:-1]):
+        if count[i]:
+            scores[f"loss_{name}"], scores[f"accuracy_{name}"] = float(ce[i] / count[i]), float(hits[i] / count[i])
+    at_one = {k: float(torch.cat(v).mean()) for k, v in full.items() if v}
+    scores["loss_r100"] = at_one["true"]
+    if "null" in at_one:
+        scores["loss_r100_null"], scores["loss_r100_shuffled"] = at_one["null"], at_one["shuffled"]
+        scores["d_null"] = at_one["null"] - at_one["true"]
+        scores["d_shuf"] = at_one["shuffled"] - at_one["true"]
+    return scores
+
+
+def _all_hidden(ids_BL: Tensor, mask_id: int) -> Corruption:
+    ones_B = torch.ones(len(ids_BL), device=ids_BL.device)
+    everywhere = torch.ones_like(ids_BL, dtype=torch.bool)
+    open_B = everywhere.sum(1)
+    return Corruption(torch.full_like(ids_BL, mask_id), ids_BL, everywhere, ones_B, ones_B, open_B)
+
+
+def _text_ce(net: MaskedDiffusionModel, corruption: Corruption, cond: Condition | None, length_B: Tensor) -> Tensor:
+    found = token_losses(net, corruption, cond)
+    return found.ce_N[found.col_N < length_B[found.row_N]]

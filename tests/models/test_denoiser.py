@@ -1,0 +1,223 @@
+"""Contracts of the native denoiser, over its conditionings and options."""
+
+import pytest
+import torch
+
+from unmask.core.condition import Condition
+from unmask.core.errors import WrongUse
+from unmask.core.random import generator
+from unmask.diffusion.objective import token_losses
+from unmask.diffusion.process import MaskLaw
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+
+KINDS = {
+    "plain": {},
+    "time": dict(time_embedding=True),
+    "adaln": dict(conditioning="adaln", latent_dim=6, latent_tokens=3, time_embedding=True),
+    "adaln no prefix": dict(conditioning="adaln", latent_dim=6),
+    "cross": dict(conditioning="cross", latent_dim=6, latent_tokens=2),
+    "vib": dict(conditioning="adaln", latent_dim=6, latent_tokens=2, bottleneck=4),
+    "self-conditioned": dict(self_conditioning=True, conditioning="adaln", latent_dim=6),
+    "relations, looped": dict(relations=2, loops=2, rope=False),
+    "gated": dict(gated=True),
+}
+MASK, V, L = 2, 23, 8
+
+
+def build(kind: str) -> MaskedDiffusionModel:
+    torch.manual_seed(0)
+    config = MaskedDiffusionConfig(vocab_size=V, max_length=L, dim=16, layers=2, heads=2, ffn_dim=24, **KINDS[kind])
+    net = MaskedDiffusionModel(config).eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.normal_(std=0.3)  # away from the zero gates, so that every path counts
+    if config.relations:
+        net.set_relations((torch.rand(2, L, L) > 0.5).float())
+    return net
+
+
+def batch(net: MaskedDiffusionModel, rows: int = 5):
+    x = torch.randint(3, V, (rows, L), generator=generator(1))
+    x[:, ::2] = MASK
+    z = torch.randn(rows, 6, generator=generator(2))
+    return x, Condition.of(z) if net.conditional else None
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def net(request):
+    return build(request.param)
+
+
+def test_rows_asked_for_are_the_rows_of_the_whole(net):
+    x, cond = batch(net)
+    everything = net.logits(x, torch.ones_like(x, dtype=torch.bool), cond).view(*x.shape, V)
+    at = torch.rand(x.shape, generator=generator(3)) < 0.4
+    torch.testing.assert_close(net.logits(x, at, cond), everything[at])
+    torch.testing.assert_close(net.logits(x, None, cond), everything[x == MASK])
+
+
+def test_mask_id_never_gets_mass(net):
+    x, cond = batch(net)
+    assert (net.logits(x, cond=cond).softmax(-1)[:, MASK] == 0).all()
+
+
+def test_batch_and_padding_change_nothing(net):
+    x, cond = batch(net)
+    at = torch.ones_like(x, dtype=torch.bool)
+    t = torch.full((5,), 0.5)
+    whole = net.logits(x, at, cond, t).view(5, L, V)
+    for b in range(5):
+        one = net.logits(x[b : b + 1], at[:1], None if cond is None else cond[b : b + 1], t[:1])
+        torch.testing.assert_close(one, whole[b])
+    short = x[:, : L - 3]
+    alone = net.logits(short, at[:, : L - 3], cond, t)
+    valid = torch.ones_like(at)
+    valid[:, L - 3 :] = False
+    padded = net.logits(x, valid, cond, t, valid_BL=valid)
+    torch.testing.assert_close(padded, alone)
+
+
+def test_save_and_load_are_identical(net, tmp_path):
+    x, cond = batch(net)
+    before = net.logits(x, cond=cond)
+    net.save_pretrained(tmp_path)
+    again = MaskedDiffusionModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(again.logits(x, cond=cond), before)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+def test_all_masked_canvas_is_position_aware(net):
+    x, cond = batch(net)
+    logits = net.logits(torch.full_like(x, MASK), None, cond).view(5, L, V)
+    assert (logits[:, 0, 3:] - logits[:, 1, 3:]).abs().max() > 1e-3
+
+
+def test_rope_alone_cannot_tell_positions_of_an_all_masked_canvas():
+    """Lesson 2 of the SGDD case: without absolute positions every position gets identical logits."""
+    config = MaskedDiffusionConfig(
+        vocab_size=V,
+        max_length=L,
+        dim=16,
+        layers=2,
+        heads=2,
+        ffn_dim=24,
+        absolute=False,
+        conditioning="cross",
+        latent_dim=6,
+        latent_tokens=1,
+    )
+    net = MaskedDiffusionModel(config).eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.normal_(std=0.3)
+    logits = net.logits(torch.full((2, L), MASK), None, Condition.of(torch.randn(2, 6))).view(2, L, V)
+    torch.testing.assert_close(logits, logits[:, :1].expand_as(logits), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib"])
+def test_condition_null_and_rows(kind):
+    net = build(kind)
+    x, cond = batch(net)
+    other = Condition.of(cond.latent_BZ.roll(1, 0))
+    assert not torch.allclose(net.logits(x, cond=cond)[:, 3:], net.logits(x, cond=other)[:, 3:])
+    # unconditional rows do not depend on the vector they carry, and None means the same
+    torch.testing.assert_close(net.logits(x, cond=cond.nulled()), net.logits(x, cond=other.nulled()))
+    torch.testing.assert_close(net.logits(x, cond=cond.nulled()), net.logits(x))
+    mixed = cond.drop(torch.tensor([True, False, True, False, False]))
+    rows = net.logits(x, torch.ones_like(x, dtype=torch.bool), mixed).view(5, L, V)
+    whole = net.logits(x, torch.ones_like(x, dtype=torch.bool), cond).view(5, L, V)
+    null = net.logits(x, torch.ones_like(x, dtype=torch.bool)).view(5, L, V)
+    torch.testing.assert_close(rows[1], whole[1])
+    torch.testing.assert_close(rows[0], null[0])
+
+
+def test_null_condition_gets_gradient_only_where_rows_are_dropped():
+    net = build("adaln")
+    x, cond = batch(net)
+    c = MaskLaw().corrupt(x.clamp(min=3), MASK, generator(0))
+    token_losses(net, c, cond).loss.backward()
+    assert net.latent.null_steer.grad is None or net.latent.null_steer.grad.abs().max() == 0
+    net.zero_grad()
+    token_losses(net, c, cond.drop(torch.tensor([True] + [False] * 4))).loss.backward()
+    assert net.latent.null_steer.grad.abs().max() > 0
+
+
+def test_bottleneck_is_the_only_way_and_its_kl_is_the_closed_form():
+    net = build("vib")
+    x, cond = batch(net)
+    out = net.body(x, cond.drop(torch.tensor([False, True, False, False, False])))
+    mu, logvar = net.latent.bottleneck.posterior(net.latent.whiten(cond.latent_BZ))
+    q = torch.distributions.Normal(mu, (0.5 * logvar).exp())
+    want = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0))
+    torch.testing.assert_close(out.kl_BZ[0], want[0])
+    assert out.kl_BZ[1].abs().max() == 0
+    # nothing passes around it: with mu and its noise silenced the vector no longer matters
+    with torch.no_grad():
+        net.latent.bottleneck.mu.weight.zero_()
+    other = Condition.of(cond.latent_BZ.roll(1, 0))
+    torch.testing.assert_close(net.logits(x, cond=cond), net.logits(x, cond=other))
+
+
+def test_whitening_gives_unit_covariance():
+    net = build("adaln")
+    mix = torch.randn(6, 6, generator=generator(5))
+    z = torch.randn(4000, 6, generator=generator(6)) @ mix + 3.0
+    net.latent.whiten.fit(z, shrink=0.0)
+    white = net.latent.whiten(z)
+    torch.testing.assert_close(white.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(white.T @ white / 3999, torch.eye(6), atol=1e-3, rtol=0)
+
+
+def test_self_conditioning_changes_the_second_pass_only_through_what_is_handed_back():
+    net = build("self-conditioned")
+    x, cond = batch(net)
+    first = net.body(x, cond)
+    again = net.body(x, cond, carry=first.carry)
+    assert not torch.allclose(first.h_BLD, again.h_BLD)
+    torch.testing.assert_close(net.body(x, cond).h_BLD, first.h_BLD)
+
+
+def test_relations_reach_the_logits_and_get_gradient():
+    net = build("relations, looped")
+    x, _ = batch(net)
+    before = net.logits(x)
+    after = net.body(x, relations_RLL=torch.zeros(2, L, L))
+    assert not torch.allclose(before[:, 3:], net.head(after.h_BLD[x == MASK])[:, 3:])
+    token_losses(net, MaskLaw().corrupt(x.clamp(min=3), MASK, generator(0))).loss.backward()
+    assert net.blocks[0].attn.relation.grad.abs().max() > 0
+
+
+def test_embeddings_start_from_an_encoder():
+    net = build("plain")
+    words = torch.randn(V, 40, generator=generator(7))
+    words[MASK] = float("nan")
+    kept = net.embed.weight[MASK].clone()
+    net.init_embeddings(words)
+    torch.testing.assert_close(net.embed.weight[MASK], kept)
+    mine = net.embed.weight.detach()[3:]
+    centred = words[3:] - words[torch.arange(V) != MASK].mean(0)
+    both = torch.stack([(mine @ mine.T).flatten(), (centred @ centred.T).flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.7  # 16 of 40 directions keep most of the inner products
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(conditioning="film"), "conditioning='film'"),
+        (dict(conditioning="adaln"), "latent_dim"),
+        (dict(conditioning="cross", latent_dim=4), "latent_tokens"),
+        (dict(dim=30, heads=4), "multiple of heads"),
+        (dict(mask_token_id=99), "mask_token_id=99"),
+    ],
+)
+def test_wrong_settings_are_named(settings, said):
+    with pytest.raises(WrongUse, match=said):
+        MaskedDiffusionConfig(**{"vocab_size": V, **settings})
+
+
+def test_too_long_and_wrong_latents_are_refused():
+    net = build("adaln")
+    with pytest.raises(WrongUse, match="longer than the model's 8"):
+        net.body(torch.full((1, 9), MASK))
+    with pytest.raises(WrongUse, match="width 5"):
+        net.body(torch.full((1, 4), MASK), Condition.of(torch.zeros(1, 5)))
