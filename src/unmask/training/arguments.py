@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from unmask.core.errors import WrongUse
@@ -131,6 +132,8 @@ class TrainArguments(TrainingArguments):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:
             raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
+        # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
 
 

@@ -1,0 +1,48 @@
+"""`unmask evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def evaluate(
+        model: str = typer.Argument(..., help="Run folder or hub id."),
+        data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
+        column: str | None = typer.Option(None, help="Column that holds the text; two, comma between, make pairs."),
+        texts: int = typer.Option(256, help="Held-out texts to score."),
+        order: str = typer.Option("margin", help="Decoding order."),
+        steps: int = typer.Option(16, help="Decoding steps."),
+        guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u."),
+        temperature: float = typer.Option(0.0, help="0 takes the most probable token."),
+        judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
+        seed: int = typer.Option(0),
+        out: Path | None = typer.Option(None, help="Folder for metrics.json and report.html; the run folder's own."),
+    ) -> None:
+        """Score a model honestly: bound, loss by mask ratio, use of the latent, and what it writes."""
+        from rich.console import Console
+
+        from unmask import api
+
+        loaded = api.load(model)
+        result = api.evaluate(
+            loaded,
+            data,
+            column=column,
+            texts=texts,
+            order=order,
+            steps=steps,
+            guidance=guidance,
+            temperature=temperature,
+            judge=None if judge in (None, "none") else judge,
+            seed=seed,
+        )
+        console = Console()
+        for table in result.tables():
+            console.print(table)
+        folder = out or Path(loaded.path or ".") / "evaluation"
+        result.save(folder)
+        console.print(f"{folder}/metrics.json and report.html", style="dim")

@@ -1,0 +1,29 @@
+"""The recipes that ship with the package: ``unmask train NAME`` finds them here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unmask.core.errors import WrongUse, did_you_mean
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def find(name: str | Path) -> Path:
+    """The file of a recipe given by path or by the name of a shipped one.
+
+    Raises:
+        WrongUse: neither exists; the message names the nearest.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = FOLDER / f"{path.stem}.yaml"
+    if shipped.is_file() and str(path.parent) in (".", "recipes"):
+        return shipped
+    raise WrongUse(f"there is no recipe {str(name)!r}: {did_you_mean(path.stem, names())}")
