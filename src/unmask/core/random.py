@@ -8,10 +8,8 @@ The generator is SplitMix64 used as a keyed hash (Steele, Lea & Flood 2014, doi:
 
 from __future__ import annotations
 
-import random
 from enum import IntEnum
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,9 +69,3 @@ def generator(seed: int, *names: int) -> torch.Generator:
     """A CPU generator named like the numbers of :func:`uniform`, for what torch draws itself (randperm, randn)."""
     return torch.Generator().manual_seed(int(hashed(seed, *names)) & (2**63 - 1))
 
-
-def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and torch on every device."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import set_seed
 
 from unmask.core.errors import CheckpointError, WrongUse
-from unmask.core.random import set_seed
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, load_texts

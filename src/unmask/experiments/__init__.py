@@ -1,0 +1,1 @@
+"""The papers' studies, one a file: data, recipe, measure, page."""
