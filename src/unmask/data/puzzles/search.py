@@ -1,8 +1,8 @@
 """Counting the solutions of many small constraint problems at once.
 
 A problem is a set of cells, each with a bit mask of the values it may still take. Candidates are stored cell-first,
-``cand_CW`` (C cells, W states side by side), so that one NumPy call works on all states. Rules remove candidates; where they stall,
-a state splits in two ("this value" and "not this value"). Sudoku and the zebra puzzles share this loop.
+``cand_CW`` (C cells, W states side by side), so that one NumPy call works on all states. Rules remove candidates; where
+they stall, a state splits in two ("this value" and "not this value"). Sudoku and the zebra puzzles share this loop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[
     while live.size:
         before = work.copy()
         ok = rules.step(work, owner_W[live])
-        moving = (work != before).any(axis=0) & ok
+        before ^= work
+        for cell in before[1:]:
+            before[0] |= cell
+        moving = (before[0] != 0) & ok
         # States at rest cost as much as moving ones, and copying costs too: drop them a quarter at a time.
         if moving.sum() <= 0.75 * live.size or not ok.all():
             if work is not cand_CW:

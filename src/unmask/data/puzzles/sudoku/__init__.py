@@ -1,0 +1,1 @@
+"""Boards: solving, generating, symmetries, human strategies, text."""

@@ -1,4 +1,4 @@
-"""Boards of our own with exactly one solution: random complete grids, then cells taken away while one solution is left."""
+"""Boards of our own with one solution: random complete grids, then cells taken away while one solution is left."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from unmask.core.errors import UnmaskError, WrongUse
 from unmask.data.puzzles.search import search
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, SudokuRules, candidates, digits
+from unmask.data.puzzles.thinning import thin
 
-#: the fewest givens a board may be asked for; below, too few random boards get there (4x4 and 6x6: the true minimum is 4 and 8)
-FEWEST = {4: 4, 6: 8, 9: 20}
+#: the fewest givens a board may be asked for; taking cells away at random hardly ever gets below
+FEWEST = {4: 4, 6: 9, 9: 22}
 
 
 def grids(layout: Layout, n: int, rng: np.random.Generator) -> Boards:
@@ -40,40 +41,18 @@ def dig(grid_BC: Boards, target_B: NDArray[np.int64], rng: np.random.Generator) 
     """
     layout = Layout.of_cells(grid_BC.shape[1])
     rules = SudokuRules(layout)
-    n, cells = grid_BC.shape
-    given = np.ones((n, cells), dtype=bool)
-    order = rng.permuted(np.tile(np.arange(cells), (n, 1)), axis=1)
-    at = np.zeros(n, dtype=np.int64)  # how far each board has come in its order
-    alone = np.zeros(n, dtype=np.int64)  # cells still to be tried one by one after a group failed
-    active = np.nonzero(target_B < cells)[0]
-    while active.size:
-        left = cells - given[active].shape[1] + given[active].sum(axis=1)
-        # Far from minimal nearly every removal works, so that groups are tried first.
-        group = np.clip((left - 0.4 * cells) // 5, 1, None).astype(np.int64)
-        group = np.where(alone[active] > 0, 1, group)
-        group = np.minimum(np.minimum(group, left - target_B[active]), cells - at[active])
-        slot = np.arange(group.max())
-        inside = slot[None] < group[:, None]
-        chosen = np.take_along_axis(order[active], np.minimum(at[active, None] + slot, cells - 1), axis=1)
-        trial = given[active]
-        rows = np.nonzero(inside)
-        trial[rows[0], chosen[inside]] = False
+
+    def unique(active: NDArray[np.int64], trial: NDArray[np.bool_], last: NDArray[np.int64]) -> NDArray[np.bool_]:
         cand = candidates(layout, np.where(trial, grid_BC[active], 0).astype(np.uint8))
-        # One cell: its old digit is forbidden and any solution is one too many. A group: a second one is.
-        one = np.nonzero(group == 1)[0]
-        cell = chosen[one, 0]
-        cand[cell, one] &= ~(1 << (grid_BC[active[one], cell].astype(np.uint16) - 1)).astype(np.uint16)
-        allowed = np.where(group == 1, 0, 1)
+        # One cell: its old digit is forbidden, and any solution is one too many. A group: a second one is.
+        one = np.nonzero(last >= 0)[0]
+        old = grid_BC[active[one], last[one]].astype(np.uint16)
+        cand[last[one], one] &= ~(np.uint16(1) << (old - 1))
+        allowed = np.where(last >= 0, 0, 1)
         count, _ = search(rules, cand, allowed + 1)
-        works = count == allowed
-        given[active[works]] = trial[works]
-        tried = works | (group == 1)
-        at[active[tried]] += group[tried]
-        alone[active[tried]] -= 1
-        alone[active[~tried]] = group[~tried]
-        done = (at[active] >= cells) | (given[active].sum(axis=1) <= target_B[active])
-        active = active[~done]
-    return given
+        return count == allowed
+
+    return thin(np.ones(grid_BC.shape, dtype=bool), target_B, 0.4, unique, rng)
 
 
 def target_givens(layout: Layout, givens: int | tuple[int, int] | None, n: int, rng: np.random.Generator) -> NDArray:

@@ -1,0 +1,5 @@
+"""Puzzles: sudoku, zebra puzzles and latents-and-observations, seeded and exact."""
+
+from unmask.data.puzzles.puzzle import MASK, PUZZLES, Puzzle, PuzzleBatch
+
+__all__ = ["MASK", "PUZZLES", "Puzzle", "PuzzleBatch"]

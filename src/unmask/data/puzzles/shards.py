@@ -1,0 +1,175 @@
+"""Puzzles on disk: folders of small ``.npy`` files that are written atomically, resumed, and memory-mapped.
+
+A folder holds ``meta.json`` and ``00000.npy``, ``00001.npy``, ...: uint8 arrays [k, planes, L] with the planes *answer*,
+*given* and, where it is known, *rank*. Shard i depends on the settings, the seed and i alone, so that an interrupted
+build goes on where it stopped and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
+
+FORMAT = 1
+
+
+def write_shards(
+    out: str | Path,
+    n: int,
+    make: Callable[[int, np.random.Generator], PuzzleBatch],
+    *,
+    seed: int,
+    settings: dict[str, Any],
+    shard_size: int = 20_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Fill ``out`` with ``n`` puzzles.
+
+    Args:
+        out: the folder; made if missing.
+        n: number of puzzles.
+        make: ``make(count, rng)`` gives ``count`` puzzles.
+        seed: shard i draws from ``default_rng([seed, i])``.
+        settings: everything else the puzzles depend on; kept in ``meta.json``.
+        shard_size: puzzles in a file.
+        progress: called with (puzzles done, n) after each shard.
+
+    Raises:
+        WrongUse: ``n`` < 1, or the folder holds puzzles made with other settings.
+    """
+    if n < 1:
+        raise WrongUse(f"n={n} puzzles cannot be built: write a number from 1 on")
+    folder = Path(out)
+    meta = {"format": FORMAT, "n": n, "shard_size": shard_size, "seed": seed, "settings": settings}
+    meta = json.loads(json.dumps(meta))
+    if (folder / "meta.json").exists():
+        old = _meta(folder)
+        if old != meta:
+            differs = sorted(k for k in meta if old.get(k) != meta[k])
+            raise WrongUse(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
+    for i, start in enumerate(range(0, n, shard_size)):
+        count = min(shard_size, n - start)
+        path = folder / f"{i:05d}.npy"
+        if not path.exists():
+            array = _pack(make(count, np.random.default_rng([seed, i])))
+            _replace(path, partial(np.save, arr=array, allow_pickle=False))
+        if progress is not None:
+            progress(start + count, n)
+    return folder
+
+
+def _pack(batch: PuzzleBatch) -> NDArray[np.uint8]:
+    planes = [batch.answer_BL, batch.given_BL] + ([] if batch.rank_BL is None else [batch.rank_BL])
+    return np.stack([p.numpy().astype(np.uint8) for p in planes], axis=1)
+
+
+def _replace(path: Path, write: Callable[[Any], Any]) -> None:
+    """Write a file beside its place, then move it there: a reader sees all of it or nothing."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is no folder of puzzles: it has no meta.json") from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder}/meta.json is damaged: {error}") from error
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder} has format {meta.get('format')!r}, this version reads {FORMAT}: build it again"
+        )
+    return dict(meta)
+
+
+class Shards:
+    """A folder of puzzles, memory-mapped.
+
+    Args:
+        folder: what :func:`write_shards` filled.
+
+    Raises:
+        CheckpointError: no such folder, a shard missing (the build was interrupted: run it again), or a damaged one.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.meta = _meta(self.folder)
+        self._size = int(self.meta["shard_size"])
+        self._maps: list[NDArray[np.uint8]] = []
+        for i, start in enumerate(range(0, len(self), self._size)):
+            path = self.folder / f"{i:05d}.npy"
+            try:
+                self._maps.append(np.load(path, mmap_mode="r", allow_pickle=False))
+            except FileNotFoundError as error:
+                raise CheckpointError(f"{path} is missing: the build was interrupted, run it again") from error
+            except ValueError as error:
+                raise CheckpointError(f"{path} is damaged ({error}): delete it and build again") from error
+            if len(self._maps[i]) != min(self._size, len(self) - start):
+                raise CheckpointError(f"{path} holds {len(self._maps[i])} puzzles, too few: delete it and build again")
+
+    def __len__(self) -> int:
+        return int(self.meta["n"])
+
+    def take(self, index_B: NDArray[np.int64]) -> PuzzleBatch:
+        """The puzzles with these numbers, in this order."""
+        out = np.empty((len(index_B), *self._maps[0].shape[1:]), dtype=np.uint8)
+        shard = index_B // self._size
+        for i in np.unique(shard):
+            rows = np.nonzero(shard == i)[0]
+            out[rows] = self._maps[i][index_B[rows] - i * self._size]
+        answer, given, *rank = torch.from_numpy(out).long().unbind(dim=1)
+        return PuzzleBatch(answer, given.bool(), rank[0] if rank else None)
+
+    def batch(self, puzzle: Puzzle, size: int, seed: int, step: int, augment: bool = True) -> PuzzleBatch:
+        """Batch number ``step`` of an endless, shuffled stream: a function of its arguments only, so runs resume.
+
+        Every puzzle comes once an epoch (a last batch that would be short is left out), as a new symmetric copy.
+
+        Raises:
+            WrongUse: ``size`` exceeds the number of puzzles.
+        """
+        if not 1 <= size <= len(self):
+            raise WrongUse(f"batches of {size} cannot be taken from {len(self)} puzzles in {self.folder}")
+        epoch, place = divmod(step, len(self) // size)
+        order = self._shuffled(seed, epoch)
+        batch = self.take(order[place * size : (place + 1) * size])
+        return puzzle.augment(batch, np.random.default_rng([seed, 1, step])) if augment else batch
+
+    def stream(
+        self, puzzle: Puzzle, size: int, seed: int, start: int = 0, augment: bool = True
+    ) -> Iterator[PuzzleBatch]:
+        """:meth:`batch` number ``start``, ``start`` + 1, ... without end."""
+        step = start
+        while True:
+            yield self.batch(puzzle, size, seed, step, augment)
+            step += 1
+
+    def _shuffled(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        key = (seed, epoch)
+        if getattr(self, "_order_key", None) != key:
+            self._order_key, self._order = key, np.random.default_rng([seed, 0, epoch]).permutation(len(self))
+        return self._order
