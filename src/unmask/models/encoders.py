@@ -39,7 +39,7 @@ class SentenceEncoder:
         pooling: how token vectors become one: ``mean``, ``cls`` or what the model's own file says.
         precision: ``fp32`` or ``bf16`` (autocast).
         identity: names the model, its pooling, the longest input and the hash of its weights, so that copies
-            of one model in several places have one identity. Vectors of encoders with different identities must not be mixed.
+            of one model in several places have one identity. Vectors of different identities must not be mixed.
         tokenizer: the Hugging Face tokenizer.
     """
 
