@@ -10,7 +10,7 @@ choice of weights on those numbers:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -51,6 +51,15 @@ class TokenLosses:
     tokens_B: Tensor
     kl_BZ: Tensor | None = None
     carry: Any = None
+
+    def before(self, length_B: Tensor) -> TokenLosses:
+        """The same pass seen on hidden tokens before ``length_B`` in their row: the text without its padding.
+
+        Padding is nearly free to predict; left in, it flatters every mean. (A bound keeps it: it is part of the text.)
+        """
+        text_N = self.col_N < length_B[self.row_N]
+        kept = {name: getattr(self, name)[text_N] for name in ("ce_N", "hit_N", "row_N", "col_N")}
+        return replace(self, **kept)
 
     def mean(self) -> Tensor:
         """Mean cross-entropy over hidden tokens, nats: cloze skill, not a bound."""

@@ -133,7 +133,7 @@ class TrainArguments(TrainingArguments):
         if self.save_total_limit is not None and self.save_total_limit < 2:
             raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
         super().__post_init__()
 
 

@@ -56,7 +56,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 def muon_and_adamw(net: nn.Module, args: TrainArguments) -> MuonAndAdamW:
     """Split a denoiser's parameters: the blocks' matrices (modulation excepted) to Muon, the rest to AdamW."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, p in net.named_parameters():
         is_matrix = name.startswith("blocks.") and p.ndim == 2 and "modulation" not in name and "relation" not in name
         (matrices if is_matrix else others).append(p)

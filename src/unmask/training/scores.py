@@ -52,10 +52,7 @@ def held_out_scores(
         noise = generator(args.seed, start, Stream.CORRUPT)
         found = token_losses(net, bound.corrupt(ids, net.mask_id, noise), cond, tokens_B=length)
         nelbo += found.row_nelbo().sum().double().cpu()
-        text_N = found.col_N < length[found.row_N]
-        for field in ("ce_N", "hit_N", "row_N", "col_N"):
-            setattr(found, field, getattr(found, field)[text_N])
-        sums += torch.stack(found.by_fraction(torch.tensor(RATIO_EDGES, device=device))).cpu()
+        sums += torch.stack(found.before(length).by_fraction(torch.tensor(RATIO_EDGES, device=device))).cpu()
         everything = _all_hidden(ids, net.mask_id)
         full["true"].append(_text_ce(net, everything, cond, length))
         if cond is not None and shuffled is not None:
@@ -83,5 +80,4 @@ def _all_hidden(ids_BL: Tensor, mask_id: int) -> Corruption:
 
 
 def _text_ce(net: MaskedDiffusionModel, corruption: Corruption, cond: Condition | None, length_B: Tensor) -> Tensor:
-    found = token_losses(net, corruption, cond)
-    return found.ce_N[found.col_N < length_B[found.row_N]]
+    return token_losses(net, corruption, cond).before(length_B).ce_N

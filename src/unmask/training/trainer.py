@@ -107,7 +107,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
             )
             self._kl += torch.tensor([float(kl_Z.detach().sum()), 1.0], dtype=torch.float64)
         edges = torch.tensor(RATIO_EDGES, device=ids_BL.device)
-        self._sums += torch.stack(losses.by_fraction(edges)).cpu()
+        self._sums += torch.stack(losses.before(inputs["length"]).by_fraction(edges)).cpu()
         return (loss, losses) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -142,7 +142,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
 
         batch = self._bad_batch or self._last_batch
         self._bad_batch = None
-        where = Path(self.args.output_dir) / f"bad_batch_step{self.state.global_step}.safetensors"
+        where = Path(str(self.args.output_dir)) / f"bad_batch_step{self.state.global_step}.safetensors"
         save_file({k: v.detach().cpu().contiguous() for k, v in batch.items() if isinstance(v, Tensor)}, str(where))
         if self.skipped_in_a_row >= self.args.bad_batches:
             raise UnmaskError(
@@ -190,7 +190,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
             from tqdm import tqdm
 
             tqdm.write("\n".join(lines))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _scores(self, net: MaskedDiffusionModel) -> tuple[dict[str, float], list[str]]:
@@ -208,7 +208,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
         if self.args.optimizer == "muon" and self.optimizer is None:
             from unmask.training.optimizer import muon_and_adamw
 
-            self.optimizer = muon_and_adamw(self._net, self.args)
+            self.optimizer: Any = muon_and_adamw(self._net, self.args)
         return super().create_optimizer(*args, **kwargs)  # type: ignore[no-any-return]
 
     # -- checkpoints: written aside, then renamed, so that a folder named checkpoint-N is always whole --------------
@@ -217,7 +217,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
         return os.path.join(folder, STAGING) if self._staged else folder
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        run = Path(self.args.output_dir)
+        run = Path(str(self.args.output_dir))
         staging = run / STAGING
         name = f"checkpoint-{self.state.global_step}"
         if self.args.should_save and staging.exists():
@@ -256,7 +256,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         # weights and configuration only: Trainer would add a pickle of the arguments
-        folder = output_dir or self.args.output_dir
+        folder = str(output_dir or self.args.output_dir)
         os.makedirs(folder, exist_ok=True)
         self._net.save_pretrained(folder, state_dict=state_dict)
 
