@@ -1,0 +1,173 @@
+"""The tables of an evaluation: built once, shown in the terminal and in the page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from unmask.evaluation.generation import GenerationScores, Match
+from unmask.evaluation.judge import Quality
+from unmask.evaluation.latent_use import FALSE, LatentUse
+from unmask.evaluation.likelihood import Likelihood
+from unmask.evaluation.page import Table
+from unmask.metrics.bootstrap import Interval
+
+_DASH = "\u2013"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for people; a dash for NaN."""
+    if math.isnan(value):
+        return _DASH
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def between(interval: Interval | None, digits: int = 3) -> str:
+    """``value [low, high]``."""
+    if interval is None or math.isnan(interval.value):
+        return _DASH
+    if math.isnan(interval.low):
+        return number(interval.value, digits)
+    return f"{number(interval.value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
+
+
+def likelihood_table(likelihood: Likelihood, conditional: bool) -> Table:
+    """The bound in its units."""
+    given = " given the latent" if conditional else ""
+    rows = [
+        (f"NELBO{given}, bits/token", between(likelihood.bits_per_token())),
+        (f"NELBO{given}, nats/token", between(likelihood.nats_per_token())),
+        ("perplexity bound, per token", between(likelihood.perplexity_bound(), 2)),
+        ("mean loss on hidden tokens, nats/token (not a bound)", between(likelihood.masked_nats_per_token())),
+        ("loss at r = 1, nats/token", between(likelihood.text.loss()[-1])),
+    ]
+    if likelihood.kl_N is not None:
+        rows.append(("KL of the bottleneck, nats/text (not in the NELBO)", number(float(likelihood.kl_N.mean()))))
+    return Table(
+        "Likelihood",
+        ("measure", "value [95 % interval]"),
+        rows,
+        note=f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} tokens with EOS, "
+        f"{likelihood.samples} corruptions a text. Padding is scored but not counted as tokens.",
+    )
+
+
+def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
+    """Loss, accuracy and penalties by mask ratio."""
+    names = [] if latent is None else list(FALSE)
+    columns = ["masked fraction", "loss, nats/token", "accuracy, %", "padding loss, nats/token"]
+    columns += [f"{name}, + nats/token" for name in names]
+    loss, accuracy, padding = likelihood.text.loss(), likelihood.text.accuracy(), likelihood.padding.loss()
+    penalties = [] if latent is None else [latent.penalty_by_ratio(name) for name in names]
+    rows = [
+        [
+            label,
+            number(loss[k].value),
+            number(100 * accuracy[k].value, 1),
+            number(padding[k].value),
+            *(between(p[k], 2) for p in penalties),
+        ]
+        for k, label in enumerate(likelihood.text.labels())
+    ]
+    note = "" if latent is None else "Penalties: how much the loss rises under another text's latent, null, and noise."
+    return Table("By masked fraction", columns, rows, note=note)
+
+
+def latent_table(latent: LatentUse) -> Table:
+    """Penalties of false latents, and the bottleneck."""
+    what = {"shuffled": "another text's latent", "null": "the trained null", "noise": "noise of the same covariance"}
+    rows = [
+        (f"D_{name}: {what[name]}", between(latent.penalty(name)), between(latent.penalty_by_ratio(name)[-1]))
+        for name in FALSE
+    ]
+    note = "Nats a text token by which the bound, and the loss with nothing visible, get worse. Near 0: latent unused."
+    if latent.posterior is not None:
+        p = latent.posterior
+        note += (
+            f" Bottleneck: {p.active_units} of {p.units} units active, KL {number(p.kl_nats, 2)} nats/text, "
+            f"mutual information {number(p.mutual_information_nats, 2)} nats (at most {number(p.ceiling_nats, 2)})."
+        )
+    return Table("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
+
+
+def match_table(match: Match, texts: int) -> Table:
+    """Outputs against their references."""
+
+    def percent(interval: Interval) -> str:
+        return between(interval.map(lambda share: 100 * share), 1)
+
+    rows = [
+        ("exact match, %", percent(match.exact_match)),
+        ("token accuracy by position, %", percent(match.token_accuracy)),
+        ("word recall, %", percent(match.word_recall)),
+        ("BLEU, 0-100", number(match.bleu.bleu, 1)),
+        ("BLEU-1, 0-100", number(match.bleu.bleu_1, 1)),
+    ]
+    if match.copy_bleu is not None and match.input_bleu is not None:
+        rows.append(("BLEU against the input (copying), 0-100", number(match.copy_bleu.bleu, 1)))
+        rows.append(("BLEU of reference against input, 0-100", number(match.input_bleu.bleu, 1)))
+    return Table("Outputs against references", ("measure", "value [95 % interval]"), rows, note=f"{texts} texts.")
+
+
+def quality_table(scores: GenerationScores) -> Table:
+    """GenPPL with everything it must stand beside, generated against data."""
+    ours, data = scores.quality, scores.data_quality
+
+    def row(name: str, get: Any, digits: int = 3) -> tuple[str, str, str]:
+        def show(quality: Quality) -> str:
+            value = get(quality)
+            return number(value, digits) if isinstance(value, float) else between(value, digits)
+
+        return name, show(ours), show(data)
+
+    rows = [
+        row("entropy of a text, nats", lambda q: q.entropy_nats),
+        row("entropy of the sample, nats", lambda q: q.pooled_entropy_nats),
+        row("distinct-1, share", lambda q: q.distinct_1),
+        row("distinct-2, share", lambda q: q.distinct_2),
+        row("distinct-3, share", lambda q: q.distinct_3),
+        row("rep-2, share", lambda q: q.rep_2),
+        row("rep-3, share", lambda q: q.rep_3),
+        row("rep-4, share", lambda q: q.rep_4),
+        ("MAUVE, 0-1", ours.mauve.missing or number(float(ours.mauve.value or 0)), _DASH),
+        (f"length, {scores.length_unit}", number(scores.length.mean, 1), number(scores.length.data_mean, 1)),
+        (f"length distance (Wasserstein), {scores.length_unit}", number(scores.length.wasserstein, 2), _DASH),
+    ]
+    if ours.judge is not None:
+        rows.insert(0, row(f"GenPPL under {ours.judge}", lambda q: q.gen_ppl, 1))
+    if scores.overlap is not None:
+        overlap = scores.overlap
+        rows.append((f"{overlap.n}-grams found in training text", number(overlap.generated), number(overlap.held_out)))
+    first = "conditioned on BOS" if ours.bos else "context only, not scored"
+    note = f"Entropy, distinct-n and rep-n count {ours.unit}."
+    if ours.judge is not None:
+        note += f" The first token is {first}."
+    if ours.unscored:
+        note += f" {ours.unscored} of {ours.texts} texts were too short to be scored."
+    return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
+
+
+def sample_table(scores: GenerationScores, count: int) -> Table:
+    """Prompt beside output."""
+    if scores.inputs is None:
+        return Table("Samples", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
+    if scores.inputs == scores.references:
+        pairs = zip(scores.inputs[:count], scores.outputs[:count], strict=True)
+        return Table("Samples", ("text given", "output"), list(pairs), align="ll")
+    rows = zip(scores.inputs[:count], scores.outputs[:count], scores.references[:count], strict=True)
+    return Table("Samples", ("text given", "output", "reference"), list(rows), align="lll")
+
+
+def terminal(table: Table) -> Any:
+    """A :class:`rich.table.Table`; texts cannot smuggle in markup."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=table.title, title_justify="left", title_style="bold", caption_justify="left")
+    for column, align in zip(table.columns, table.align, strict=True):
+        shown.add_column(column, justify="right" if align == "r" else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    if table.note:
+        shown.caption = Text(table.note)
+    return shown
