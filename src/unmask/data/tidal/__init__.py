@@ -1,0 +1,1 @@
+"""Data of the TidalTransformer: BPE tokens before, one block spelled in characters behind."""
