@@ -1,0 +1,83 @@
+"""Sums and differences as texts: "12 + 7 = 19". Seeded; no held-out pair is ever trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, generator
+
+#: operands are 0..LARGEST (the source's range)
+LARGEST = 100_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One sum or difference.
+
+    Attributes:
+        a, b: operands, not negative.
+        sign: "+" or "-".
+    """
+
+    a: int
+    sign: str
+    b: int
+
+    @property
+    def prompt(self) -> str:
+        return f"{self.a} {self.sign} {self.b} ="
+
+    @property
+    def answer(self) -> str:
+        """With the space before it, as a block takes it."""
+        return f" {self.a + self.b if self.sign == '+' else self.a - self.b}"
+
+    @property
+    def text(self) -> str:
+        return self.prompt + self.answer
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Problems to train on, held out in the same range, and with longer operands."""
+
+    train: list[Problem]
+    held_out: list[Problem]
+    longer: list[Problem]
+
+
+def arithmetic(
+    train: int = 100_000, held_out: int = 2_000, longer: int = 1_000, *, largest: int = LARGEST, seed: int = 0
+) -> Problems:
+    """Draw problems: half sums, half differences, operands uniform in 0..``largest``.
+
+    Args:
+        train, held_out: how many; no (a, sign, b) is drawn twice, so none of them is in both.
+        longer: how many with both operands in ``largest`` + 1 .. 10 * ``largest`` - 1: one digit more.
+        seed: same seed, same problems; the held-out ones do not depend on how many are trained on.
+
+    Raises:
+        WrongUse: fewer problems exist than are asked for.
+    """
+    if largest < 1 or train + held_out > (largest + 1) ** 2:
+        raise WrongUse(f"operands up to {largest} make {2 * (largest + 1) ** 2} problems: ask for at most half of them")
+    taken: set[Problem] = set()
+    held = _draw(held_out, 0, largest, seed, 1, taken)
+    trained = _draw(train, 0, largest, seed, 2, taken)
+    return Problems(trained, held, _draw(longer, largest + 1, 10 * largest - 1, seed, 3, taken))
+
+
+def _draw(count: int, low: int, high: int, seed: int, part: int, taken: set[Problem]) -> list[Problem]:
+    noise = generator(seed, part, Stream.SHUFFLE)
+    found: list[Problem] = []
+    while len(found) < count:
+        pairs = torch.randint(low, high + 1, (max(count, 16), 2), generator=noise).tolist()
+        for a, b in pairs:
+            problem = Problem(a, "+-"[len(found) % 2], b)
+            if problem not in taken and len(found) < count:
+                taken.add(problem)
+                found.append(problem)
+    return found
