@@ -1,1 +1,23 @@
+"""Train any-order language models, and unmask what their scores hide.
+
+``unmask.load``, ``unmask.sample``, ``unmask.train``, ``unmask.evaluate``, ``unmask.diagnose``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "diagnose", "evaluate", "load", "sample", "train"]
+
+if TYPE_CHECKING:
+    from unmask.api import diagnose, evaluate, load, sample, train
+
+
+def __getattr__(name: str) -> Any:
+    # late, so that `unmask --help` does not wait for torch
+    if name in __all__:
+        from unmask import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'unmask' has no attribute {name!r}")

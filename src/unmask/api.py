@@ -1,0 +1,394 @@
+"""What users call: load, sample, train, evaluate, diagnose. It composes the rooms below; nothing is new here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.errors import WrongUse
+from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.sampler import Callback, generate
+from unmask.decoding.trace import Trace
+from unmask.models.text_model import TextModel, is_native, load_native
+
+if TYPE_CHECKING:
+    from unmask.evaluation.evaluate import Evaluation
+    from unmask.training.recipe import Recipe
+
+
+def load(path_or_id: str | Path, device: str | torch.device | None = None) -> TextModel:
+    """A model from a run folder.
+
+    Args:
+        path_or_id: a folder that ``unmask train`` wrote.
+        device: where to put it; CUDA where there is one when None.
+
+    Raises:
+        CheckpointError: the folder is unfinished, damaged, or its parts do not belong together.
+        WrongUse: there is no such folder.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if is_native(path_or_id):
+        return load_native(path_or_id, device)
+    if Path(path_or_id).is_dir():
+        return load_native(path_or_id, device)  # says what is missing
+    raise WrongUse(f"there is no model folder {str(path_or_id)!r}: give the output_dir of an unmask training run")
+
+
+@dataclass
+class Samples:
+    """What a model wrote.
+
+    Attributes:
+        texts: one a row.
+        sequences: ids [B, L].
+        trace: who was unmasked when, or None.
+        forwards: body passes.
+        model: what wrote them.
+    """
+
+    texts: list[str]
+    sequences: Tensor
+    trace: Trace | None
+    forwards: int
+    model: TextModel
+
+    def pieces(self, token: int) -> str:
+        """The spelling of one id, for traces."""
+        return _piece(self.model, token)
+
+    def save_trace(self, path: str | Path) -> Path:
+        """Write the trace as ``.json`` (replayable) or ``.html`` (an animated page).
+
+        Raises:
+            WrongUse: there is no trace, or the name has another ending.
+        """
+        path = Path(path)
+        if self.trace is None:
+            raise WrongUse("there is no trace: sample with trace=True")
+        if path.suffix == ".json":
+            return self.trace.save(path)
+        if path.suffix == ".html":
+            return self.trace.to_html(path, self.pieces)
+        raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
+
+
+def sample(
+    model: TextModel,
+    texts: Sequence[str] | None = None,
+    n: int | None = None,
+    *,
+    order: Any = None,
+    steps: int | None = 16,
+    quota: Any = None,
+    guidance: Any = 1.0,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    remasking: Any = None,
+    sampler: Any = "maskgit",
+    block_length: int | None = None,
+    length: int | None = None,
+    canvas: Tensor | None = None,
+    condition: Condition | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    trace: bool | Literal["committed", "full"] = False,
+    live: bool = False,
+    callback: Callback | None = None,
+) -> Samples:
+    """Write texts.
+
+    Args:
+        model: from :func:`load`.
+        texts: texts whose meaning to write, for a model with an encoder.
+        n: samples a text; without texts, samples in all (1 when neither is given).
+        order, quota, sampler, remasking: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or instances.
+        steps: denoising steps for the row.
+        guidance: gamma in ``gamma * l_c + (1 - gamma) * l_u``; 1 is off; SGDD's w is gamma - 1.
+        temperature: 0 takes the most probable token.
+        top_k, top_p, repetition_penalty, block_length: see :class:`unmask.decoding.plan.DecodingPlan`.
+        length: canvas length; the model's own when None.
+        canvas: ids [B, L] to fill in: given tokens stay, hidden positions hold the mask id; replaces ``length``.
+        condition: semantic vectors at hand instead of ``texts``.
+        seed: same seed, same texts, whatever the batch size.
+        batch_size: rows at a time.
+        trace: keep who was unmasked when; ``"full"`` also the best guess everywhere.
+        live: show the unmasking of the first row in the terminal.
+        callback: called after each step.
+
+    Raises:
+        WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
+    """
+    plan = DecodingPlan(
+        order=order,
+        quota=quota,
+        steps=steps,
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        remasking=remasking,
+        sampler=sampler,
+        block_length=block_length,
+        seed=seed,
+    )
+    if n is not None and n < 1:
+        raise WrongUse(f"n={n} must be at least 1")
+    if batch_size < 1:
+        raise WrongUse(f"batch_size={batch_size} must be at least 1")
+    if isinstance(texts, str):
+        raise WrongUse("texts must be a list: write [text]")
+    if texts is not None and condition is not None:
+        raise WrongUse("give texts or a condition, not both")
+    if texts is not None and not texts:
+        raise WrongUse("texts is empty: give at least one text, or n for free samples")
+    cond = model.condition(texts) if texts is not None else condition
+    copies = (n or 1) if cond is not None or canvas is not None else 1
+    if cond is not None:
+        cond = cond.repeat(copies)
+    if canvas is not None:
+        canvas = canvas.to(model.device).repeat_interleave(copies, 0)
+        if cond is not None and len(cond) != len(canvas):
+            raise WrongUse(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
+    else:
+        canvas = model.canvas(len(cond) if cond is not None else (n or 1), length)
+    parts, traces, forwards = [], [], 0
+    for start in range(0, len(canvas), batch_size):
+        rows = torch.arange(start, min(start + batch_size, len(canvas)))
+        show = _live(model) if live and start == 0 else None
+        found = generate(
+            model.denoiser,
+            canvas[rows],
+            plan,
+            cond=None if cond is None else cond[rows.to(cond.present_B.device)],
+            row_ids_B=rows,
+            trace=("committed" if trace is True or live else trace) or None,
+            callback=_both(show, callback),
+        )
+        parts.append(found.sequences)
+        traces.append(found.trace)
+        forwards += found.forwards
+    sequences = torch.cat(parts)
+    whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
+    return Samples(model.decode(sequences), sequences, whole, forwards, model)
+
+
+def train(recipe: Recipe) -> TextModel:
+    """Run a training recipe (:func:`unmask.training.recipe.parse`), with samples shown and scored as it goes."""
+    from unmask.training.run import Prepared
+    from unmask.training.run import train as run
+    from unmask.training.trainer import Probe
+
+    def probes(prepared: Prepared) -> list[Probe]:
+        found = [generation_probe(prepared, recipe)] if recipe.train.probe_texts else []
+        if recipe.train.diagnose_every:
+            from unmask.diagnosis.callback import quick_probe
+
+            found.append(quick_probe(prepared.model, prepared.validation, every=recipe.train.diagnose_every))
+        return found
+
+    return run(recipe, probes)
+
+
+def generation_probe(prepared: Any, recipe: Recipe) -> Any:
+    """What training looks at besides losses: held-out texts written anew, and how much of them came back.
+
+    ``generation`` is the F1 of words against the reference for a conditional model; free samples are scored by how
+    near the distribution of their words comes to the held-out texts'.
+    """
+    from unmask.metrics.word_distribution import word_distribution_overlap
+    from unmask.metrics.word_f1 import word_f1
+
+    t = recipe.train
+    texts = prepared.validation_texts[: t.probe_texts]
+    sources = prepared.validation_sources[: t.probe_texts]
+    cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        free = cond is None
+        # free samples at temperature 0 are one text again and again
+        found = sample(
+            prepared.model,
+            n=len(texts) if free else None,
+            condition=cond,
+            order=t.probe_order,
+            steps=t.probe_steps,
+            guidance=t.probe_guidance,
+            temperature=1.0 if free else 0.0,
+            seed=t.seed,
+        )
+        score = word_distribution_overlap(found.texts, texts) if free else float(word_f1(found.texts, texts).mean())
+        lines = [f"step {step}: generation {score:.3f}"]
+        for i in range(min(t.show_texts, len(found.texts))):
+            if not free:
+                lines.append(f"  in   {_short(sources[i])}")
+            lines.append(f"  out  {_short(found.texts[i])}")
+        return {"generation": score}, lines
+
+    return probe
+
+
+def evaluate(
+    model: TextModel,
+    data: Any = None,
+    *,
+    column: str | None = None,
+    texts: int = 256,
+    order: Any = "margin",
+    steps: int = 16,
+    guidance: float = 1.0,
+    temperature: float | None = None,
+    judge: str | None = None,
+    samples: int = 8,
+    seed: int = 0,
+    trace: bool = True,
+) -> Evaluation:
+    """Score a model on held-out texts: bound, loss by mask ratio, use of the latent, and what it writes.
+
+    Args:
+        model: from :func:`load`.
+        data, column, texts: see :func:`unmask.evaluation.held_out.held_out`. Texts longer than the canvas are left out.
+        order, steps, guidance, temperature: how it writes; temperature None is 0 with texts to reconstruct, else 1.
+        judge: causal model for GenPPL ("smollm2" or a hub id); None leaves it out.
+        samples: corruptions a text for the bound.
+        seed: of everything random.
+        trace: put one animated unmasking on the page.
+
+    Returns:
+        ``.metrics``, ``.tables()``, ``.save(folder)``.
+    """
+    from unmask.evaluation.evaluate import evaluate as score
+    from unmask.evaluation.generation import score_generation
+    from unmask.evaluation.held_out import held_out
+
+    sources, references, found = held_out(model, data, column, texts)
+    fits = [
+        i
+        for i, ids in enumerate(model.tokenizer(references, add_special_tokens=False)["input_ids"])
+        if len(ids) < model.card.length
+    ]
+    if not fits:
+        raise WrongUse(f"no text fits the model's canvas of {model.card.length} tokens")
+    sources, references = [sources[i] for i in fits], [references[i] for i in fits]
+    ids = model.tokenize(references)
+    paired = model.denoiser.conditional
+    latents = model.encode(sources) if paired else None
+    if temperature is None:
+        temperature = 0.0 if paired else 1.0
+    written = sample(
+        model,
+        n=None if paired else len(references),
+        condition=Condition.of(latents) if latents is not None else None,
+        order=order,
+        steps=steps,
+        guidance=guidance,
+        temperature=temperature,
+        seed=seed,
+        trace=trace,
+    )
+    generation = score_generation(
+        written.texts,
+        references,
+        inputs=sources if paired else None,
+        paired=paired,
+        tokenize=lambda rows: model.tokenizer(list(rows), add_special_tokens=False)["input_ids"],
+        judge=_judge(judge),
+        embed=_embed(model),
+        training_texts=found.train if found is not None else None,
+        seed=seed,
+    )
+    page = written.trace.select([0]).html(written.pieces) if written.trace is not None else None
+    about = {
+        "model": model.path or "in memory",
+        "data": data if isinstance(data, (str, Path)) else model.card.recipe.get("data", "given texts"),
+        "order": order,
+        "steps": steps,
+        "guidance gamma": guidance,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    return score(
+        model.denoiser,
+        ids,
+        latents_NZ=latents,
+        generation=generation,
+        trace_html=page,
+        about={k: str(v) for k, v in about.items()},
+        samples=samples,
+        seed=seed,
+    )
+
+
+def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] = "quick", **settings: Any) -> Any:
+    """Say why a model writes badly, with evidence (:func:`unmask.diagnosis.diagnose.diagnose`).
+
+    Args:
+        model: a loaded model or a :class:`unmask.diagnosis.subject.Subject` of your own.
+        data: held-out texts; the model's own when None.
+        budget: ``quick`` (under a minute for a small model) or ``full``.
+
+    Returns:
+        a verdict: ``.status``, ``.findings``, ``.save("report.html")``, ``.to_json()``.
+    """
+    from unmask.diagnosis.diagnose import diagnose as run
+
+    if isinstance(model, TextModel):
+        from unmask.diagnosis.native import NativeSubject
+        from unmask.evaluation.held_out import held_out
+
+        sources, references, found = held_out(model, data)
+        train_texts = None if found is None else [found.train[i] for i in range(min(2000, len(found.train)))]
+        model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
+    return run(model, budget=budget, **settings)
+
+
+def _judge(name: str | None) -> Any:
+    if name is None:
+        return None
+    from unmask.models.causal import load_causal
+
+    return load_causal(name)
+
+
+def _embed(model: TextModel) -> Any:
+    if model.card.encoder is None:
+        return None
+    return lambda texts: model.encode(list(texts)).cpu().numpy()
+
+
+def _piece(model: TextModel, token: int) -> str:
+    d = model.denoiser
+    names = {d.mask_id: "", d.pad_id: "·", d.eos_id: "⏎"}
+    return names[token] if token in names else str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
+def _short(text: str, width: int = 110) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _both(first: Callback | None, second: Callback | None) -> Callback | None:
+    if first is None or second is None:
+        return first or second
+
+    def call(progress: Any) -> None:
+        first(progress)
+        second(progress)
+
+    return call
+
+
+def _live(model: TextModel) -> Callback:
+    from unmask.decoding.terminal import live_callback
+
+    return live_callback(lambda token: _piece(model, token))
