@@ -1,0 +1,1 @@
+"""One order a file; the file name is the order's name."""

@@ -1,0 +1,1 @@
+"""One quota a file; the file name is the quota's name."""

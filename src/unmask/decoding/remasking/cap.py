@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unmask.decoding.canvas import Canvas
+from unmask.decoding.remask import ScaledRemasker, sigma_max
+
+
+@dataclass(frozen=True)
+class Cap(ScaledRemasker):
+    """The same small chance at every step: min(eta, sigma_max)."""
+
+    reference = "arXiv 2503.00307"
+
+    @classmethod
+    def examples(cls) -> list[Cap]:
+        return [cls(), cls(eta=0.3)]
+
+    def sigma(self, canvas: Canvas, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
+        return sigma_max(alpha_t_R, alpha_s_R).clamp(max=self.eta)[:, None]

@@ -1,0 +1,124 @@
+"""Statistics of candidate rows, computed on demand and never more of the head than somebody asks for.
+
+Shapes: N candidate rows, K rows that are drawn, V vocabulary (docs/notation.md).
+
+All statistics come from ``e = exp(l - max l)`` with the best id's own 1 taken out. Its sum, ``rest``, keeps full relative
+precision however sure the model is: ``log p_max = -log1p(rest)`` and ``1 - margin = (rest + second) / (1 + rest)`` tell
+1 - 1e-9 from 1 - 1e-20, where an fp32 softmax says 1.0 for both and leaves the choice to the position (Dream#72).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import UnmaskError, WrongUse
+
+#: logits held at once; beyond this the head runs in pieces and pieces are thrown away
+CHUNK_ELEMENTS = 2**26
+
+STATISTICS = ("best", "rest", "second", "entropy")
+
+
+class RowStats:
+    """Statistics of N rows of logits.
+
+    Args:
+        read: logits [K, V] of the rows with these indices (or all, given None).
+        count: N.
+        vocab_size: V.
+        needs: statistics to compute together at the first question (see :data:`STATISTICS`).
+    """
+
+    def __init__(self, read: Callable[[Tensor | None], Tensor], count: int, vocab_size: int, needs: set[str]) -> None:
+        unknown = needs - set(STATISTICS)
+        if unknown:
+            raise WrongUse(f"no row statistic is called {sorted(unknown)[0]!r}; known: {', '.join(STATISTICS)}")
+        self._read, self._count, self._needs = read, count, needs
+        self._chunk = max(1, CHUNK_ELEMENTS // max(vocab_size, 1))
+        self._kept: Tensor | None = None
+        self._found: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def logits(self, index_K: Tensor | None = None) -> Tensor:
+        """Logits [K, V] of some rows (all when None): kept ones where they fit, else the head once more."""
+        if self._kept is None and self._count <= self._chunk:
+            self._kept = self._read(None)
+        if self._kept is not None:
+            return self._kept if index_K is None else self._kept[index_K]
+        return self._read(index_K)
+
+    @property
+    def best_id_N(self) -> Tensor:
+        """The most probable id."""
+        return self._get("best_id")
+
+    @property
+    def best_N(self) -> Tensor:
+        """The largest logit, fp64."""
+        return self._get("best")
+
+    @property
+    def log_best_N(self) -> Tensor:
+        """log p of the most probable id in nats, fp64."""
+        return -torch.log1p(self._get("rest"))
+
+    @property
+    def top_prob_N(self) -> Tensor:
+        """p of the most probable id, fp64."""
+        return 1 / (1 + self._get("rest"))
+
+    @property
+    def log_norm_N(self) -> Tensor:
+        """Log-sum-exp of the logits, fp64."""
+        return self._get("best") + torch.log1p(self._get("rest"))
+
+    @property
+    def shortfall_N(self) -> Tensor:
+        """1 - (p_(1) - p_(2)), fp64, exact where the margin itself would round to 1."""
+        rest_N = self._get("rest")
+        return (rest_N + self._get("second")) / (1 + rest_N)
+
+    @property
+    def second_N(self) -> Tensor:
+        """p of the second best id over p of the best, fp64."""
+        return self._get("second")
+
+    @property
+    def entropy_N(self) -> Tensor:
+        """Entropy in nats, fp64."""
+        rest_N = self._get("rest")
+        return torch.log1p(rest_N) + self._get("entropy") / (1 + rest_N)
+
+    def _get(self, name: str) -> Tensor:
+        if name not in self._found:
+            wanted = self._needs | ({name} if name != "best_id" else {"best"})
+            if self._count <= self._chunk:
+                self._found.update(_measure(self.logits(), wanted))
+            else:
+                index_N = torch.arange(self._count)
+                parts = [_measure(self._read(piece), wanted) for piece in index_N.split(self._chunk)]
+                self._found.update({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+        return self._found[name]
+
+
+def _measure(logits_NV: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+    top = logits_NV.max(-1)
+    found = {"best_id": top.indices, "best": top.values.double()}
+    if not torch.isfinite(top.values).all():
+        raise UnmaskError("the denoiser's logits hold NaN, +inf or a row of -inf: nothing can be drawn from them")
+    if wanted == {"best"}:
+        return found
+    e_NV = (logits_NV - top.values[:, None]).exp_()
+    e_NV.scatter_(1, top.indices[:, None], 0.0)
+    found["rest"] = e_NV.sum(-1).double()
+    if "second" in wanted:
+        found["second"] = e_NV.amax(-1).double()
+    if "entropy" in wanted:
+        # -e log e = e (max - l), and 0 where e is 0
+        found["entropy"] = torch.special.entr(e_NV).sum(-1).double()
+    return found

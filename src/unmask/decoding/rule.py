@@ -1,0 +1,56 @@
+"""What one step of a sampler decides: which hidden positions are written, and which written ones are hidden again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from unmask.core.registry import Leaf, Registry
+from unmask.decoding.canvas import Canvas
+from unmask.decoding.order import Candidates
+
+if TYPE_CHECKING:
+    from unmask.decoding.plan import DecodingPlan
+
+
+@dataclass(frozen=True)
+class Move:
+    """The decision for every live row.
+
+    Attributes:
+        chosen_RL: positions to write; a row without any needs no forward.
+        time_R: the rows' clock after the step.
+        remask_RL: written positions to hide again, or None.
+        score_RL: the order's unperturbed scores, where later steps want them.
+    """
+
+    chosen_RL: Tensor
+    time_R: Tensor
+    remask_RL: Tensor | None = None
+    score_RL: Tensor | None = None
+
+
+class Sampler(Leaf):
+    """Decides a step. A pure function of plan, canvas and candidates: asked twice, it answers the same.
+
+    Attributes:
+        uses: the plan's settings it reads among ``order``, ``quota``, ``steps``, ``remasking``; a plan that sets one in
+            vain is refused.
+        exact: True if one forward a token at temperature 1 gives the model's own joint law.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset()
+    exact: ClassVar[bool] = False
+
+    def move(self, plan: DecodingPlan, canvas: Canvas, candidates: Candidates) -> Move:
+        """What to do at this step; asking ``candidates`` for statistics costs a forward."""
+        raise NotImplementedError
+
+    def block_done(self, plan: DecodingPlan, canvas: Canvas) -> Tensor:
+        """Rows whose open block is finished [R]; asked after each step."""
+        return ~canvas.open_RL.any(1)
+
+
+samplers: Registry[Sampler] = Registry("sampler", "unmask.decoding.samplers", Sampler)

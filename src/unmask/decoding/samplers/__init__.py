@@ -1,0 +1,1 @@
+"""One sampler a file; the file name is the sampler's name."""

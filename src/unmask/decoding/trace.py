@@ -1,0 +1,229 @@
+"""Who was written when, with what confidence, and what else it might have been. Replays to the output.
+
+A trace is a struct of arrays: one event a change of one position. It holds what the model said, not what it was asked:
+probabilities are those of the model after guidance and repetition penalty, before temperature.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+
+FORMAT = "unmask-trace-1"
+
+
+class Kind(IntEnum):
+    """Why a position changed."""
+
+    WRITE = 0
+    REMASK = 1
+    PAD = 2
+    HOOK = 3
+
+
+#: column name -> dtype; the order is the file's
+EVENTS: dict[str, torch.dtype] = {
+    "row": torch.int64,
+    "step": torch.int64,
+    "position": torch.int64,
+    "kind": torch.int64,
+    "value": torch.int64,
+    "time": torch.float64,
+    "probability": torch.float64,
+    "margin": torch.float64,
+    "rank": torch.int64,
+    "runner_up": torch.int64,
+    "runner_up_probability": torch.float64,
+}
+GUESSES: dict[str, torch.dtype] = {
+    "row": torch.int64,
+    "step": torch.int64,
+    "position": torch.int64,
+    "value": torch.int64,
+    "probability": torch.float64,
+}
+
+
+class Table:
+    """Columns of equal length that grow by whole steps."""
+
+    def __init__(self, columns: dict[str, torch.dtype]) -> None:
+        self.columns = columns
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in columns}
+
+    def add(self, **values: Tensor | int | float) -> None:
+        """Append rows; plain numbers are repeated."""
+        count = next(len(v) for v in values.values() if isinstance(v, Tensor))
+        for name, dtype in self.columns.items():
+            value = values.get(name, math.nan if dtype.is_floating_point else -1)
+            column = value if isinstance(value, Tensor) else torch.full((count,), value, dtype=dtype)
+            self._parts[name].append(column.detach().to("cpu", dtype))
+
+    def __len__(self) -> int:
+        return sum(len(p) for p in self._parts["row"])
+
+    def __getitem__(self, name: str) -> Tensor:
+        parts = self._parts[name]
+        if len(parts) != 1:
+            self._parts[name] = parts = [torch.cat(parts) if parts else torch.empty(0, dtype=self.columns[name])]
+        return parts[0]
+
+    def last(self) -> dict[str, list[Any]]:
+        """The rows of the last :meth:`add`, as lists."""
+        return {name: parts[-1].tolist() if parts else [] for name, parts in self._parts.items()}
+
+
+@dataclass
+class Trace:
+    """A generation, event by event.
+
+    Attributes:
+        start_BL: the canvas before the first step, hidden positions holding ``mask_id``.
+        mask_id: the id that stands for "hidden".
+        plan: the plan's settings (:meth:`unmask.decoding.plan.DecodingPlan.to_dict`).
+        events: columns of :data:`EVENTS`. ``step`` counts a row's own steps; ``rank`` is how many ids were more
+            probable (0: the best was written); ``margin`` and ``runner_up`` speak of the two best ids; a column that
+            does not apply (a remasked position has no rank) holds NaN or -1.
+        guesses: with ``trace="full"``: at each step the best id and its probability at every candidate.
+    """
+
+    start_BL: Tensor
+    mask_id: int
+    plan: dict[str, Any] = field(default_factory=dict)
+    events: Table = field(default_factory=lambda: Table(EVENTS))
+    guesses: Table = field(default_factory=lambda: Table(GUESSES))
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def steps_B(self) -> Tensor:
+        """Steps each row made that changed something."""
+        steps_B = torch.zeros(len(self.start_BL), dtype=torch.int64)
+        return steps_B.scatter_reduce_(0, self.events["row"], self.events["step"] + 1, "amax")
+
+    def replay(self, steps: int | None = None) -> Tensor:
+        """The canvas [B, L] after this many steps of each row; the output when None."""
+        out_BL = self.start_BL.clone()
+        row, step = self.events["row"].tolist(), self.events["step"].tolist()
+        position, value = self.events["position"].tolist(), self.events["value"].tolist()
+        for r, s, p, v in zip(row, step, position, value, strict=True):
+            if steps is None or s < steps:
+                out_BL[r, p] = v
+        return out_BL
+
+    def select(self, rows: Sequence[int]) -> Trace:
+        """The same trace with these rows only, renumbered in this order."""
+        place = torch.full((len(self.start_BL),), -1, dtype=torch.int64)
+        place[torch.tensor(list(rows), dtype=torch.int64)] = torch.arange(len(rows))
+        out = Trace(self.start_BL[list(rows)], self.mask_id, dict(self.plan))
+        for source, target in ((self.events, out.events), (self.guesses, out.guesses)):
+            kept = place[source["row"]] >= 0
+            columns = {name: source[name][kept] for name in source.columns}
+            target.add(**{**columns, "row": place[columns["row"]]})
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers; NaN becomes None."""
+        return {
+            "format": FORMAT,
+            "mask_id": self.mask_id,
+            "plan": self.plan,
+            "start": self.start_BL.tolist(),
+            "events": _lists(self.events),
+            "guesses": _lists(self.guesses),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write JSON, atomically; :meth:`load` reads it."""
+        path = Path(path)
+        text = json.dumps(self.to_dict(), allow_nan=False)
+        write_text(path, text)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            WrongUse: no such file, not JSON, not a trace, or columns that do not fit each other.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise WrongUse(f"{path} is not a file: give a trace written by Trace.save")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise WrongUse(f"{path} is not JSON ({error}): give a trace written by Trace.save") from error
+        return cls.from_dict(data, str(path))
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "the trace") -> Trace:
+        """The inverse of :meth:`to_dict`; checks every column."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise WrongUse(f"{where} is not a trace of format {FORMAT!r}: give a file written by Trace.save")
+        start = data.get("start")
+        if not _is_grid(start) or not isinstance(data.get("mask_id"), int):
+            raise WrongUse(f"{where} has no rectangular 'start' of ids with a whole 'mask_id'")
+        start_BL = torch.tensor(start, dtype=torch.int64).reshape(len(start), -1)
+        plan = data.get("plan")
+        trace = cls(start_BL, data["mask_id"], plan if isinstance(plan, dict) else {})
+        for name, table in (("events", trace.events), ("guesses", trace.guesses)):
+            _read(table, data.get(name), f"{where}: {name}", start_BL)
+        return trace
+
+
+def _lists(table: Table) -> dict[str, list[Any]]:
+    return {
+        name: [None if isinstance(v, float) and math.isnan(v) else v for v in table[name].tolist()]
+        for name in table.columns
+    }
+
+
+def _is_grid(start: Any) -> bool:
+    return (
+        isinstance(start, list)
+        and bool(start)
+        and all(isinstance(r, list) and len(r) == len(start[0]) and all(type(v) is int for v in r) for r in start)
+    )
+
+
+def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
+    if not isinstance(columns, dict) or set(columns) != set(table.columns):
+        raise WrongUse(f"{where} must have the columns {', '.join(table.columns)}")
+    sizes = {len(c) if isinstance(c, list) else -1 for c in columns.values()}
+    if len(sizes) != 1 or -1 in sizes:
+        raise WrongUse(f"{where} has columns of different lengths")
+    values = {}
+    for name, dtype in table.columns.items():
+        wanted = (int, float, type(None)) if dtype.is_floating_point else (int,)
+        bad = next((v for v in columns[name] if not isinstance(v, wanted) or isinstance(v, bool)), "")
+        if bad != "":
+            raise WrongUse(
+                f"{where}.{name} holds {bad!r}, which is no {'number' if len(wanted) > 1 else 'whole number'}"
+            )
+        values[name] = torch.tensor([math.nan if v is None else v for v in columns[name]], dtype=dtype)
+    for name, limit in zip(("row", "position"), start_BL.shape, strict=True):
+        outside = values[name][(values[name] < 0) | (values[name] >= limit)]
+        if len(outside):
+            raise WrongUse(f"{where}.{name} holds {int(outside[0])}, outside 0..{limit - 1}")
+    table.add(**values)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
