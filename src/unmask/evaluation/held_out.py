@@ -39,7 +39,7 @@ def held_out(
     split = {k: recipe[k] for k in ("limit", "validation") if k in recipe} if own else {}
     columns = recipe.get("column") if own else column
     found = load_texts(
-        recipe["data"] if own else data,
+        str(recipe["data"] if own else data),
         column=[c.strip() for c in columns.split(",")] if columns and "," in columns else columns,
         seed=int(recipe.get("split_seed", 0)),
         limit=int(split["limit"]) if "limit" in split else None,
