@@ -52,7 +52,8 @@ def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[
                 cand_CW[:, live] = work
             alive_W[live[~ok]] = False
             live = live[moving]
-            work = cand_CW[:, live]
+            # take, not [:, live]: NumPy would lay the copy out state-first, and every later call would be slow.
+            work = cand_CW.take(live, axis=1)
     return alive_W
 
 
@@ -81,9 +82,9 @@ def search(
     while blocks:
         cand, owner = _pop(blocks, max(problems, 256))
         wanted = count_B[owner] < limit_B[owner]
-        cand, owner = cand[:, wanted], owner[wanted]
+        cand, owner = cand.compress(wanted, axis=1), owner[wanted]
         alive = settle(rules, cand, owner)
-        cand, owner = cand[:, alive], owner[alive]
+        cand, owner = cand.compress(alive, axis=1), owner[alive]
         size = POPCOUNT[cand]
         solved = (size == 1).all(axis=0)
         found = np.nonzero(solved)[0]
@@ -93,7 +94,7 @@ def search(
         np.add.at(count_B, owner[found], 1)
         open_ = ~solved & (count_B[owner] < limit_B[owner])
         if open_.any():
-            blocks.extend(_split(cand[:, open_], owner[open_], size[:, open_], rng))
+            blocks.extend(_split(cand.compress(open_, axis=1), owner[open_], size.compress(open_, axis=1), rng))
     return np.minimum(count_B, limit_B), first_CB
 
 

@@ -1,8 +1,8 @@
 """Puzzles on disk: folders of small ``.npy`` files that are written atomically, resumed, and memory-mapped.
 
-A folder holds ``meta.json`` and ``00000.npy``, ``00001.npy``, ...: uint8 arrays [k, planes, L] with the planes *answer*,
-*given* and, where it is known, *rank*. Shard i depends on the settings, the seed and i alone, so that an interrupted
-build goes on where it stopped and ends with the same bytes.
+A folder holds ``meta.json`` and ``00000.npy``, ``00001.npy``, ...: uint8 arrays [k, planes, L] with the planes
+*answer*, *given* and, where it is known, *rank*. Shard i depends on the settings, the seed and i alone, so that an
+interrupted build goes on where it stopped and ends with the same bytes.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from unmask.core.errors import WrongUse
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
 from unmask.data.puzzles.shards import write_shards
+from unmask.data.puzzles.split import check_side
 from unmask.data.puzzles.sudoku.generate import dig, grids, target_givens
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, valid
@@ -22,7 +23,6 @@ from unmask.data.puzzles.sudoku.strategies import path
 from unmask.data.puzzles.sudoku.symmetry import Symmetry, for_test
 from unmask.data.puzzles.sudoku.text import draw, parse, solution
 
-SIDES = ("train", "test", "any")
 GRADES = ("any", "easy", "hard")
 #: boards generated at a time; NumPy's cost per call is small beside the work there
 _CHUNK = 4096
@@ -52,9 +52,9 @@ class Sudoku(Puzzle):
 
     def __post_init__(self) -> None:
         Layout(self.size)
-        for name, value, known in (("side", self.side, SIDES), ("grade", self.grade, GRADES)):
-            if value not in known:
-                raise WrongUse(f"{name}={value!r} must be one of {', '.join(known)}")
+        check_side(self.side)
+        if self.grade not in GRADES:
+            raise WrongUse(f"grade={self.grade!r} must be one of {', '.join(GRADES)}")
         if self.size != 9 and (self.grade != "any" or self.order):
             raise WrongUse(f"solver orders and grades are for 9x9 boards only, not size={self.size}")
         target_givens(self.layout, self.givens, 0, np.random.default_rng(0))

@@ -71,7 +71,7 @@ class SudokuRules:
 def candidates(layout: Layout, board_BC: Boards) -> Masks:
     """Masks [C, B] to start from: the digit's bit where one is given (1..size), every digit where 0 stands."""
     bit = np.concatenate([[layout.full], 1 << np.arange(layout.size)]).astype(np.uint16)
-    return bit[np.ascontiguousarray(board_BC.T)]
+    return bit.take(np.ascontiguousarray(board_BC.T))
 
 
 def digits(mask_CB: Masks) -> Boards:
@@ -96,6 +96,7 @@ def solve(board_BC: Boards, limit: int = 2) -> tuple[NDArray[np.int64], Boards]:
 def valid(grid_BC: Boards) -> NDArray[np.bool_]:
     """True where a grid is complete and every row, column and box holds each digit once."""
     layout = Layout.of_cells(grid_BC.shape[1])
-    inside = ((grid_BC >= 1) & (grid_BC <= layout.size)).all(axis=1)
+    inside = np.asarray(((grid_BC >= 1) & (grid_BC <= layout.size)).all(axis=1))
     bits = np.left_shift(1, np.where(inside[:, None], grid_BC, 1).astype(np.int64) - 1)
-    return inside & (np.bitwise_or.reduce(bits[:, layout.units], axis=2) == layout.full).all(axis=1)
+    complete = np.bitwise_or.reduce(bits[:, layout.units], axis=2) == layout.full
+    return np.asarray(inside & complete.all(axis=1))

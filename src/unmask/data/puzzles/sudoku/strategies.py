@@ -1,7 +1,8 @@
 """How a person would solve a board: the order of cells under seven strategies, and a grade.
 
 The seven are those of Shah et al. (arXiv 2409.10502): lone single, hidden single, naked pair, naked triplet, locked
-candidate, XY-wing, unique rectangle. A board that they do not solve is *hard* (the hard set of Kim et al., arXiv 2502.06768).
+candidate, XY-wing, unique rectangle. A board that they do not solve is *hard* (the hard set of Kim et al., arXiv
+2502.06768).
 """
 
 from __future__ import annotations

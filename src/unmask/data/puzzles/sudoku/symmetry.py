@@ -6,6 +6,7 @@ square) transposing. All leave the rules, and so the number of solutions, as the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, permutations
@@ -13,11 +14,9 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from unmask.data.puzzles.split import is_test, mix
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards
-
-#: one class of boards in this many is for testing
-TEST_ONE_IN = 16
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,6 @@ def _random_lines(n: int, groups: int, lines: int, rng: np.random.Generator) -> 
     return (group[:, :, None] * lines + inside).reshape(n, groups * lines)
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser, so that sums of mixed values are (nearly) as good as sorted lists of them."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def signature(grid_BC: Boards) -> NDArray[np.uint64]:
     """A hash of each complete grid that no symmetry changes.
 
@@ -80,7 +71,7 @@ def signature(grid_BC: Boards) -> NDArray[np.uint64]:
     size, (high, wide) = layout.size, layout.box
     grid = grid_BC.reshape(-1, size, size).astype(np.int64) - 1
     row, column = _line_hash(grid, high), _line_hash(grid.transpose(0, 2, 1), wide)
-    return _mix(row) + _mix(column) if high == wide else _mix(row + _mix(column))
+    return mix(row) + mix(column) if high == wide else mix(row + mix(column))
 
 
 def _line_hash(grid_Bnn: NDArray[np.int64], band: int) -> NDArray[np.uint64]:
@@ -92,13 +83,13 @@ def _line_hash(grid_Bnn: NDArray[np.int64], band: int) -> NDArray[np.uint64]:
     for k in range(2, size):
         power = np.take_along_axis(step, power, axis=2)
         # Fixed points of the k-th powers determine the cycle lengths.
-        code += _mix((power == np.arange(size)).sum(axis=2).astype(np.uint64) * np.uint64(64) + np.uint64(k))
+        code += mix((power == np.arange(size)).sum(axis=2).astype(np.uint64) * np.uint64(64) + np.uint64(k))
     code += (first // band == second // band).astype(np.uint64)
     edge = np.zeros((batch, size, size), dtype=np.uint64)
-    edge[:, first, second] = edge[:, second, first] = _mix(code)
+    edge[:, first, second] = edge[:, second, first] = mix(code)
     colour = np.zeros((batch, size), dtype=np.uint64)
     for _ in range(3):
-        colour = _mix(edge ^ _mix(colour)[:, None, :]).sum(axis=2) + _mix(colour)
+        colour = mix(edge ^ mix(colour)[:, None, :]).sum(axis=2) + mix(colour)
     return colour.sum(axis=1)
 
 
@@ -113,13 +104,11 @@ def for_test(layout: Layout, grid_BC: Boards, given_BC: NDArray[np.bool_] | None
     else:
         assert given_BC is not None, "minis are split by solution and givens"
         key = np.array([hash_bytes(canonical(g, m)) for g, m in zip(grid_BC, given_BC, strict=True)], dtype=np.uint64)
-    return _mix(key) % np.uint64(TEST_ONE_IN) == 0
+    return is_test(key)
 
 
 def hash_bytes(data: bytes) -> int:
     """A 64-bit hash that is the same in every process."""
-    import hashlib
-
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 

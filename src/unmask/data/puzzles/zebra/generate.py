@@ -117,7 +117,6 @@ def fill_order(zebras: Zebras) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rules = zebras.rules
     n, items = zebras.home_BI.shape
     cand = rules.start(n)
-    width = np.arange(n)
     tick_BI = np.full((n, items), np.iinfo(np.int64).max)
     cases_B = np.zeros(n, dtype=np.int64)
     tick = 0
@@ -125,7 +124,7 @@ def fill_order(zebras: Zebras) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         before = cand.copy()
         for clue_3B in rules.clue_K3B:
             tick += 1
-            rules.use(cand, clue_3B, width)
+            rules.use(cand, clue_3B)
             rules.exclude(cand)
             found = (POPCOUNT[cand[:items]] == 1).T
             np.minimum(tick_BI, np.where(found, tick, tick_BI), out=tick_BI)

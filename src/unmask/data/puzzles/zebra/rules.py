@@ -1,9 +1,9 @@
 """Zebra puzzles as constraints: items live in houses, clues relate two items.
 
-A puzzle has E houses in a row and A attributes with E values each; every house has one value of every attribute. Items
-are numbered ``attribute * E + value``; after them come E pinned items, the houses themselves, so that "is in house 3" is
-the clue "same house as house 3" and one form of clue serves all. A candidate mask holds bit h if the item may live in
-house h.
+A puzzle has E houses in a row and A attributes with E values each; every house has one value of every attribute.
+Items are numbered ``attribute * E + value``; after them come E pinned items, the houses themselves, so that "is in
+house 3" is the clue "same house as house 3" and one form of clue serves all. A candidate mask holds bit h if the item
+may live in house h.
 """
 
 from __future__ import annotations
@@ -75,18 +75,23 @@ class ZebraRules:
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Every clue once, then singles within each attribute (see :class:`unmask.data.puzzles.search.Rules`)."""
-        width = np.arange(owner_W.size)
-        for clue_3W in self.clue_K3B[:, :, owner_W]:
-            self.use(cand_CW, clue_3W, width)
+        for clue_3W in self.clue_K3B.take(owner_W, axis=2):
+            self.use(cand_CW, clue_3W)
         return self.exclude(cand_CW)
 
     @staticmethod
-    def use(cand_CW: Masks, clue_3W: NDArray[np.int64], width: NDArray[np.int64]) -> None:
+    def use(cand_CW: Masks, clue_3W: NDArray[np.int64]) -> None:
         """Apply one clue of each state, in place."""
         kind, x, y = clue_3W
-        at_x = cand_CW[x, width] & SUPPORT[kind, 0, cand_CW[y, width]]
-        cand_CW[x, width] = at_x
-        cand_CW[y, width] &= SUPPORT[kind, 1, at_x]
+        states = cand_CW.shape[1]
+        assert cand_CW.flags.c_contiguous, "candidates must be stored cell-first"
+        flat = cand_CW.reshape(-1)
+        column, row = np.arange(states), kind * (2 << MOST_HOUSES)
+        x, y = x * states + column, y * states + column
+        at_y = flat.take(y)
+        at_x = flat.take(x) & SUPPORT.take(row + at_y)
+        flat[x] = at_x
+        flat[y] = at_y & SUPPORT.take(row + (1 << MOST_HOUSES) + at_x)
 
     def exclude(self, cand_CW: Masks) -> NDArray[np.bool_]:
         """Naked and hidden singles within each attribute, in place; False where an attribute cannot be placed."""
