@@ -11,8 +11,8 @@ _PLACES = {
     "schedules": "unmask.diffusion.schedule:schedules",
     "orders": "unmask.decoding.order:orders",
     "quotas": "unmask.decoding.quota:quotas",
-    "samplers": "unmask.decoding.sampler:samplers",
-    "remaskers": "unmask.decoding.remasking:remaskers",
+    "samplers": "unmask.decoding.rule:samplers",
+    "remaskers": "unmask.decoding.remask:remaskers",
     "checks": "unmask.diagnosis.check:checks",
     "lesions": "unmask.diagnosis.lesion:lesions",
 }

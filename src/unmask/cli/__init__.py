@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
-
-# one module a command; each has `register(app)`; heavy imports wait inside the commands
-COMMANDS = ("train", "sample", "evaluate", "diagnose", "kv", "listing", "demo")
 
 
 def build():  # type: ignore[no-untyped-def]  # typer is imported late
@@ -34,35 +32,27 @@ def build():  # type: ignore[no-untyped-def]  # typer is imported late
         version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="Print the version."),
     ) -> None: ...
 
-    for name in COMMANDS:
+    # one module a command; each has `register(app)`; heavy imports wait inside the commands
+    for name in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"unmask.cli.{name}").register(app)
     return app
 
 
 def main(words: list[str] | None = None) -> None:
     """Run the command line; errors a user can act on are one sentence on stderr."""
-    import click
-
     from unmask.core.errors import UnmaskError, WrongUse
 
     try:
-        code = build()(args=words, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("unmask: stopped\n")
-        code = 130
+        build()(args=words)  # typer says what is wrong with the words themselves, and exits with 2
+    except KeyboardInterrupt:
+        _stop("stopped", 130)
     except WrongUse as error:
-        sys.stderr.write(f"unmask: {error}\n")
-        code = 2
-    except UnmaskError as error:
-        sys.stderr.write(f"unmask: {error}\n")
-        code = 1
-    except OSError as error:
-        # a full disk, a folder that may not be written: the operating system's own words, not a traceback
-        sys.stderr.write(f"unmask: {error}\n")
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        _stop(error, 2)
+    except (UnmaskError, OSError) as error:
+        # OSError: a full disk, a folder that may not be written, in the operating system's own words
+        _stop(error, 1)
+
+
+def _stop(why: object, code: int) -> None:
+    sys.stderr.write(f"unmask: {why}\n")
+    sys.exit(code)

@@ -7,7 +7,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     @app.command("list")
-    def listing(what: str | None = typer.Argument(None, help="orders, quotas, schedules, recipes, ...; all when left out.")) -> None:
+    def listing(what: str | None = typer.Argument(None, help="orders, quotas, recipes, ...; all if left out.")) -> None:
         """What can be named on the command line, with settings and sources."""
         from rich.console import Console
         from rich.table import Table

@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def sample(
         model: str = typer.Argument(..., help="Run folder or hub id."),
-        text: list[str] = typer.Option([], "--text", "-t", help="Text whose meaning to write; may be given repeatedly."),
+        text: list[str] = typer.Option([], "--text", "-t", help="Text whose meaning to write; repeatable."),
         file: Path | None = typer.Option(None, help="File with one text a line."),
         n: int | None = typer.Option(None, help="How many samples (a text, or in all without texts)."),
         order: str = typer.Option("margin", help="Which position next (unmask list orders)."),
