@@ -11,19 +11,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, WrongUse
 from unmask.models.denoiser import MaskedDiffusionModel
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 FORMAT = 1
 CARD = "unmask.json"
+
+M = TypeVar("M", bound=PreTrainedModel)
 
 
 class Encoder(Protocol):
@@ -45,6 +51,7 @@ class Card:
         encoder: name or path of the sentence encoder, None for an unconditional model.
         pooling: "mean" or "cls", None for the encoder's own.
         encoder_identity: what the latents' cache keyed the encoder by; a mismatch is refused.
+        tokenizer_identity: hash of the ids' meaning, where the tokenizer has one; a mismatch is refused.
         task: reconstruction, paraphrase or unconditional.
         recipe: the settings it was trained with.
         scores: metrics of the saved weights.
@@ -54,13 +61,38 @@ class Card:
     encoder: str | None = None
     pooling: str | None = None
     encoder_identity: str | None = None
+    tokenizer_identity: str | None = None
     task: str = "unconditional"
     recipe: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
 
-class TextModel:
+class Bundle:
+    """A network with the tokenizer and the card that belong to it: what a run folder holds."""
+
+    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None) -> None:
+        self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, next(self.denoiser.parameters()).device)  # type: ignore[attr-defined]
+
+    def to(self, device: torch.device | str) -> Self:
+        self.denoiser.to(device)  # type: ignore[attr-defined]
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.denoiser.save_pretrained(folder)  # type: ignore[attr-defined]
+        self.tokenizer.save_pretrained(folder)
+        write_json(folder / CARD, asdict(self.card))
+        return folder
+
+
+class TextModel(Bundle):
     """Text to text through a denoiser.
 
     Args:
@@ -74,16 +106,8 @@ class TextModel:
     def __init__(
         self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
     ) -> None:
-        self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
+        super().__init__(denoiser, tokenizer, card, path)
         self._encoder = encoder
-
-    @property
-    def device(self) -> torch.device:
-        return cast(torch.device, next(self.denoiser.parameters()).device)  # type: ignore[attr-defined]
-
-    def to(self, device: torch.device | str) -> TextModel:
-        self.denoiser.to(device)  # type: ignore[attr-defined]
-        return self
 
     @property
     def encoder(self) -> Encoder:
@@ -143,15 +167,6 @@ class TextModel:
 
         return decode(self.tokenizer, ids_NL)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.denoiser.save_pretrained(folder)  # type: ignore[attr-defined]
-        self.tokenizer.save_pretrained(folder)
-        write_json(folder / CARD, asdict(self.card))
-        return folder
-
 
 def write_json(path: Path, tree: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
@@ -165,6 +180,23 @@ def is_native(path: str | Path) -> bool:
     return (Path(path) / CARD).is_file()
 
 
+def read_card(folder: Path) -> Card:
+    """The card of a finished model folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    if not is_native(folder):
+        raise CheckpointError(f"{str(folder)!r} holds no {CARD}: it is not a finished unmask model folder")
+    try:
+        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+            raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
+        return Card(**raw)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
+
+
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
     """Load what :meth:`TextModel.save` wrote.
 
@@ -172,16 +204,8 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
         CheckpointError: not such a folder, weights missing, left over or of another shape, a tokenizer of another size.
     """
     folder = Path(path)
-    if not is_native(folder):
-        raise CheckpointError(f"{str(path)!r} holds no {CARD}: it is not a finished unmask model folder")
-    try:
-        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        card = Card(**raw)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
-    denoiser = load_weights(folder)
+    card = read_card(folder)
+    denoiser = load_weights(folder, MaskedDiffusionModel)
     try:
         from transformers import AutoTokenizer
 
@@ -197,8 +221,8 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
     return model.to(device) if device is not None else model
 
 
-def load_weights(folder: str | Path) -> MaskedDiffusionModel:
-    """The denoiser of a folder, in evaluation mode; every weight must be there and none left over.
+def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:  # type: ignore[assignment]
+    """The network of a folder, in evaluation mode; every weight must be there and none left over.
 
     Raises:
         CheckpointError: saying which weights are missing, unexpected or of another shape.
@@ -216,7 +240,7 @@ def load_weights(folder: str | Path) -> MaskedDiffusionModel:
     hf_logging.disable_progress_bar()
     hf_logging.set_verbosity_error()
     try:
-        model, info = MaskedDiffusionModel.from_pretrained(
+        model, info = kind.from_pretrained(
             folder, output_loading_info=True, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -231,4 +255,4 @@ def load_weights(folder: str | Path) -> MaskedDiffusionModel:
     said = [f"{k.replace('_', ' ')}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for k, v in faults.items() if v]
     if said:
         raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
-    return cast(MaskedDiffusionModel, model.eval())
+    return cast(M, model.eval())

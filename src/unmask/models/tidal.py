@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
@@ -153,8 +153,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     # -- what the contract asks -------------------------------------------------------------------------------------
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
-        """Width of the logits; more ids than these can be read."""
-        return self.config.outputs
+        """Ids that a row may hold; logits have a column only for the ``outputs`` that can be written."""
+        return self.config.vocab_size
 
     @property
     def mask_id(self) -> int:  # type: ignore[override]
@@ -309,3 +309,8 @@ def _common(old: list[int], new: list[int], grows: bool) -> int:
     if not grows:
         return len(new) if old == new else 0
     return next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+
+
+# AutoModel.from_pretrained knows our folders once this module is imported
+AutoConfig.register(TidalConfig.model_type, TidalConfig, exist_ok=True)
+AutoModel.register(TidalConfig, TidalModel, exist_ok=True)
