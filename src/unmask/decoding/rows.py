@@ -2,9 +2,10 @@
 
 Shapes: N candidate rows, K rows that are drawn, V vocabulary (docs/notation.md).
 
-All statistics come from ``e = exp(l - max l)`` with the best id's own 1 taken out. Its sum, ``rest``, keeps full relative
-precision however sure the model is: ``log p_max = -log1p(rest)`` and ``1 - margin = (rest + second) / (1 + rest)`` tell
-1 - 1e-9 from 1 - 1e-20, where an fp32 softmax says 1.0 for both and leaves the choice to the position (Dream#72).
+All statistics come from ``e = exp(l - max l)`` with the best id's own 1 taken out. Its sum, ``rest``, keeps full
+relative precision however sure the model is: ``log p_max = -log1p(rest)`` and ``1 - margin = (rest + second) / (1 +
+rest)`` tell 1 - 1e-9 from 1 - 1e-20, where an fp32 softmax says 1.0 for both and leaves the choice to the position
+(Dream#72).
 """
 
 from __future__ import annotations

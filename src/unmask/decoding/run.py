@@ -218,10 +218,8 @@ class Run:
     def _penalise(self, log_p_KV: Tensor, x_KL: Tensor) -> Tensor:
         exempt = [i for i in (self.denoiser.pad_id, self.denoiser.eos_id) if i is not None]
         shown_KL = log_p_KV.gather(1, x_KL)
-        factor_KL = torch.where(
-            torch.isin(x_KL, torch.tensor(exempt, device=x_KL.device)), 1.0, self.plan.repetition_penalty
-        )
-        return log_p_KV.scatter(1, x_KL, shown_KL * factor_KL.to(shown_KL.dtype))
+        exempt_KL = torch.isin(x_KL, torch.tensor(exempt, dtype=x_KL.dtype, device=x_KL.device))
+        return log_p_KV.scatter(1, x_KL, torch.where(exempt_KL, shown_KL, shown_KL * self.plan.repetition_penalty))
 
     def _pick(self, candidates: Candidates, index_K: Tensor | None) -> Tensor:
         plan, stats, canvas = self.plan, candidates.stats, candidates.canvas

@@ -176,7 +176,7 @@ class Trace:
         start = data.get("start")
         if not _is_grid(start) or not isinstance(data.get("mask_id"), int):
             raise WrongUse(f"{where} has no rectangular 'start' of ids with a whole 'mask_id'")
-        start_BL = torch.tensor(start, dtype=torch.int64).reshape(len(start), -1)
+        start_BL = torch.tensor(start, dtype=torch.int64)
         plan = data.get("plan")
         trace = cls(start_BL, data["mask_id"], plan if isinstance(plan, dict) else {})
         for name, table in (("events", trace.events), ("guesses", trace.guesses)):

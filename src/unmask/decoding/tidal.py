@@ -1,0 +1,289 @@
+"""Writing a text block by block: spell a block, put it in order, append it, tokenise everything again, go on.
+
+The loop knows no model. It takes a :class:`Writer` of blocks: :class:`CharacterWriter` draws one character after the
+other from a model that meets :class:`BlockModel`; :class:`MaskedWriter` lets the samplers of masked diffusion fill the
+block of a denoiser in any order.
+
+Shapes: B rows, V ids that can be written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unmask.core.denoiser import Denoiser
+from unmask.core.draw import categorical, restrict
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, hashed, uniform
+from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.sampler import generate
+from unmask.decoding.trace import write_text
+
+
+class BlockTokenizer(Protocol):
+    """What the loop needs of a tokenizer."""
+
+    @property
+    def max_block(self) -> int: ...
+    @property
+    def ends(self) -> tuple[int, ...]: ...
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def read_block(self, ids: Sequence[int]) -> tuple[str, bool]: ...
+
+
+class BlockModel(Protocol):
+    """Next-character laws. The state is the model's own; it is handed back, never hidden in the module."""
+
+    def begin(self, prefixes: Sequence[Sequence[int]], before: Any = None) -> tuple[Tensor, Any]:
+        """The law of each row's first character, [B, V], and the state; ``before`` may be used again in part."""
+        ...
+
+    def step(self, ids_B: Tensor, writing: Any) -> tuple[Tensor, Any]:
+        """Read one character a row; the law of the next, and the state."""
+        ...
+
+
+@dataclass
+class Drawn:
+    """One block of one row, as it was drawn.
+
+    Attributes:
+        ids: characters and the end, in the order of the block.
+        probabilities: of each id under the law that it was drawn from (empty where the writer knows none).
+        tokens: tokens of the prefix.
+        reused: how many of them were not read again.
+    """
+
+    ids: list[int]
+    probabilities: list[float]
+    tokens: int
+    reused: int = 0
+
+
+class Writer(Protocol):
+    """Writes one block for each row."""
+
+    forwards: int
+
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]: ...
+
+
+@dataclass
+class CharacterWriter:
+    """One character after the other, each seeing those before it.
+
+    Attributes:
+        model: see :class:`BlockModel`.
+        tokenizer: see :class:`BlockTokenizer`.
+        temperature: 0 takes the most probable character.
+        top_k, top_p: keep the best characters; only with a temperature.
+        seed: names all noise, with the row, the block and the character's place: a row writes the same in any batch.
+        max_prefix: most tokens of the prefix that are read, the newest; None reads all.
+    """
+
+    model: BlockModel
+    tokenizer: BlockTokenizer
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+    max_prefix: int | None = None
+    forwards: int = field(default=0, init=False)
+    _state: Any = field(default=None, init=False, repr=False)
+    _rows: list[int] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise WrongUse(f"temperature={self.temperature} must not be negative; 0 takes the most probable")
+        if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):
+            raise WrongUse("top_k and top_p have no effect at temperature=0, which takes the most probable")
+        if self.max_prefix is not None and self.max_prefix < 1:
+            raise WrongUse(f"max_prefix={self.max_prefix} must be at least 1, or None for all tokens")
+
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]:
+        prefixes = self.tokenizer.encode_batch(list(texts))
+        if self.max_prefix is not None:
+            prefixes = [p[-self.max_prefix :] for p in prefixes]
+        before = None
+        if self._state is not None and set(rows) <= set(self._rows):
+            before = self._state.rows([self._rows.index(row) for row in rows])
+        logits_BV, state = self.model.begin(prefixes, before)
+        self.forwards += 1
+        found = [Drawn([], [], len(p), r) for p, r in zip(prefixes, state.reused, strict=True)]
+        row_B = torch.tensor(list(rows), device=logits_BV.device)
+        done_B = torch.zeros_like(row_B, dtype=torch.bool)
+        ends = torch.tensor(self.tokenizer.ends, device=logits_BV.device)
+        # one more than the characters: the end itself
+        for place in range(self.tokenizer.max_block + 1):
+            ids_B, chance_B = self._draw(logits_BV, row_B, number, place)
+            for drawn, i, p, done in zip(found, ids_B.tolist(), chance_B.tolist(), done_B.tolist(), strict=True):
+                if not done:
+                    drawn.ids.append(i)
+                    drawn.probabilities.append(p)
+            done_B |= torch.isin(ids_B, ends)
+            if bool(done_B.all()) or place == self.tokenizer.max_block:
+                break
+            logits_BV, state = self.model.step(ids_B, state)
+            self.forwards += 1
+        self._state, self._rows = state, list(rows)
+        return found
+
+    def _draw(self, logits_BV: Tensor, row_B: Tensor, number: int, place: int) -> tuple[Tensor, Tensor]:
+        if self.temperature == 0:
+            ids_B = logits_BV.argmax(-1)
+        else:
+            logits_BV = restrict(logits_BV, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+            ids_B = categorical(logits_BV, uniform(self.seed, row_B, number, place, Stream.VALUE))
+        return ids_B, logits_BV.double().softmax(-1).gather(1, ids_B[:, None])[:, 0]
+
+
+@dataclass
+class MaskedWriter:
+    """The whole block is a masked canvas behind the prefix; any sampler, order and quota fills it.
+
+    Attributes:
+        denoiser: a model whose block sees all of itself.
+        canvas: texts to ids [B, L] with the blocks masked, and which positions exist.
+        plan: how the block is filled.
+        tokenizer: see :class:`BlockTokenizer`.
+    """
+
+    denoiser: Denoiser
+    canvas: Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+    tokenizer: BlockTokenizer
+    plan: DecodingPlan = field(default_factory=DecodingPlan)
+    forwards: int = field(default=0, init=False)
+
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]:
+        ids_BL, valid_BL = self.canvas(texts)
+        hidden_BL = (ids_BL == self.denoiser.mask_id) & valid_BL
+        name_B = hashed(number, torch.tensor(list(rows), device=ids_BL.device))
+        found = generate(
+            self.denoiser, ids_BL, self.plan, fill_BL=hidden_BL, valid_BL=valid_BL, row_ids_B=name_B, trace=None
+        )
+        self.forwards += found.forwards
+        # what exists and is not the block: the prefix and <bob>
+        tokens_B = (valid_BL & ~hidden_BL).sum(1) - 1
+        return [Drawn(found.sequences[b, hidden_BL[b]].tolist(), [], n) for b, n in enumerate(tokens_B.tolist())]
+
+
+@dataclass(frozen=True)
+class BlockEvent:
+    """A block that a row has just finished: what is streamed and traced.
+
+    Attributes:
+        row: index of the prompt. number: which block of the row, from 0.
+        block: its text, in order; empty if the text ended instead.
+        text: everything the row says now, prompt and all.
+        ended: the row wrote ``<eos>``.
+        ids, probabilities, tokens, reused: see :class:`Drawn`.
+    """
+
+    row: int
+    number: int
+    block: str
+    text: str
+    ended: bool
+    ids: list[int]
+    probabilities: list[float]
+    tokens: int
+    reused: int
+
+
+@dataclass
+class BlockGeneration:
+    """What came out.
+
+    Attributes:
+        texts: what each row wrote, without its prompt.
+        ended: whether it wrote ``<eos>`` before the limit.
+        trace: every block in the order of writing; :meth:`save` writes it as JSON.
+        forwards: passes through the model, each over all rows still being written.
+    """
+
+    texts: list[str]
+    ended: list[bool]
+    trace: list[BlockEvent]
+    forwards: int
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace as JSON, one object a block."""
+        path = Path(path)
+        write_text(path, json.dumps([asdict(e) for e in self.trace], ensure_ascii=False, indent=1) + "\n")
+        return path
+
+
+def stream_blocks(
+    writer: Writer,
+    tokenizer: BlockTokenizer,
+    prompts: Sequence[str],
+    *,
+    max_blocks: int = 64,
+    row_ids: Sequence[int] | None = None,
+) -> Iterator[BlockEvent]:
+    """Write block after block and hand each out as it is finished, until every row has ended or ``max_blocks``.
+
+    Args:
+        writer: draws the blocks.
+        tokenizer: puts them in order and tokenises what was written, all of it, before the next block.
+        prompts: beginnings; "" writes from nothing.
+        max_blocks: limit of each row.
+        row_ids: names of the rows in the noise; 0.. when None.
+
+    Raises:
+        WrongUse: no prompt, or a limit below 1.
+    """
+    if isinstance(prompts, str) or not len(prompts):
+        raise WrongUse("prompts must be a list with at least one text: write [text]")
+    if max_blocks < 1:
+        raise WrongUse(f"max_blocks={max_blocks} must be at least 1")
+    names = list(range(len(prompts))) if row_ids is None else list(row_ids)
+    if len(set(names)) != len(prompts):
+        raise WrongUse(f"{len(prompts)} prompts need as many different row_ids, got {names}")
+    texts, live = list(prompts), list(range(len(prompts)))
+    for number in range(max_blocks):
+        blocks = writer.block([texts[i] for i in live], [names[i] for i in live], number)
+        going = []
+        for i, drawn in zip(live, blocks, strict=True):
+            block, ended = tokenizer.read_block(drawn.ids)
+            texts[i] += block
+            if not ended:
+                going.append(i)
+            yield BlockEvent(
+                i, number, block, texts[i], ended, drawn.ids, drawn.probabilities, drawn.tokens, drawn.reused
+            )
+        live = going
+        if not live:
+            return
+
+
+def write_blocks(
+    writer: Writer,
+    tokenizer: BlockTokenizer,
+    prompts: Sequence[str],
+    *,
+    max_blocks: int = 64,
+    row_ids: Sequence[int] | None = None,
+    on_block: Callable[[BlockEvent], None] | None = None,
+) -> BlockGeneration:
+    """:func:`stream_blocks` to its end.
+
+    Args:
+        on_block: called with each block as it is finished.
+    """
+    texts, ended, trace = list(prompts), [False] * len(prompts), []
+    before = writer.forwards
+    for event in stream_blocks(writer, tokenizer, prompts, max_blocks=max_blocks, row_ids=row_ids):
+        texts[event.row], ended[event.row] = event.text, event.ended
+        trace.append(event)
+        if on_block is not None:
+            on_block(event)
+    written = [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+    return BlockGeneration(written, ended, trace, writer.forwards - before)
