@@ -1,0 +1,1 @@
+"""KV-cache compression, measured honestly: kvpress' presses, controls, true positions, scoring, timing."""
