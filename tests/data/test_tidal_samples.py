@@ -13,7 +13,6 @@ from unmask.data.tidal.samples import (
     pack,
     plain_sample,
     text_row,
-    written,
 )
 
 TOKENIZER = MixedTokenizer.train(["Math Equation", "12345 + 678 = 13023 fox"] * 4, 300, blocks="number", max_block=12)
@@ -108,9 +107,10 @@ def test_canvas_of_a_block():
 
 
 def test_what_was_written_ends_at_the_first_end():
-    assert written([300, 7, EOB, 9]) == ([300, 7], False)
-    assert written([EOS, 9]) == ([], True)
-    assert written([8, 9]) == ([8, 9], False)
+    three, four = TOKENIZER.characters("3")[0], TOKENIZER.characters("4")[0]
+    assert TOKENIZER.read_block([three, four, EOB, three]) == ("43", False)
+    assert TOKENIZER.read_block([EOS, three]) == ("", True)
+    assert TOKENIZER.read_block([three]) == ("3", False)
 
 
 def test_arithmetic_is_right_seeded_and_disjoint():

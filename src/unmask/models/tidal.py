@@ -98,6 +98,13 @@ class Cache:
         ]
         return Cache(layers, places)
 
+    def rows(self, index: Tensor) -> Cache:
+        """Some rows of the batch."""
+        return Cache(
+            [Past(past.key[index], past.value[index]) for past in self.layers],
+            Places(*(x[index] for x in self.places.all())),
+        )
+
 
 @dataclass
 class Writing:
@@ -113,6 +120,11 @@ class Writing:
     prefixes: list[list[int]]
     offset: int
     reused: list[int]
+
+    def rows(self, index: Sequence[int]) -> Writing:
+        """Some rows of the batch: those that go on."""
+        cache = self.cache.rows(torch.tensor(index, device=self.cache.places.token.device))
+        return Writing(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
 
 
 class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]

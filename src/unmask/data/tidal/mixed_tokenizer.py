@@ -51,6 +51,9 @@ class MixedTokenizer:
         WrongUse: an unknown kind of block, or ``max_block`` below 4, which some code points need.
     """
 
+    #: what ends a block
+    ends = (EOB, EOS)
+
     def __init__(self, bpe: Tokenizer, *, blocks: str = "word", reverse: bool = True, max_block: int = 24) -> None:
         tokens = _TOKENS.fullmatch(blocks)
         if blocks not in ("word", "number") and (tokens is None or int(tokens[1]) < 1):
@@ -159,6 +162,11 @@ class MixedTokenizer:
         """
         data = bytes(i - FIRST_CHARACTER for i in ids if FIRST_CHARACTER <= i < FIRST_TOKEN)
         return (data[::-1] if self.reverse else data).decode("utf-8", errors="replace")
+
+    def read_block(self, ids: Sequence[int]) -> tuple[str, bool]:
+        """The text before the first ``<eob>`` or ``<eos>``, and whether the whole text ends there."""
+        end = next((at for at, i in enumerate(ids) if i in self.ends), len(ids))
+        return self.decode_block(ids[:end]), end < len(ids) and ids[end] == EOS
 
     def _short(self, block: str) -> list[str]:
         if len(block.encode("utf-8")) <= self.max_block:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
-from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, PAD, MixedTokenizer
+from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD, MixedTokenizer
 
 #: target of a position that is not trained
 IGNORE = -100
@@ -165,11 +165,3 @@ def fixed_block(segment: Segment, width: int) -> Segment:
         raise WrongUse(f"a canvas of {width} needs exactly one block of at most {width} ids after <bob>")
     seen, ids = segment.blocks[0]
     return Segment(segment.tokens, [(seen, ids + [PAD] * (width + 1 - len(ids)))])
-
-
-def written(ids: Sequence[int]) -> tuple[list[int], bool]:
-    """The characters before the first ``<eob>`` or ``<eos>``, and whether the text ends with this block."""
-    for at, i in enumerate(ids):
-        if i in (EOB, EOS):
-            return list(ids[:at]), i == EOS
-    return list(ids), False
