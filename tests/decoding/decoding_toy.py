@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from oracles import JointDenoiser
 from torch import Tensor
 
+from oracles import JointDenoiser
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 

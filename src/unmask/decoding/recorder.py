@@ -33,7 +33,12 @@ class Recorder:
             return None
         canvas, stats = candidates.canvas, candidates.stats
         logits_KV = stats.logits(index_K)
-        rows = RowStats(lambda index: logits_KV, len(index_K), logits_KV.shape[1], {"best", "rest", "second"})
+        rows = RowStats(
+            lambda index: logits_KV if index is None else logits_KV[index],
+            len(index_K),
+            logits_KV.shape[1],
+            {"best", "rest", "second"},
+        )
         value_K1 = value_K[:, None]
         chosen_K1 = logits_KV.gather(1, value_K1)
         chance_K = (chosen_K1[:, 0].double() - rows.log_norm_N).exp()

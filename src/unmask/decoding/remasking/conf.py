@@ -13,8 +13,8 @@ from unmask.decoding.remask import Remasker, sigma_max
 class Conf(Remasker):
     """What was written with little probability is hidden first: sigma_max * softmax over written positions of -p.
 
-    As in the paper, the chance to be shown stays that of plain ancestral sampling, so a little more is hidden on the way
-    than the forward process has; the last step shows everything.
+    As in the paper, the chance to be shown stays that of plain ancestral sampling, so a little more is hidden on the
+    way than the forward process has; the last step shows everything.
     """
 
     reference = "arXiv 2503.00307"
