@@ -1,4 +1,4 @@
-"""Every registry of leaves by its plural name: what `unmask list`, the docs' tables and the contract tests walk over."""
+"""Every registry of leaves by its plural name: what `unmask list`, the docs and the contract tests walk over."""
 
 from __future__ import annotations
 

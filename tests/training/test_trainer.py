@@ -187,3 +187,9 @@ def test_too_few_kept_checkpoints_and_unreadable_folders_are_refused_before_work
     (tmp_path / "file").write_text("x")
     with pytest.raises(CheckpointError, match="cannot be written"):
         train(recipe(texts, tmp_path / "file"), say=lambda _: None)
+
+
+def test_evenly_spread_rows():
+    from unmask.data.text import evenly
+
+    assert evenly(10, 4) == [0, 2, 5, 7] and evenly(3, 9) == [0, 1, 2]

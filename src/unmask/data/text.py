@@ -186,6 +186,13 @@ def load_texts(
     return TextData(pairs[0].targets, pairs[1].targets, report, *pairs)
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """``count`` places spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
+    if count >= total:
+        return list(range(total))
+    return [i * total // count for i in range(count)]
+
+
 def clean(cell: Any) -> str:
     """A cell without control characters and outer white space."""
     return _CONTROL.sub("", str(cell)).strip()

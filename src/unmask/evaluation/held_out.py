@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import WrongUse
-from unmask.data.text import TextData, load_texts
+from unmask.data.text import TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
 
 
@@ -47,9 +47,10 @@ def held_out(
     )
     if not len(found.validation):
         raise WrongUse(f"{recipe['data'] if own else data!r} holds out no text")
-    references = [found.validation[i] for i in range(min(texts, len(found.validation)))]
+    chosen = evenly(len(found.validation), texts)
+    references = [found.validation[i] for i in chosen]
     pairs = found.validation_pairs
-    sources = references if pairs is None else [pairs.sources[i] for i in range(len(references))]
+    sources = references if pairs is None else [pairs.sources[i] for i in chosen]
     return sources, references, found
 
 

@@ -16,7 +16,7 @@ from transformers import set_seed
 from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
-from unmask.data.text import TextData, load_texts
+from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -34,7 +34,7 @@ class Prepared:
     Attributes:
         model: fresh (or started from another) weights with tokenizer and card.
         train, validation: datasets of canvases.
-        validation_texts: what the held-out canvases say; ``validation_sources`` what the encoder read for them.
+        validation_texts: some of what is held out, for the probe; ``validation_sources`` what the encoder reads for it.
         data: the texts and the report on them.
     """
 
@@ -92,7 +92,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     else:
         net = start.denoiser  # type: ignore[assignment]
         say(f"weights from {m.start_from}; the recipe's model settings are its own")
-    shown = parts[1].rows[: max(t.eval_texts, t.probe_texts)].tolist()
+    shown = [int(parts[1].rows[i]) for i in evenly(len(parts[1]), t.probe_texts)]
     return Prepared(
         TextModel(net, tokenizer, card, encoder=encoder),
         _dataset(parts[0], latents[0]),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator
+from unmask.data.text import evenly
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import Corruption, MaskLaw
 from unmask.models.denoiser import MaskedDiffusionModel
@@ -28,7 +29,7 @@ def held_out_scores(
     args: TrainArguments,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """Losses in nats a text token (EOS in, PAD out) on the first ``eval_texts`` rows of a dataset.
+    """Losses in nats a text token (EOS in, PAD out) on ``eval_texts`` rows spread over a dataset.
 
     Returns:
         ``loss`` (mean over hidden tokens under the training law), ``nelbo`` (nats a token, unbiased), ``loss_r25`` to
@@ -36,8 +37,9 @@ def held_out_scores(
         ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored.
     """
     device = next(net.parameters()).device
-    rows = min(args.eval_texts, len(dataset))
-    batch = collate([dataset[i] for i in range(rows)])
+    chosen = evenly(len(dataset), args.eval_texts)
+    rows = len(chosen)
+    batch = collate([dataset[i] for i in chosen])
     ids_NL, length_N = batch["input_ids"], batch["length"]
     latent_NZ = batch.get("latent")
     shuffled = None if latent_NZ is None else latent_NZ.roll(1, 0)
