@@ -117,6 +117,7 @@ def test_terminal_tables_show_markup_as_text(full):
     shown = console.export_text()
     assert "[bold]king" in shown and "NELBO given the latent, bits/token" in shown
     assert "D_shuffled" in shown and "distinct-1" in shown
+    assert "MAUVE not measured: it needs reference texts and an encoder" in " ".join(shown.split())
 
 
 def test_page_escapes_texts_and_loads_nothing(full):

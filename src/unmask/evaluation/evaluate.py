@@ -65,7 +65,8 @@ class Evaluation:
         if self.latent is not None:
             for name in FALSE:
                 put(f"d_{name}", self.latent.penalty(name), "nats_per_token")
-                put(f"d_{name}_r1", self.latent.penalty_by_ratio(name)[-1], "nats_per_token")
+                for label, gap in zip(one.text.labels(), self.latent.penalty_by_ratio(name), strict=True):
+                    put(f"d_{name}_r{label}", gap, "nats_per_token")
             if self.latent.posterior is not None:
                 posterior = self.latent.posterior
                 found["bottleneck_units"], found["active_units"] = posterior.units, posterior.active_units
@@ -127,7 +128,7 @@ class Evaluation:
         caption = "Mean loss at text positions, 95 % intervals over texts."
         if self.latent is not None:
             caption += " Where the lines meet, the model does not need its latent; apart at r = 1, it writes from it."
-        likelihood: list[Block] = [grids["Likelihood"], Figure(loss, caption)]
+        likelihood: list[Block] = [grids["Bound on the likelihood"], Figure(loss, caption)]
         if self.latent is not None:
             likelihood.insert(1, grids["Use of the latent"])
         likelihood += [Figure(accuracy, "Share of hidden tokens whose most probable id is right.")]
@@ -140,14 +141,15 @@ class Evaluation:
             lengths = length_plot(g.lengths_N, g.data_lengths_M, g.length_unit)
             match = [grids["Outputs against references"]] if g.match is not None else []
             written: list[Block] = [*match, grids["How it reads"], Figure(lengths, "Where texts end.")]
-            sections += [Section("What it writes", written), Section("Samples", [grids["Samples"]])]
+            sections += [Section("What it writes", written), Section("Samples", [grids["Prompt beside output"]])]
         if self.trace_html is not None:
             sections.append(Section("One unmasking", [Embed(self.trace_html, "One unmasking, step by step")]))
         reasons = [Text(f"{name}: {reason}") for name, reason in self.not_measured.items()]
         if reasons:
             sections.append(Section("Not measured", reasons))
         about = " · ".join(f"{key}: {value}" for key, value in self.about.items())
-        return render_page(title, sections, footer=about)
+        subtitle = f"{len(one.tokens_N)} held-out texts, {int(one.tokens_N.sum())} tokens"
+        return render_page(title, sections, subtitle=subtitle, footer=about)
 
     def _tiles(self) -> list[tuple[str, str, str]]:
         bits = self.likelihood.bits_per_token()

@@ -110,6 +110,7 @@ def score_generation(
     judge: Judge | None = None,
     embed: Callable[[Sequence[str]], ArrayLike] | None = None,
     training_texts: Iterable[str] | None = None,
+    data_quality: Quality | None = None,
     bos: bool = False,
     mauve_min_texts: int = MIN_TEXTS,
     seed: int = 0,
@@ -124,6 +125,7 @@ def score_generation(
         tokenize: texts -> token sequences cut after EOS, for accuracy and lengths; words when None.
         judge, embed, bos, mauve_min_texts: see :func:`unmask.evaluation.judge.judge_texts`.
         training_texts: read once, for the share of 4-grams that stand in them.
+        data_quality: of these references under this judge, where it was measured before (a sweep over samplers).
         seed: of the intervals.
 
     Raises:
@@ -168,7 +170,7 @@ def score_generation(
             mauve_min_texts=mauve_min_texts,
             seed=seed,
         ),
-        data_quality=judge_texts(references, judge, bos=bos, seed=seed),
+        data_quality=data_quality or judge_texts(references, judge, bos=bos, seed=seed),
         lengths_N=lengths,
         data_lengths_M=data_lengths,
         length=length_distance(lengths, data_lengths),

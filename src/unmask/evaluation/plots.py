@@ -17,6 +17,9 @@ from unmask.metrics.length import length_histogram
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: where r = 1 is drawn: apart from the bins, because it is a state and not a range
+_ALONE = 1.06
+
 
 def ratio_plot(profile: RatioProfile, lines: Mapping[str, Sequence[Interval]], ylabel: str, alt: str) -> Markup:
     """Values by mask ratio with their intervals; r = 1 stands apart at the right.
@@ -30,9 +33,10 @@ def ratio_plot(profile: RatioProfile, lines: Mapping[str, Sequence[Interval]], y
     with plot() as (figure, axes):
         for (name, intervals), colour, marker in zip(lines.items(), SERIES, MARKERS, strict=False):
             _line(axes, profile.middles(), intervals, name, colour, marker)
-        axes.set_xlabel("masked fraction r (the last point is r = 1, nothing visible)")
+        axes.set_xlabel("masked fraction r")
         axes.set_ylabel(ylabel)
-        axes.set_xlim(0, 1.08)
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, _ALONE], ["0", "0.2", "0.4", "0.6", "0.8", "r = 1"])
         axes.set_ylim(bottom=0)
         if len(lines) > 1:
             axes.legend()
@@ -40,7 +44,7 @@ def ratio_plot(profile: RatioProfile, lines: Mapping[str, Sequence[Interval]], y
 
 
 def _line(axes: Axes, x: Sequence[float], intervals: Sequence[Interval], name: str, colour: str, marker: str) -> None:
-    at = np.array([*x[:-1], 1.04])
+    at = np.array([*x[:-1], _ALONE])
     value = np.array([i.value for i in intervals])
     # no interval (a single text): an error bar of nothing
     reach = np.nan_to_num([[i.value - i.low, i.high - i.value] for i in intervals]).clip(min=0).T

@@ -44,7 +44,7 @@ def likelihood_table(likelihood: Likelihood, conditional: bool) -> Table:
     if likelihood.kl_N is not None:
         rows.append(("KL of the bottleneck, nats/text (not in the NELBO)", number(float(likelihood.kl_N.mean()))))
     return Table(
-        "Likelihood",
+        "Bound on the likelihood",
         ("measure", "value [95 % interval]"),
         rows,
         note=f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} tokens with EOS, "
@@ -55,8 +55,7 @@ def likelihood_table(likelihood: Likelihood, conditional: bool) -> Table:
 def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
     """Loss, accuracy and penalties by mask ratio."""
     names = [] if latent is None else list(FALSE)
-    columns = ["masked fraction", "loss, nats/token", "accuracy, %", "padding loss, nats/token"]
-    columns += [f"{name}, + nats/token" for name in names]
+    columns = ["masked fraction", "loss", "accuracy, %", "padding loss", *(f"{name}, +" for name in names)]
     loss, accuracy, padding = likelihood.text.loss(), likelihood.text.accuracy(), likelihood.padding.loss()
     penalties = [] if latent is None else [latent.penalty_by_ratio(name) for name in names]
     rows = [
@@ -65,11 +64,13 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
             number(loss[k].value),
             number(100 * accuracy[k].value, 1),
             number(padding[k].value),
-            *(between(p[k], 2) for p in penalties),
+            *(number(p[k].value) for p in penalties),
         ]
         for k, label in enumerate(likelihood.text.labels())
     ]
-    note = "" if latent is None else "Penalties: how much the loss rises under another text's latent, null, and noise."
+    note = "Losses in nats a token."
+    if latent is not None:
+        note += " The last columns: how much the loss rises under another text's latent, the null, and noise."
     return Table("By masked fraction", columns, rows, note=note)
 
 
@@ -80,7 +81,8 @@ def latent_table(latent: LatentUse) -> Table:
         (f"D_{name}: {what[name]}", between(latent.penalty(name)), between(latent.penalty_by_ratio(name)[-1]))
         for name in FALSE
     ]
-    note = "Nats a text token by which the bound, and the loss with nothing visible, get worse. Near 0: latent unused."
+    note = "Nats a text token by which the bound (padding is part of it) and the loss with nothing visible "
+    note += "get worse. Near 0: latent unused."
     if latent.posterior is not None:
         p = latent.posterior
         note += (
@@ -129,7 +131,7 @@ def quality_table(scores: GenerationScores) -> Table:
         row("rep-2, share", lambda q: q.rep_2),
         row("rep-3, share", lambda q: q.rep_3),
         row("rep-4, share", lambda q: q.rep_4),
-        ("MAUVE, 0-1", ours.mauve.missing or number(float(ours.mauve.value or 0)), _DASH),
+        ("MAUVE, 0-1", "not measured" if ours.mauve.value is None else number(ours.mauve.value), _DASH),
         (f"length, {scores.length_unit}", number(scores.length.mean, 1), number(scores.length.data_mean, 1)),
         (f"length distance (Wasserstein), {scores.length_unit}", number(scores.length.wasserstein, 2), _DASH),
     ]
@@ -144,18 +146,20 @@ def quality_table(scores: GenerationScores) -> Table:
         note += f" The first token is {first}."
     if ours.unscored:
         note += f" {ours.unscored} of {ours.texts} texts were too short to be scored."
+    if ours.mauve.missing is not None:
+        note += f" MAUVE {ours.mauve.missing}."
     return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
 
 
 def sample_table(scores: GenerationScores, count: int) -> Table:
     """Prompt beside output."""
     if scores.inputs is None:
-        return Table("Samples", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
+        return Table("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
     if scores.inputs == scores.references:
         pairs = zip(scores.inputs[:count], scores.outputs[:count], strict=True)
-        return Table("Samples", ("text given", "output"), list(pairs), align="ll")
+        return Table("Prompt beside output", ("text given", "output"), list(pairs), align="ll")
     rows = zip(scores.inputs[:count], scores.outputs[:count], scores.references[:count], strict=True)
-    return Table("Samples", ("text given", "output", "reference"), list(rows), align="lll")
+    return Table("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
 
 
 def terminal(table: Table) -> Any:
