@@ -262,11 +262,7 @@ def test_low_confidence_is_hidden_first() -> None:
 
 def test_loop_forgets_its_start(toy: LookupDenoiser) -> None:
     """Rewriting at one level for long: the error of the coarse start goes, only that of the last stretch stays."""
-    gap = [
-        float(
-            (sample(toy, **remdm(steps, Loop(eta=0.15, t_on=0.95, t_off=0.05, alpha_on=0.7))) / N - law).abs().sum() / 2
-        )
-        for law in [toy.joint.flatten()]
-        for steps in (20, 80)
-    ]
+    loop = Loop(eta=0.15, t_on=0.95, t_off=0.05, alpha_on=0.7)
+    laws = [sample(toy, **remdm(steps, loop)) / N for steps in (20, 80)]
+    gap = [float((law - toy.joint.flatten()).abs().sum() / 2) for law in laws]
     assert gap[1] < 0.6 * gap[0]
