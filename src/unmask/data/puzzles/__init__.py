@@ -1,5 +1,6 @@
 """Puzzles: sudoku, zebra puzzles and latents-and-observations, seeded and exact."""
 
 from unmask.data.puzzles.puzzle import MASK, PUZZLES, Puzzle, PuzzleBatch
+from unmask.data.puzzles.shards import Shards, build
 
-__all__ = ["MASK", "PUZZLES", "Puzzle", "PuzzleBatch"]
+__all__ = ["MASK", "PUZZLES", "Puzzle", "PuzzleBatch", "Shards", "build"]

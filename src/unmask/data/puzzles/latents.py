@@ -1,7 +1,9 @@
-"""Latents and observations: hidden values drawn uniformly, and functions of them that can be seen (arXiv 2502.06768).
+"""Latents and observations: hidden values drawn uniformly, and functions of them that can be seen (arXiv
+2502.06768).
 
-A canvas is the N latents, then the P observations. Some masked questions about it are easy (an observation whose latents are
-seen), others are hard problems (the latents from the observations), and an order of unmasking decides which are asked.
+A canvas is the N latents, then the P observations. Some masked questions about it are easy (an observation whose
+latents are seen), others are hard problems (the latents from the observations), and an order of unmasking decides
+which are asked.
 """
 
 from __future__ import annotations
@@ -91,7 +93,10 @@ class LatentsObservations(Puzzle):
         return relations.incidence_relations(self.incidence()).to(x_BL.device)
 
     def read(self, text: str) -> PuzzleBatch:
-        """A canvas written as numbers from 0, parted by spaces, with ``.`` where hidden; hidden answers stay unknown (0).
+        """A canvas written as numbers from 0, parted by spaces, with ``.`` where hidden.
+
+        Hidden answers stay unknown (0): several may be right.
+
 
         Raises:
             WrongUse: the wrong number of values, one out of range, or a given observation that its given latents deny.

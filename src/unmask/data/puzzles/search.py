@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Masks = NDArray[np.uint16]
 
 #: number of set bits of each 16-bit mask
-POPCOUNT = np.array([bin(m).count("1") for m in range(1 << 16)], dtype=np.uint8)
+POPCOUNT = ((np.arange(1 << 16)[:, None] >> np.arange(16)) & 1).sum(axis=1).astype(np.uint8)
 
 
 class Rules(Protocol):
@@ -61,7 +61,6 @@ def search(
     rules: Rules,
     cand_CB: Masks,
     limit: int | NDArray[np.int64] = 2,
-    rng: np.random.Generator | None = None,
 ) -> tuple[NDArray[np.int64], Masks]:
     """Count the solutions of B problems, each up to its ``limit``.
 
@@ -69,7 +68,6 @@ def search(
         rules: the rules of this kind of problem.
         cand_CB: the candidates each problem starts from (not changed).
         limit: stop counting a problem there; one number or one for each problem.
-        rng: draws the branching cell among the smallest and the value tried first; None means lowest first.
 
     Returns:
         (count_B, first_CB): the counts, and the masks of the first solution found (zeros where there is none).
@@ -94,7 +92,7 @@ def search(
         np.add.at(count_B, owner[found], 1)
         open_ = ~solved & (count_B[owner] < limit_B[owner])
         if open_.any():
-            blocks.extend(_split(cand.compress(open_, axis=1), owner[open_], size.compress(open_, axis=1), rng))
+            blocks.extend(_split(cand.compress(open_, axis=1), owner[open_], size.compress(open_, axis=1)))
     return np.minimum(count_B, limit_B), first_CB
 
 
@@ -113,22 +111,38 @@ def _pop(blocks: list[tuple[Masks, NDArray[np.int64]]], width: int) -> tuple[Mas
 
 
 def _split(
-    cand_CW: Masks, owner_W: NDArray[np.int64], size_CW: NDArray[np.uint8], rng: np.random.Generator | None
+    cand_CW: Masks, owner_W: NDArray[np.int64], size_CW: NDArray[np.uint8]
 ) -> list[tuple[Masks, NDArray[np.int64]]]:
-    """Two children of each state at one of its smallest open cells; the child that holds the value comes last."""
-    rank = np.where(size_CW > 1, size_CW, 255).astype(np.float32)
-    if rng is not None:
-        rank += rng.random(rank.shape, dtype=np.float32) * 0.5
-    cell = rank.argmin(axis=0)
+    """Two children of each state at its first smallest open cell; the child that holds the value comes last."""
+    cell = np.where(size_CW > 1, size_CW, 255).argmin(axis=0)
     column = np.arange(owner_W.size)
     mask = cand_CW[cell, column].astype(np.int64)
     value = mask & -mask
-    if rng is not None:
-        # Drop a random number of low bits, so that any candidate can be the one tried first.
-        for skip in range(1, int(size_CW.max())):
-            rest = mask & ~(value | (value - 1))
-            value = np.where((rng.random(mask.size) < skip / (skip + 1)) & (rest != 0), rest & -rest, value)
     without, held = cand_CW.copy(), cand_CW.copy()
-    without[cell, column] = (mask & ~value).astype(np.uint16)
-    held[cell, column] = value.astype(np.uint16)
+    without[cell, column] = mask & ~value
+    held[cell, column] = value
     return [(without, owner_W), (held, owner_W)]
+
+
+def complete(rules: Rules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
+    """A random solution of each of B problems that all have many: random values until done, from the start if stuck.
+
+    Every solution can occur. They are not exactly uniform: rules decide cells between draws.
+    """
+    out_CB = np.zeros_like(cand_CB)
+    owner = np.arange(cand_CB.shape[1])
+    cand = cand_CB.copy()
+    while owner.size:
+        alive = settle(rules, cand, owner)
+        size = POPCOUNT[cand]
+        solved = alive & (size == 1).all(axis=0)
+        out_CB[:, owner[solved]] = cand[:, solved]
+        stuck = np.nonzero(~alive)[0]
+        cand[:, stuck] = cand_CB[:, owner[stuck]]
+        open_ = np.nonzero(alive & ~solved)[0]
+        lot = rng.random((len(cand), open_.size), dtype=np.float32) * 0.5
+        cell = np.where(size[:, open_] > 1, size[:, open_] + lot, 255).argmin(axis=0)
+        member = (cand[cell, open_] >> np.arange(16)[:, None]) & 1
+        cand[cell, open_] = 1 << np.where(member, rng.random(member.shape), -1).argmax(axis=0)
+        cand, owner = cand.compress(~solved, axis=1), owner[~solved]
+    return out_CB

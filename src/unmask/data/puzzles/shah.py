@@ -1,9 +1,9 @@
 """Reader of the sudoku files of Shah et al. (arXiv 2409.10502), for users who have them.
 
-The format is not documented in the paper. What is **assumed** here, and checked row by row: ``sudoku-train-data.npy`` and
-``sudoku-test-data.npy`` hold an integer array [boards, 325]. Column 0 is the number of givens; then come 81 groups of
-four: row (0-8), column (0-8), value (1-9), strategy. The first groups are the givens, the others the cells in solver
-order. Strategy numbers are not interpreted.
+The format is not documented in the paper. What is **assumed** here, and checked row by row: ``sudoku-train-data.npy``
+and ``sudoku-test-data.npy`` hold an integer array [boards, 325]. Column 0 is the number of givens; then come 81
+groups of four: row (0-8), column (0-8), value (1-9), strategy. The first groups are the givens, the others the cells
+in solver order. Strategy numbers are not interpreted.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def read_shah(path: str | Path, start: int = 0, stop: int | None = None) -> tupl
     givens, steps = part[:, 0], part[:, 1:].reshape(-1, 81, 4)
     row, column, value, strategy = (steps[:, :, i] for i in range(4))
 
-    def demand(good_B: NDArray[np.bool_], what: str) -> None:
-        if not good_B.all():
+    def demand(good_B: NDArray[np.bool_] | np.bool_, what: str) -> None:
+        if not np.all(good_B):
             raise WrongUse(f"row {start + int(np.argmin(good_B))} of {file} {what}")
 
     demand((givens >= 1) & (givens <= 81), "has a number of givens outside 1 to 81 in column 0")

@@ -7,57 +7,58 @@ interrupted build goes on where it stopped and ends with the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from unmask.core.errors import CheckpointError, WrongUse
-from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
+from unmask.data.puzzles.puzzle import PUZZLES, Puzzle, PuzzleBatch
 
 FORMAT = 1
 
 
-def write_shards(
-    out: str | Path,
+def build(
+    puzzle: Puzzle,
     n: int,
-    make: Callable[[int, np.random.Generator], PuzzleBatch],
     *,
-    seed: int,
-    settings: dict[str, Any],
+    out: str | Path,
+    seed: int = 0,
     shard_size: int = 20_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Fill ``out`` with ``n`` puzzles.
+    """Write ``n`` puzzles to a folder, or finish a build that was interrupted.
 
     Args:
-        out: the folder; made if missing.
+        puzzle: the kind with its settings; they are kept in ``meta.json``.
         n: number of puzzles.
-        make: ``make(count, rng)`` gives ``count`` puzzles.
+        out: the folder; made if missing.
         seed: shard i draws from ``default_rng([seed, i])``.
-        settings: everything else the puzzles depend on; kept in ``meta.json``.
         shard_size: puzzles in a file.
         progress: called with (puzzles done, n) after each shard.
 
     Raises:
-        WrongUse: ``n`` < 1, or the folder holds puzzles made with other settings.
+        WrongUse: ``n`` < 1, more than 256 tokens, or the folder holds puzzles made with other settings.
     """
-    if n < 1:
-        raise WrongUse(f"n={n} puzzles cannot be built: write a number from 1 on")
+    if n < 1 or shard_size < 1:
+        raise WrongUse(f"n={n} puzzles in files of {shard_size} cannot be built: write numbers from 1 on")
+    if puzzle.vocab_size > 256:
+        raise WrongUse(f"{puzzle} has {puzzle.vocab_size} tokens; puzzles are stored in bytes, which hold 256")
     folder = Path(out)
-    meta = {"format": FORMAT, "n": n, "shard_size": shard_size, "seed": seed, "settings": settings}
-    meta = json.loads(json.dumps(meta))
+    settings = dataclasses.asdict(cast(Any, puzzle))
+    meta = {"format": FORMAT, "puzzle": PUZZLES.name_of(puzzle), "settings": settings}
+    meta |= {"n": n, "shard_size": shard_size, "seed": seed}
     if (folder / "meta.json").exists():
         old = _meta(folder)
-        if old != meta:
-            differs = sorted(k for k in meta if old.get(k) != meta[k])
+        if differs := sorted(key for key in meta if old.get(key) != meta[key]):
             raise WrongUse(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
@@ -65,7 +66,7 @@ def write_shards(
         count = min(shard_size, n - start)
         path = folder / f"{i:05d}.npy"
         if not path.exists():
-            array = _pack(make(count, np.random.default_rng([seed, i])))
+            array = _pack(puzzle.sample(count, np.random.default_rng([seed, i])))
             _replace(path, partial(np.save, arr=array, allow_pickle=False))
         if progress is not None:
             progress(start + count, n)
@@ -109,7 +110,11 @@ class Shards:
     """A folder of puzzles, memory-mapped.
 
     Args:
-        folder: what :func:`write_shards` filled.
+        folder: what :func:`build` filled.
+
+    Attributes:
+        puzzle: the kind, with the settings it was built with.
+        meta: what ``meta.json`` says.
 
     Raises:
         CheckpointError: no such folder, a shard missing (the build was interrupted: run it again), or a damaged one.
@@ -118,6 +123,7 @@ class Shards:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.meta = _meta(self.folder)
+        self.puzzle = PUZZLES.make(self.meta["puzzle"], **self.meta["settings"])
         self._size = int(self.meta["shard_size"])
         self._maps: list[NDArray[np.uint8]] = []
         for i, start in enumerate(range(0, len(self), self._size)):
@@ -144,7 +150,7 @@ class Shards:
         answer, given, *rank = torch.from_numpy(out).long().unbind(dim=1)
         return PuzzleBatch(answer, given.bool(), rank[0] if rank else None)
 
-    def batch(self, puzzle: Puzzle, size: int, seed: int, step: int, augment: bool = True) -> PuzzleBatch:
+    def batch(self, size: int, seed: int, step: int, augment: bool = True) -> PuzzleBatch:
         """Batch number ``step`` of an endless, shuffled stream: a function of its arguments only, so runs resume.
 
         Every puzzle comes once an epoch (a last batch that would be short is left out), as a new symmetric copy.
@@ -157,15 +163,13 @@ class Shards:
         epoch, place = divmod(step, len(self) // size)
         order = self._shuffled(seed, epoch)
         batch = self.take(order[place * size : (place + 1) * size])
-        return puzzle.augment(batch, np.random.default_rng([seed, 1, step])) if augment else batch
+        return self.puzzle.augment(batch, np.random.default_rng([seed, 1, step])) if augment else batch
 
-    def stream(
-        self, puzzle: Puzzle, size: int, seed: int, start: int = 0, augment: bool = True
-    ) -> Iterator[PuzzleBatch]:
+    def stream(self, size: int, seed: int, start: int = 0, augment: bool = True) -> Iterator[PuzzleBatch]:
         """:meth:`batch` number ``start``, ``start`` + 1, ... without end."""
         step = start
         while True:
-            yield self.batch(puzzle, size, seed, step, augment)
+            yield self.batch(size, seed, step, augment)
             step += 1
 
     def _shuffled(self, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -15,8 +15,7 @@ from unmask.data.puzzles.latents import LatentsObservations, distinct_triples, t
 class Hashing(LatentsObservations):
     """Uniform values modulo m, and for fixed triples (a, b, c) the value ``a + b * c`` modulo m.
 
-    Easy forwards, hard backwards: no observation tells anything of one latent alone as long as the other two are hidden (a is
-    uniform and added last).
+    Easy forwards, hard backwards: as long as a is hidden, an observation says nothing of b and c.
 
     Attributes:
         n, p: number of latents and of observations.
@@ -27,7 +26,7 @@ class Hashing(LatentsObservations):
         WrongUse: there are not that many triples, or the modulus is below 2.
     """
 
-    reference: ClassVar[str] = "2502.06768"
+    reference: ClassVar[str] = "arXiv 2502.06768"
 
     n: int = 12
     p: int = 60

@@ -15,14 +15,15 @@ class NaeSat(LatentsObservations):
     """Uniform bits, and for fixed triples of them whether they are *not all equal*.
 
     Attributes:
-        n, p: number of latents and of observations (the paper: 25 and 275, 30 and 270, 40 and 260, 50 and 250, 100 and 200).
+        n, p: number of latents and of observations (the paper: 25 and 275, 30 and 270, 40 and 260, 50 and 250,
+            100 and 200).
         seed: draws the triples, which are all different.
 
     Raises:
         WrongUse: there are not that many triples.
     """
 
-    reference: ClassVar[str] = "2502.06768"
+    reference: ClassVar[str] = "arXiv 2502.06768"
 
     n: int = 12
     p: int = 60

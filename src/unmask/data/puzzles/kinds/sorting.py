@@ -24,7 +24,7 @@ class Sorting(LatentsObservations):
         WrongUse: fewer than 2 latents or values.
     """
 
-    reference: ClassVar[str] = "2502.06768"
+    reference: ClassVar[str] = "arXiv 2502.06768"
 
     n: int = 8
     top: int = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import UnmaskError, WrongUse
-from unmask.data.puzzles.search import search
+from unmask.core.errors import WrongUse
+from unmask.data.puzzles.search import complete, search
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, SudokuRules, candidates, digits
 from unmask.data.puzzles.thinning import thin
@@ -18,15 +18,12 @@ FEWEST = {4: 4, 6: 9, 9: 22}
 def grids(layout: Layout, n: int, rng: np.random.Generator) -> Boards:
     """``n`` random complete grids [n, C].
 
-    Every grid can occur; they are not exactly uniform (a depth-first search with random branching fills the board).
+    Every grid can occur; they are not exactly uniform (see :func:`unmask.data.puzzles.search.complete`).
     """
     start = np.zeros((n, layout.cells), dtype=np.uint8)
-    first = layout.units[0]
-    start[:, first] = rng.permuted(np.tile(np.arange(1, layout.size + 1, dtype=np.uint8), (n, 1)), axis=1)
-    count, mask = search(SudokuRules(layout), candidates(layout, start), 1, rng)
-    if not count.all():
-        raise UnmaskError("the grid search ended without a grid, which cannot happen; please report it")
-    return digits(mask)
+    row = np.arange(1, layout.size + 1, dtype=np.uint8)
+    start[:, : layout.size] = rng.permuted(np.tile(row, (n, 1)), axis=1)
+    return digits(complete(SudokuRules(layout), candidates(layout, start), rng))
 
 
 def dig(grid_BC: Boards, target_B: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -37,12 +37,12 @@ def _support() -> Masks:
     """[kinds and their opposites, 2, 64]: the houses that x (side 0) or y (side 1) may have, given the other's mask."""
     table = np.zeros((2 * len(KINDS), 2, 1 << MOST_HOUSES), dtype=np.uint16)
     x, y = np.indices((MOST_HOUSES, MOST_HOUSES))
+    member = (np.arange(1 << MOST_HOUSES) >> np.arange(MOST_HOUSES)[:, None]) & 1
+    bit = 1 << np.arange(MOST_HOUSES)
     for kind in range(2 * NOT):
-        fits = holds(kind % NOT, x, y) ^ (kind >= NOT)
-        for mask in range(1 << MOST_HOUSES):
-            member = (mask >> np.arange(MOST_HOUSES)) & 1 == 1
-            table[kind, 0, mask] = sum(1 << h for h in range(MOST_HOUSES) if (fits[h] & member).any())
-            table[kind, 1, mask] = sum(1 << h for h in range(MOST_HOUSES) if (fits[:, h] & member).any())
+        fits = (holds(kind % NOT, x, y) ^ (kind >= NOT)).astype(np.int64)
+        table[kind, 0] = bit @ (fits @ member > 0)
+        table[kind, 1] = bit @ (fits.T @ member > 0)
     return table
 
 
