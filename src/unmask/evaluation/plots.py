@@ -31,20 +31,23 @@ def ratio_plot(profile: RatioProfile, lines: Mapping[str, Sequence[Interval]], y
         alt: for readers who cannot see it.
     """
     with plot() as (figure, axes):
-        for (name, intervals), colour, marker in zip(lines.items(), SERIES, MARKERS, strict=False):
-            _line(axes, profile.middles(), intervals, name, colour, marker)
+        for i, (name, intervals) in enumerate(lines.items()):
+            # side by side, so that the intervals of one bin do not hide each other
+            aside = 0.009 * (i - (len(lines) - 1) / 2)
+            places = [x + aside for x in (*profile.middles()[:-1], _ALONE)]
+            _line(axes, places, intervals, name, SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)])
         axes.set_xlabel("masked fraction r")
         axes.set_ylabel(ylabel)
         axes.set_xlim(0, 1.12)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, _ALONE], ["0", "0.2", "0.4", "0.6", "0.8", "r = 1"])
         axes.set_ylim(bottom=0)
         if len(lines) > 1:
-            axes.legend()
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
         return figure_svg(figure, alt)
 
 
 def _line(axes: Axes, x: Sequence[float], intervals: Sequence[Interval], name: str, colour: str, marker: str) -> None:
-    at = np.array([*x[:-1], _ALONE])
+    at = np.array(x)
     value = np.array([i.value for i in intervals])
     # no interval (a single text): an error bar of nothing
     reach = np.nan_to_num([[i.value - i.low, i.high - i.value] for i in intervals]).clip(min=0).T
