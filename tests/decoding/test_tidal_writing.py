@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from unmask.core.errors import WrongUse
-from unmask.data.tidal.mixed_tokenizer import EOB, EOS, FIRST_TOKEN, MixedTokenizer
+from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, PAD, MixedTokenizer
+from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import CharacterWriter, MaskedWriter, stream_blocks, write_blocks
 from unmask.models.text_model import Card
@@ -30,7 +31,7 @@ class Oracle:
             said = self.tokenizer.decode(prefix)
             assert self.text.startswith(said)
             left = self.tokenizer.split(self.text[len(said) :])
-            scripts.append(iter(self.tokenizer.encode_block(left[0])[1:] if left else [EOS]))
+            scripts.append(iter(self.tokenizer.encode_block(left[0], len(left) == 1)[1:] if left else [EOS]))
         return self.next(scripts)
 
     def step(self, ids_B, state):
@@ -58,10 +59,10 @@ def test_any_script_is_written_back_exactly(blocks, reverse):
 def test_everything_is_tokenised_again_before_each_block():
     oracle = Oracle(TOKENIZER, TEXT)
     events = list(stream_blocks(CharacterWriter(oracle, TOKENIZER), TOKENIZER, [""]))
-    said = [""] + [e.text for e in events if not e.ended]
+    said = [""] + [e.text for e in events[:-1]]
     assert [row for rows in oracle.seen for row in rows] == [TOKENIZER.encode(t) for t in said]
     assert [e.tokens for e in events] == [len(TOKENIZER.encode(t)) for t in said]
-    assert [e.block for e in events] == [*TOKENIZER.split(TEXT), ""]
+    assert [e.block for e in events] == TOKENIZER.split(TEXT)
     assert [e.ended for e in events] == [False] * (len(events) - 1) + [True]
 
 
@@ -139,6 +140,35 @@ def test_prefix_is_cut_to_its_newest_tokens():
     writer = CharacterWriter(oracle, TOKENIZER, max_prefix=3)
     write_blocks(writer, TOKENIZER, ["the quick brown fox"], max_blocks=1)
     assert seen == [TOKENIZER.encode("the quick brown fox")[-3:]]
+
+
+@pytest.mark.parametrize("writes", ["tokens", "characters"])
+@pytest.mark.parametrize("positions", ["alibi", "rope", "learned"])
+def test_plain_continuations_are_the_greedy_ones_of_one_reading(writes, positions):
+    torch.manual_seed(2)
+    config = config_for(TOKENIZER, writes=writes, attention="causal", positions=positions, dim=24, layers=2, heads=2,
+                        ffn_dim=24)  # fmt: skip
+    net = TidalModel(config).eval()
+    net.embed.weight.data += 0.5 * torch.randn_like(net.embed.weight)
+    net.head_bias.data[EOB] = -30.0
+    plain = PlainTokenizer(TOKENIZER, writes, max_block=7)
+    found = write_blocks(CharacterWriter(net, plain), plain, ["the quick", "", "Größte"])
+    assert found.ended == [True] * 3 and len(found.trace) == 3
+    for event, prompt in zip(found.trace, plain.encode_batch(["the quick", "", "Größte"]), strict=True):
+        ids = list(prompt)
+        for wanted in event.ids:
+            logits = net(torch.tensor([ids]))["logits"][0, -1]
+            logits[[PAD, BOB]] = float("-inf")
+            assert int(logits.argmax()) == wanted
+            ids.append(wanted)
+        assert len(event.ids) == 8 or event.ids[-1] == EOS
+
+
+def test_plain_reading_gives_texts_back():
+    for writes in ("tokens", "characters"):
+        plain = PlainTokenizer(TOKENIZER, writes)
+        (ids,) = plain.encode_batch([TEXT])
+        assert ids[0] == EOS and plain.read_block([*ids[1:], EOS, ids[1]]) == (TEXT, True)
 
 
 def test_masked_blocks_are_filled_by_our_samplers():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -151,6 +151,24 @@ class Trace:
         text = json.dumps(self.to_dict(), allow_nan=False)
         write_text(path, text)
         return path
+
+    def html(self, piece: Callable[[int], str] | None = None, **settings: Any) -> str:
+        """An animated page that needs nothing else (see :func:`unmask.decoding.page.render`)."""
+        from unmask.decoding.page import render
+
+        return render(self, piece, **settings)
+
+    def to_html(self, path: str | os.PathLike[str], piece: Callable[[int], str] | None = None, **settings: Any) -> Path:
+        """Write :meth:`html` to a file."""
+        path = Path(path)
+        write_text(path, self.html(piece, **settings))
+        return path
+
+    def to_terminal(self, piece: Callable[[int], str], *, row: int = 0, delay: float = 0.15) -> None:
+        """Play one row in the terminal (see :func:`unmask.decoding.terminal.show`)."""
+        from unmask.decoding.terminal import show
+
+        show(self, piece, row=row, delay=delay)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:

@@ -1,0 +1,81 @@
+"""The page and the terminal show what the trace holds, whatever the tokens are spelt like."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import torch
+from decoding_toy import MASK, TinyNet, canvas
+from rich.console import Console
+
+from unmask.decoding import DecodingPlan, Trace, generate
+from unmask.decoding.page import render
+from unmask.decoding.terminal import draw, live_callback, show
+
+NASTY = ["</script><script>alert(1)</script>", "<b>", "&amp;", "[red]", "\n", "🙂", "\u2028", '"', "\x1b[2J", "שלום"]
+
+
+def piece(token: int) -> str:
+    return f" {NASTY[token % len(NASTY)]}"
+
+
+def a_trace(mode: str = "full") -> Trace:
+    plan = DecodingPlan(sampler="ancestral", steps=6, remasking="rescale:eta=0.5")
+    trace = generate(TinyNet(), canvas(rows=3), plan, trace=mode).trace  # type: ignore[arg-type]
+    assert trace is not None
+    return trace
+
+
+def embedded(html: str) -> dict[str, object]:
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', html, re.S)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_the_page_holds_the_trace_and_nothing_from_elsewhere(tmp_path: Path) -> None:
+    trace = a_trace()
+    path = trace.to_html(tmp_path / "trace.html", piece, title="<i>Title</i>")
+    html = path.read_text(encoding="utf-8")
+    assert html.count("<script") == 2 and html.count("</script>") == 2
+    assert "<b>" not in html and "<i>Title" not in html and "&lt;i&gt;Title" in html
+    assert set(re.findall(r"https?://[^\s\"')]+", html)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"\b(src|href|url)\s*[=(]", html)
+    data = embedded(html)
+    # the page replays to the output: columns row, step, position, kind, value, ...
+    out_BL = torch.tensor(data["start"])
+    for row, _, position, _, value, *_ in data["events"]:  # type: ignore[attr-defined]
+        out_BL[row, position] = value
+    assert torch.equal(out_BL, trace.replay())
+    assert data["mask"] == MASK and len(data["guesses"]) == len(trace.guesses)  # type: ignore[arg-type]
+    assert all(data["pieces"][str(v)] == piece(v) for v in out_BL.flatten().tolist())  # type: ignore[index]
+
+
+def test_the_page_shows_the_rows_asked_for() -> None:
+    trace = a_trace("committed")
+    data = embedded(render(trace, piece, rows=[2]))
+    assert data["start"] == trace.start_BL[2:3].tolist() and data["guesses"] == []
+    assert {e[0] for e in data["events"]} == {0}  # type: ignore[attr-defined]
+    picked = trace.select([2, 0])
+    assert torch.equal(picked.replay(), trace.replay()[[2, 0]])
+
+
+def test_the_terminal_shows_text_not_markup_or_control_codes() -> None:
+    trace = a_trace()
+    text = draw(trace, piece, 99).plain
+    assert text.startswith("step  99") and "[red]" in text and "\x1b" not in text and "░" not in text
+    assert draw(trace, piece, 0).plain.count("░") == int((trace.start_BL[0] == MASK).sum())
+    stream = io.StringIO()
+    show(trace, piece, console=Console(file=stream, width=500))
+    assert stream.getvalue().count("step") == 1
+
+
+def test_live_output_follows_the_row_and_is_silent_in_a_file() -> None:
+    for terminal in (True, False):
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=terminal, width=200)
+        generate(TinyNet(), canvas(rows=2), DecodingPlan(steps=3), callback=live_callback(piece, console=console))
+        steps = re.findall(r"step +(\d+)", stream.getvalue())
+        assert (sorted(set(steps)) == ["1", "2", "3"]) if terminal else steps == []
