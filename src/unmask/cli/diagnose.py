@@ -1,0 +1,42 @@
+"""`unmask diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def diagnose(
+        model: str = typer.Argument(..., help="Run folder or hub id."),
+        data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
+        budget: str = typer.Option("quick", help="'quick' or 'full'."),
+        check: list[str] = typer.Option([], "--check", help="Only this check (unmask list checks); may be repeated."),
+        report: Path | None = typer.Option(None, help="HTML page; diagnosis.html in the run folder when not given."),
+        json: Path | None = typer.Option(None, help="Also write the verdict as JSON."),
+        seed: int = typer.Option(0),
+    ) -> None:
+        """Say why a model writes badly: a verdict, causes first. Exit code 1 if it fails."""
+        from rich.console import Console
+
+        from unmask import api
+        from unmask.core.errors import WrongUse
+
+        if report is not None and report.suffix != ".html":
+            raise WrongUse(f"--report {report} must end in .html")
+        if json is not None and json.suffix != ".json":
+            raise WrongUse(f"--json {json} must end in .json")
+        loaded = api.load(model)
+        console = Console()
+        verdict = api.diagnose(loaded, data, budget=budget, only=check or None, seed=seed, progress=console.is_terminal)  # type: ignore[arg-type]
+        console.print(verdict)
+        page = report or Path(loaded.path or ".") / "diagnosis.html"
+        verdict.save(page)
+        console.print(f"report: {page}", style="dim", markup=False, highlight=False)
+        if json is not None:
+            verdict.save(json)
+            console.print(f"json: {json}", style="dim", markup=False, highlight=False)
+        if verdict.exit_code:
+            raise typer.Exit(verdict.exit_code)

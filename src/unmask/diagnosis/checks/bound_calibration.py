@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.lab import Lab
+from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
+
+
+@dataclass(frozen=True)
+class BoundCalibration(Check):
+    """Is the published number on the scale it claims: would a uniform model score log V a text token?
+
+    A published number is a weighted sum of cross-entropies. Put log V for each of them and a bound must answer log V a
+    text token, so the weights on text tokens must sum to 1 in expectation (padding may only add), and none may be
+    negative: a closed form, checked over several seeds with its standard error. The number must also be the sum that
+    the weights make, to half the digits of fp32. Without weights, the number is compared with our own estimate of the
+    same bound (exactly n ~ U{1..L} hidden positions), made through ``predict``.
+    """
+
+    title = "Is the published bound on its own scale?"
+    fault = "The published bound is off its own scale."
+    reference = "arXiv 2406.07524, 2502.09992"
+    needs = ("data", "training_view")
+
+    #: relative slack on the factor beyond its standard error, for weights rounded in the subject's own arithmetic
+    slack: float = 0.01
+
+    def run(self, lab: Lab) -> Finding:
+        batch, s = lab.batch, lab.subject
+        inside_BL = lab.in_text(batch.ids_BL)
+        tokens = float(inside_BL.sum())
+        factors, numbers_off, low, losses = [], [], 0.0, []
+        for seed in range(2 * lab.budget.repeats):
+            view = s.training_view(batch, seed)
+            losses.append(view.loss)
+            if not view.bound:
+                return Finding(
+                    "pass",
+                    measured=f"the number watched ({view.loss:.3f} nats) is a mean cross-entropy and claims no bound",
+                    threshold="only a published bound must be calibrated",
+                    why="A mean over hidden tokens is a loss to train with; its exponential is not a perplexity.",
+                    next_step="Publish a bound beside it: nats a token from `unmask evaluate`.",
+                    numbers={"loss_nats": view.loss, "claims_bound": False},
+                )
+            if view.weight_N is None:
+                return self._against_own(lab, losses)
+            weight_N = view.weight_N.double().cpu()
+            ce_N = view.ce_N.double().cpu()
+            low = min(low, float(weight_N.min()))
+            numbers_off.append(abs(float((weight_N * ce_N).sum()) - view.loss) / max(abs(view.loss), 1e-9))
+            # a row's share of the factor, so that rows are the unit of the error
+            row_N, col_N = (i.cpu() for i in view.scored_BL.nonzero(as_tuple=True))
+            text_N = inside_BL.cpu()[row_N, col_N]
+            per_row_B = torch.zeros(len(batch), dtype=torch.float64).index_add(0, row_N, weight_N * text_N)
+            factors.append(per_row_B * len(batch))
+        factor = plain_mean(torch.cat(factors))
+        # rows of one seed are spread evenly (antithetic), which the plain error does not know: seeds bound it too
+        by_seed = plain_mean(torch.stack([f.mean() for f in factors]))
+        factor = Mean(factor.value, min(factor.error, by_seed.error), factor.texts)
+        room = self.slack + 4 * factor.error
+        off = abs(factor.value - 1)
+        wrong = off > room or low < 0 or max(numbers_off) > 3e-4
+        what = f"a uniform model would score {factor.value:.3f} x log V a text token (± {2 * factor.error:.3f})"
+        if low < 0:
+            what += f"; a weight is negative ({low:.3g})"
+        if max(numbers_off) > 3e-4:
+            what += f"; the published number differs from its own weights' sum by {max(numbers_off):.1%}"
+        return Finding(
+            "fail" if wrong else "pass",
+            measured=what,
+            threshold=f"1 x log V within {room:.3f}; no negative weight",
+            why="A number off by a factor cannot be compared with anybody's, and its exponential is no perplexity."
+            if wrong
+            else "Weights on text tokens sum to one, so the number is on the scale of a perplexity.",
+            next_step="Check the weight -alpha'/(1-alpha) (or L/n), what the sum is divided by, and whether padding is "
+            "in the divisor."
+            if wrong
+            else "",
+            numbers={
+                "factor": factor.value,
+                "factor_error": factor.error,
+                "lowest_weight": low,
+                "sum_off": max(numbers_off),
+                "text_tokens": tokens,
+            },
+            share=min(off, abs(1 - 1 / max(factor.value, 1e-9))),
+        )
+
+    def _against_own(self, lab: Lab, first: list[float]) -> Finding:
+        batch, s = lab.batch, lab.subject
+        published = plain_mean(
+            torch.tensor(first + [s.training_view(batch, k).loss for k in range(1, 2 * lab.budget.repeats)])
+        )
+        own = own_bound(lab)
+        ratio = published.value / own.value
+        room = self.slack + 4 * (published.error / abs(own.value) + own.error * abs(ratio) / abs(own.value))
+        wrong = abs(ratio - 1) > room
+        return Finding(
+            "fail" if wrong else "pass",
+            measured=f"published {published.value:.3f} nats a token; our estimate of the same bound {own.value:.3f} "
+            f"(± {2 * own.error:.3f}): ratio {ratio:.3f}",
+            threshold=f"ratio 1 within {room:.3f}",
+            why="A number off by a factor cannot be compared with anybody's, and its exponential is no perplexity."
+            if wrong
+            else "Two ways to estimate the bound agree.",
+            next_step="Return weight_N from training_view to see which weight is off." if wrong else "",
+            numbers={"published_nats": published.value, "own_nats": own.value, "ratio": ratio},
+            share=min(abs(ratio - 1), abs(1 - 1 / max(ratio, 1e-9))),
+        )
+
+
+def own_bound(lab: Lab) -> Mean:
+    """The bound in nats a text token through ``predict``: n ~ U{1..L} hidden, spread evenly over the rows; a causal
+    subject's plain mean."""
+    if lab.subject.kind == "causal":
+        scores = lab.next_token()
+        return mean_by_text(scores.ce_N, scores.row_N)
+    batch = lab.batch
+    B, L = batch.ids_BL.shape
+    from unmask.core.random import Stream, generator
+    from unmask.diagnosis.subject import State
+    from unmask.diffusion.process import MaskLaw
+
+    values = []
+    for repeat in range(lab.budget.repeats):
+        c = MaskLaw("count").corrupt(batch.ids_BL, lab.mask_id, generator(lab.seed, repeat, Stream.TIME))
+        scores = lab.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
+        weighted = scores.ce_N * c.weight_B.double().cpu()[scores.row_N]
+        values.append(torch.zeros(B, dtype=torch.float64).index_add(0, scores.row_N, weighted))
+    nelbo_B = torch.stack(values).mean(0)
+    tokens_B = lab.in_text(batch.ids_BL).sum(1).double().cpu()
+    row_N = torch.arange(B).repeat_interleave(tokens_B.long())
+    return mean_by_text((nelbo_B / tokens_B)[row_N], row_N)

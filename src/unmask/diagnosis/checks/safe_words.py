@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding, Plot
+from unmask.diagnosis.lab import Lab
+from unmask.diagnosis.statistics import Mean, mean_by_text
+
+
+@dataclass(frozen=True)
+class SafeWords(Check):
+    """Does it write little but the most common words, or the same ones again and again?
+
+    Three numbers of the samples are put beside the same numbers of as many held-out texts: the share of tokens that are
+    one of the 10 most common ids (counted elsewhere), the entropy a token under the unigram counts, and the share of
+    tokens that repeat one of the two before them. The error is that of the difference of two means over texts. A number
+    is off if it is surely (4 standard errors) on the bad side *and* the excess is more than a quarter of what the data
+    leaves: a quarter of the tokens that are not common become common, or repeat, or a quarter of the nats a token
+    are gone.
+    """
+
+    title = "Does it fall back on safe words?"
+    fault = "It writes safe words."
+    needs = ("data", "generate")
+    leads_to = ("frontier",)
+
+    common: int = 10
+
+    def run(self, lab: Lab) -> Finding:
+        top_V = lab.counts.unigram_V.topk(min(self.common, lab.subject.vocab_size)).indices
+        out = lab.samples()
+        fresh = self._start(lab)
+        data, mine = self._facts(lab, lab.prompts.ids_BL, top_V), self._facts(lab, out.ids_BL[:, fresh:], top_V)
+        common = _difference(mine["common"], data["common"])
+        nats = _difference(data["nats"], mine["nats"])
+        repeat = _difference(mine["repeat"], data["repeat"])
+        shares = {
+            "common": common.value / max(1 - data["common"].value, 1e-9),
+            "nats": nats.value / max(data["nats"].value, 1e-9),
+            "repeat": repeat.value / max(1 - data["repeat"].value, 1e-9),
+        }
+        sure = {"common": common, "nats": nats, "repeat": repeat}
+        bad = {k: v for k, v in shares.items() if v > 0.25 and sure[k].surely_above > 0}
+        near = {k: v for k, v in shares.items() if v > 0.1 and sure[k].surely_above > 0}
+        status = "fail" if bad else "warn" if near else "pass"
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured=f"{mine['common'].value:.0%} of the tokens written are among the {len(top_V)} most common "
+            f"({data['common'].value:.0%} in the data); {mine['nats'].value:.2f} nats a token under word counts "
+            f"({data['nats'].value:.2f}); {mine['repeat'].value:.0%} repeat a neighbour ({data['repeat'].value:.0%})",
+            threshold="no more than a quarter of the data's uncommon tokens, nats or fresh tokens lost",
+            why="When nothing tells the model what to say, the most common words are the safest guess."
+            if status != "pass"
+            else "Common words and repetitions are as frequent as in the data.",
+            next_step="Look at the causes named above it; if there are none, raise the temperature or take fewer "
+            "tokens "
+            "a step."
+            if status != "pass"
+            else "",
+            numbers={
+                **{f"{k}_samples": v.value for k, v in mine.items()},
+                **{f"{k}_data": v.value for k, v in data.items()},
+                "temperature": out.temperature,
+                "first_step_from_unigram": self._first_step(lab),
+            },
+            plot=self._plot(lab, out.ids_BL[:, fresh:]),
+            share=max(shares.values()) if status != "pass" else 0.0,
+        )
+
+    @staticmethod
+    def _start(lab: Lab) -> int:
+        """The first column that the sampler wrote."""
+        steps = lab.samples().steps
+        if lab.subject.kind == "masked" or not steps:
+            return 0
+        drawn_L = torch.stack([s.drawn_BL.any(0) for s in steps]).any(0)
+        return int(drawn_L.int().argmax())
+
+    @staticmethod
+    def _facts(lab: Lab, ids_BL: Tensor, top_V: Tensor) -> dict[str, Mean]:
+        inside_BL = lab.in_text(ids_BL)
+        row_N = inside_BL.nonzero()[:, 0].cpu()
+        before = torch.nn.functional.pad(ids_BL, (2, 0), value=-1)
+        again_BL = (ids_BL == before[:, 1:-1]) | (ids_BL == before[:, :-2])
+        ids_N = ids_BL[inside_BL].cpu()
+        return {
+            "common": mean_by_text(torch.isin(ids_N, top_V).double(), row_N),
+            "nats": mean_by_text(lab.counts.unigram_ce(ids_N), row_N),
+            "repeat": mean_by_text(again_BL[inside_BL].double().cpu(), row_N),
+        }
+
+    @staticmethod
+    def _first_step(lab: Lab) -> float | None:
+        """Share of probability between the mean first-step prediction and word counts; small means that the first step
+        says no more than counts do."""
+        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+            return None
+        state = lab.state(1.0).rows(0, 16)
+        p_V = lab.logits(state).double().softmax(-1).mean(0).cpu()
+        return float(0.5 * (p_V - lab.counts.unigram_V.exp()).abs().sum())
+
+    def _plot(self, lab: Lab, ids_BL: Tensor) -> Plot:
+        """The most written ids, beside their share in the data."""
+
+        def shares(ids: Tensor) -> Tensor:
+            inside = ids[lab.in_text(ids)].cpu()
+            return torch.bincount(inside, minlength=lab.subject.vocab_size).double() / max(len(inside), 1)
+
+        mine_V, data_V = shares(ids_BL), shares(lab.prompts.ids_BL)
+        top = mine_V.topk(min(12, len(mine_V))).indices.tolist()
+        tokenizer = lab.subject.tokenizer
+        names = [str(i) if tokenizer is None else str(tokenizer.decode([i])) for i in top]
+        return Plot(
+            "bars",
+            [repr(n)[1:-1] for n in names],
+            {"samples": [float(mine_V[i]) for i in top], "data": [float(data_V[i]) for i in top]},
+            "most written tokens",
+            "share of tokens",
+        )
+
+
+def _difference(one: Mean, other: Mean) -> Mean:
+    return Mean(one.value - other.value, math.hypot(one.error, other.error), min(one.texts, other.texts))

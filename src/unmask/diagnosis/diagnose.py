@@ -1,0 +1,76 @@
+"""One call from a subject to a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from unmask.core.errors import WrongUse, did_you_mean
+from unmask.diagnosis.check import Check, checks, run_check
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.lab import BUDGETS, Lab
+from unmask.diagnosis.subject import Subject
+from unmask.diagnosis.verdict import Verdict, judge
+
+
+def diagnose(
+    subject: Subject,
+    *,
+    budget: Literal["quick", "full"] = "quick",
+    only: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool | Callable[[str], None] = False,
+) -> Verdict:
+    """Ask every question that the budget allows.
+
+    Args:
+        subject: what to diagnose: a :class:`Subject` of your own, ``NativeSubject.of(...)`` or ``CausalSubject(...)``.
+        budget: ``quick`` or ``full``; the cost does not depend on the corpus.
+        only: only these checks, ``"name"`` or ``"name:setting=value"``; all of the budget when None.
+        seed: of everything drawn.
+        progress: show a progress bar, or call this with each check's name.
+
+    Raises:
+        WrongUse: an unknown check or budget, or not a subject.
+    """
+    if budget not in BUDGETS:
+        raise WrongUse(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
+    if not isinstance(subject, Subject):
+        raise WrongUse(
+            f"{type(subject).__name__} is not a Subject: derive one with data, training_view, predict and generate "
+            "(docs/diagnose_your_own.md), or use unmask.diagnose for a loaded model"
+        )
+    asked = [checks.make(spec) for spec in (checks if only is None else only)]
+    if only is None and budget == "quick":
+        asked = [c for c in asked if c.quick]
+    start = time.perf_counter()
+    lab = Lab(subject, BUDGETS[budget], seed)
+    findings = _run(asked, lab, progress)
+    return judge(
+        findings,
+        subject=subject.name,
+        budget=budget,
+        seed=seed,
+        forwards=lab.subject.forwards,
+        seconds=round(time.perf_counter() - start, 2),
+    )
+
+
+def _run(asked: Sequence[Check], lab: Lab, progress: bool | Callable[[str], None]) -> list[Finding]:
+    if callable(progress):
+        findings = []
+        for check in asked:
+            progress(checks.name_of(check))
+            findings.append(run_check(check, lab))
+        return findings
+    if not progress:
+        return [run_check(check, lab) for check in asked]
+    from tqdm import tqdm
+
+    with tqdm(asked, unit="check", leave=False) as bar:
+        found = []
+        for check in bar:
+            bar.set_postfix_str(checks.name_of(check))
+            found.append(run_check(check, lab))
+    return found

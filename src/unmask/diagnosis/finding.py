@@ -1,0 +1,94 @@
+"""What a check found, as plain data: the terminal, the page and the JSON file show the same tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["pass", "warn", "fail", "not_run"]
+#: from good to bad; a verdict is as bad as its worst finding. "not run" is neither
+RANK: dict[str, int] = {"not_run": 0, "pass": 1, "warn": 2, "fail": 3}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot as numbers.
+
+    Attributes:
+        kind: lines or bars.
+        x: where; text for bars.
+        series: name -> heights (None leaves a gap).
+        x_label, y_label: what is drawn.
+        dashed: names of series drawn as references.
+    """
+
+    kind: Literal["lines", "bars"]
+    x: list[float] | list[str]
+    series: dict[str, list[float | None]]
+    x_label: str
+    y_label: str
+    dashed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's result.
+
+    Attributes:
+        status: ``pass``, ``warn``, ``fail`` or ``not_run``.
+        check, title, fault: which check; what it asks, in a user's words; what a failure means.
+        measured, threshold: in words with numbers and units.
+        why: one sentence on why it matters, or why the check was not run.
+        next_step: what to do.
+        numbers: everything measured.
+        plot: what to draw.
+        share: how much of what should be there is lost, 0 to 1: the size of the fault, for ranking.
+        own: True if what was measured cannot be another fault's consequence, so that this is a cause whatever else
+        fails.
+        explains: checks that this very finding explains, beside those that the check explains in general.
+        forwards: rows x network calls that this check cost; a measurement shared with an earlier check costs nothing.
+        seconds: wall time.
+    """
+
+    status: Status
+    check: str = ""
+    title: str = ""
+    fault: str = ""
+    measured: str = ""
+    threshold: str = ""
+    why: str = ""
+    next_step: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    plot: Plot | None = None
+    share: float = 0.0
+    own: bool = False
+    explains: tuple[str, ...] = ()
+    forwards: int = 0
+    seconds: float = 0.0
+
+    def tree(self) -> dict[str, Any]:
+        """For JSON: finite numbers, or text for those that are not."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+
+def plain(value: Any) -> Any:
+    """Numbers that JSON cannot hold become text; tuples become lists."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def worst(statuses: Sequence[Status]) -> Status:
+    """The worst of some; ``not_run`` if none was run."""
+    return max(statuses, key=lambda s: RANK[s], default="not_run")
+
+
+def clip_share(value: float) -> float:
+    """Into [0, 1]; what is not a number counts as everything."""
+    return 1.0 if math.isnan(value) else min(max(value, 0.0), 1.0)

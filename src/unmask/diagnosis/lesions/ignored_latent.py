@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unmask.core.condition import Condition
+from unmask.diagnosis.lesion import Lesion
+from unmask.diagnosis.lesions._training import ShortTraining, retrained
+from unmask.diagnosis.subject import Subject
+
+
+def shuffled(cond: Condition, noise: torch.Generator) -> Condition:
+    """Every text with another text's vector."""
+    return cond[torch.randperm(len(cond), generator=noise)]
+
+
+@dataclass(frozen=True)
+class IgnoredLatent(Lesion):
+    """Posterior collapse: trained until the vector means nothing (here, because it is another text's)."""
+
+    caught_by = "latent_use"
+    conditional = True
+    trains = True
+
+    steps: int = 300
+
+    def inject(self, subject: Subject) -> Subject:
+        return retrained(subject, ShortTraining(steps=self.steps, lr=2e-3, twist=shuffled), fresh=False)

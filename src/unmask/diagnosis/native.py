@@ -1,0 +1,245 @@
+"""The subject of anything that meets the denoiser contract: native models and adapters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.denoiser import Denoiser
+from unmask.core.draw import categorical, gumbel_argmax
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, generator, uniform
+from unmask.decoding.plan import DecodingPlan
+from unmask.diagnosis.baselines import in_text
+from unmask.diagnosis.spy import watched
+from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
+from unmask.diffusion.objective import token_losses
+from unmask.diffusion.process import MaskLaw
+from unmask.evaluation.latent_use import posterior_of
+from unmask.evaluation.likelihood import scoring
+from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.text_model import TextModel, load_native, load_weights
+
+#: gives the first n rows of a fixed shuffle
+Rows = Callable[[int], Batch]
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """Rows that are in memory already."""
+
+    batch: Batch
+
+    def __call__(self, n: int) -> Batch:
+        return self.batch.rows(0, n)
+
+
+class NativeSubject(Subject):
+    """A denoiser with data.
+
+    Args:
+        denoiser: native model or adapter; used in evaluation mode.
+        held_out, train: rows of data, or a function that gives the first n; ``train`` may be None.
+        tokenizer: with ``decode`` and ``__call__``, or None.
+        law: how training hides positions; exactly n ~ U{1..L} of them when None.
+        plan: how it is sampled. When None: temperature 1 and random order, so that what is judged is the law that the
+            model has learned. Give the plan you use, and its settings are judged too.
+        name, path: what to call it, and the folder it was loaded from.
+    """
+
+    kind = "masked"
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        held_out: Batch | Rows,
+        train: Batch | Rows | None = None,
+        *,
+        tokenizer: Any = None,
+        law: MaskLaw | None = None,
+        plan: DecodingPlan | None = None,
+        name: str = "model",
+        path: str | None = None,
+    ) -> None:
+        self.denoiser, self.tokenizer, self.name, self.path = denoiser, tokenizer, name, path
+        self.held_out = RowsOf(held_out) if isinstance(held_out, Batch) else held_out
+        self.train = RowsOf(train) if isinstance(train, Batch) else train
+        self.law = MaskLaw("count") if law is None else law
+        self.plan = DecodingPlan(order="random") if plan is None else plan
+        self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
+        self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
+        self.settings = {"order": ("random", "margin"), "temperature": (1.0, 0.5), "steps": (2, 8)}
+        if denoiser.conditional:
+            self.settings["guidance"] = (1.0, 3.0)
+
+    @classmethod
+    def of(
+        cls,
+        model: TextModel,
+        texts: Sequence[str],
+        *,
+        sources: Sequence[str] | None = None,
+        train_texts: Sequence[str] | None = None,
+        plan: DecodingPlan | None = None,
+    ) -> NativeSubject:
+        """A loaded model with texts.
+
+        Args:
+            model: from ``unmask.load``.
+            texts: held-out texts that it is to write.
+            sources: what the encoder reads for them; the texts themselves when None.
+            train_texts: texts of the training set, for word counts and memorisation.
+            plan: see :class:`NativeSubject`.
+
+        Raises:
+            WrongUse: no text.
+        """
+        return cls(
+            model.denoiser,
+            text_rows(model, texts, sources),
+            # only their ids are needed, so nothing is encoded
+            None if not train_texts else text_rows(model, train_texts, encode=False),
+            tokenizer=model.tokenizer,
+            law=law_of(model.card.recipe),
+            plan=plan,
+            name=Path(model.path).name if model.path else "model",
+            path=model.path,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        parameters = getattr(self.denoiser, "parameters", None)
+        return next(parameters()).device if parameters is not None else torch.device("cpu")
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        rows = self.held_out if split == "held_out" else self.train
+        if rows is None:
+            raise NotProvided("data(n, 'train')")
+        batch = rows(n)
+        cond = None if batch.cond is None else batch.cond.to(self.device)
+        return replace(batch, ids_BL=batch.ids_BL.to(self.device), cond=cond)
+
+    def training_view(self, batch: Batch, seed: int) -> TrainingView:
+        with scoring(self.denoiser):
+            ids_BL = batch.ids_BL
+            corruption = self.law.corrupt(ids_BL, self.denoiser.mask_id, generator(seed, Stream.CORRUPT))
+            carry = None
+            if self.denoiser.wants_carry:
+                carry = self.denoiser.body(corruption.x_BL, batch.cond, corruption.fraction_B).carry
+            scored = replace(corruption, clean_BL=batch.targets)
+            losses = token_losses(self.denoiser, scored, batch.cond, carry=carry)
+        ce_N = losses.ce_N.double()
+        if bool(torch.isnan(corruption.weight_B).any()):
+            weight_N, bound = torch.full_like(ce_N, 1 / len(ce_N)), False
+        else:
+            # nats a text token: padding is priced (it says where the text ends) but is not divided by
+            tokens = in_text(ids_BL, self.eos_id, self.pad_id).sum()
+            weight_N, bound = corruption.weight_B.double()[losses.row_N] / tokens, True
+        return TrainingView(
+            x_BL=corruption.x_BL,
+            scored_BL=corruption.masked_BL,
+            ce_N=ce_N,
+            loss=float((weight_N * ce_N).sum()),
+            weight_N=weight_N,
+            bound=bound,
+            t_B=corruption.fraction_B,
+            cond=batch.cond,
+        )
+
+    def predict(self, state: State) -> Tensor:
+        return ask(self.denoiser, state)
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        return watched(self.denoiser, batch, replace(self.plan, seed=seed, **settings))
+
+    def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
+        row_N = torch.arange(len(logits_NV), device=logits_NV.device)
+        if self.plan.draw == "gumbel":
+            return gumbel_argmax(logits_NV, seed, row_N)
+        return categorical(logits_NV, uniform(seed, row_N, Stream.VALUE))
+
+    def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
+        posterior = posterior_of(self.denoiser)
+        if posterior is None:
+            raise NotProvided("a variational bottleneck")
+        return posterior(cond.latent_BZ)
+
+    def weights(self) -> dict[str, Tensor]:
+        if not isinstance(self.denoiser, torch.nn.Module):
+            raise NotProvided("weights()")
+        return dict(self.denoiser.named_parameters())
+
+    def reloaded(self) -> Callable[[State], Tensor]:
+        if not isinstance(self.denoiser, MaskedDiffusionModel):
+            raise NotProvided("reloaded()")
+        if self.path is not None:
+            again = load_native(self.path, self.device).denoiser
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                self.denoiser.save_pretrained(Path(folder))
+                again = load_weights(folder).to(self.device)
+        return lambda state: ask(again, state)
+
+    def loading_report(self) -> dict[str, list[str]]:
+        report = getattr(self.denoiser, "loading_report", None)
+        if report is None:
+            raise NotProvided("loading_report()")
+        return dict(report() if callable(report) else report)
+
+
+def ask(denoiser: Denoiser, state: State) -> Tensor:
+    """Logits the way our samplers ask: evaluation mode, the masked fraction as time, a first pass where one is "
+    "wanted."""
+    with scoring(denoiser):
+        t_B = state.t_B
+        if t_B is None:
+            hidden_BL = state.x_BL == denoiser.mask_id
+            valid_BL = torch.ones_like(hidden_BL) if state.valid_BL is None else state.valid_BL
+            t_B = (hidden_BL & valid_BL).sum(1) / valid_BL.sum(1)
+        carry = None
+        if denoiser.wants_carry:
+            carry = denoiser.body(state.x_BL, state.cond, t_B, valid_BL=state.valid_BL).carry
+        return denoiser.logits(state.x_BL, state.at_BL, state.cond, t_B, valid_BL=state.valid_BL, carry=carry)
+
+
+def law_of(recipe: dict[str, Any]) -> MaskLaw:
+    """The law that a recipe trains under."""
+    known = {k: recipe[k] for k in ("estimator", "schedule", "tilt", "word_dropout") if k in recipe}
+    for number in ("tilt", "word_dropout"):
+        if number in known:
+            known[number] = float(known[number])
+    return MaskLaw(**known)
+
+
+def text_rows(
+    model: TextModel, texts: Sequence[str], sources: Sequence[str] | None = None, encode: bool = True
+) -> Rows:
+    """Rows of a text model: tokenised and encoded when asked for, and no more than asked for.
+
+    Args:
+        model: the text model.
+        texts: what it is to write.
+        sources: what the encoder reads; the texts themselves when None.
+        encode: give the rows their semantic vectors, for a conditional model.
+    """
+    if not len(texts):
+        raise WrongUse("there is no text to diagnose with: give held-out texts")
+    order = torch.randperm(len(texts), generator=generator(0, Stream.SHUFFLE)).tolist()
+    read = texts if sources is None else sources
+
+    @lru_cache(maxsize=4)
+    def rows(n: int) -> Batch:
+        chosen = order[:n]
+        written = tuple(texts[i] for i in chosen)
+        cond = model.condition([read[i] for i in chosen]) if encode and model.denoiser.conditional else None
+        return Batch(model.tokenize(written), cond, texts=written)
+
+    return rows

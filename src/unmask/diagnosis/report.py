@@ -1,0 +1,124 @@
+"""The verdict as a self-contained page: no network, no script, light and dark, wide and narrow, on paper too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from unmask.diagnosis.finding import Finding, Plot, plain
+from unmask.diagnosis.terminal import WORD
+from unmask.evaluation.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, plot, render_page
+
+if TYPE_CHECKING:
+    from unmask.diagnosis.verdict import Verdict
+
+#: nothing may be loaded or run; styles stand in the page
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def page(verdict: Verdict) -> str:
+    """The whole page."""
+    roots = {c.finding.check: c for c in verdict.causes}
+    groups: dict[str, list[Block]] = {"Causes": [], "What follows, and warnings": [], "In order": [], "Not run": []}
+    for finding in verdict.findings:
+        if finding.check in roots:
+            where = "Causes"
+        elif finding.status in ("fail", "warn"):
+            where = "What follows, and warnings"
+        else:
+            where = "In order" if finding.status == "pass" else "Not run"
+        explains = list(roots[finding.check].consequences) if finding.check in roots else []
+        groups[where].append(Html(_finding(finding, explains)))
+    sections = [Section("Verdict", [Html(_banner(verdict)), Tiles(_tiles(verdict))])]
+    sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
+    sections.append(Section("How to read this", [Text(_READING)]))
+    html = render_page(
+        f"{verdict.subject}: {WORD[verdict.status]}",
+        sections,
+        subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}",
+        footer=", ".join(f"{k} {v}" for k, v in verdict.versions.items()),
+    )
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    return html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{meta}', 1)
+
+
+_READING = (
+    "A cause is a failing check that no other failing check explains; causes are ordered by how much of what should be "
+    "there is lost. A threshold is derived from the data, from asking the same thing twice, or from a closed "
+    "form, never "
+    "guessed. 'Not run' is not a pass. Intervals are two standard errors with texts as units."
+)
+
+
+def _environment() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("unmask.diagnosis", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _banner(verdict: Verdict) -> Markup:
+    return Markup(_environment().get_template("banner.html").render(verdict=verdict, word=WORD))
+
+
+def _finding(finding: Finding, explains: list[str]) -> Markup:
+    drawing = draw(finding.plot, finding.title) if finding.plot is not None else None
+    rows = [(name, _cell(value)) for name, value in plain(finding.numbers).items()]
+    template = _environment().get_template("finding.html")
+    return Markup(template.render(f=finding, word=WORD, explains=explains, drawing=drawing, rows=rows))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(_cell(v) for v in value)
+    return "-" if value is None else str(value)
+
+
+def _tiles(verdict: Verdict) -> list[tuple[str, str, str]]:
+    count = {s: sum(f.status == s for f in verdict.findings) for s in ("fail", "warn", "pass", "not_run")}
+    return [
+        ("failing", str(count["fail"]), f"{len(verdict.causes)} of them causes" if count["fail"] else ""),
+        ("warnings", str(count["warn"]), ""),
+        ("passing", str(count["pass"]), f"{count['not_run']} not run"),
+        ("cost", f"{verdict.forwards:,}", f"forwards of one row, {verdict.seconds:.1f} s"),
+    ]
+
+
+def draw(spec: Plot, alt: str) -> Markup:
+    """A plot from its numbers."""
+    with plot() as (figure, axes):
+        if spec.kind == "bars":
+            _bars(axes, spec)
+        else:
+            for i, (name, heights) in enumerate(spec.series.items()):
+                x: Any = [a for a, h in zip(spec.x, heights, strict=True) if h is not None]
+                y = [h for h in heights if h is not None]
+                marker = MARKERS[i % len(MARKERS)] if len(y) < 30 else None
+                axes.plot(x, y, marker=marker, linestyle="--" if name in spec.dashed else "-", label=_plain(name))
+        axes.set_xlabel(_plain(spec.x_label))
+        axes.set_ylabel(_plain(spec.y_label))
+        if len(spec.series) > 1:
+            axes.legend()
+        return figure_svg(figure, alt)
+
+
+def _bars(axes: Any, spec: Plot) -> None:
+    width = 0.8 / max(len(spec.series), 1)
+    for i, (name, heights) in enumerate(spec.series.items()):
+        places = [j + (i - (len(spec.series) - 1) / 2) * width for j in range(len(spec.x))]
+        axes.bar(places, [h or 0.0 for h in heights], width, label=_plain(name), hatch="///" if i else None)
+    long = any(len(str(x)) > 6 for x in spec.x) and len(spec.x) > 4
+    axes.set_xticks(range(len(spec.x)), [_plain(str(x)) for x in spec.x], rotation=60 if long else 0)
+
+
+def _plain(text: str) -> str:
+    """matplotlib reads $ as mathematics."""
+    return text.replace("$", r"\$")

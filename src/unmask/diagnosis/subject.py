@@ -1,0 +1,324 @@
+"""What a diagnosis sees of a model: four methods, and a few facts about its ids.
+
+One convention makes masked and causal models look alike: **a row of logits belongs to the position it predicts**. For a
+masked model that is the masked position itself; for a causal model the token at position j is predicted from the tokens
+before j, so its logits are the network's output at j - 1.
+
+Shapes: B batch, L length, N rows of logits asked for, V vocabulary, Z latent (docs/notation.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.errors import UnmaskError
+
+Split = Literal["held_out", "train"]
+Kind = Literal["masked", "causal"]
+
+
+class NotProvided(UnmaskError):
+    """The subject does not say this about itself; the checks that need it are "not run", never "pass"."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of data.
+
+    Attributes:
+        ids_BL: clean ids on one canvas: text, EOS, PAD.
+        cond: semantic vectors, for a model that takes them.
+        target_BL: what a loss is to be taken against where that differs from ``ids_BL``. A check changes targets
+        without
+            changing inputs this way: a training view must score against :attr:`targets`, and feed ``ids_BL``.
+        texts: the texts, where the ids were made from some.
+    """
+
+    ids_BL: Tensor
+    cond: Condition | None = None
+    target_BL: Tensor | None = None
+    texts: tuple[str, ...] | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        return self.ids_BL if self.target_BL is None else self.target_BL
+
+    def __len__(self) -> int:
+        return len(self.ids_BL)
+
+    def rows(self, first: int, last: int) -> Batch:
+        """Rows ``first`` to ``last`` (exclusive)."""
+        part = slice(first, last)
+        return Batch(
+            self.ids_BL[part],
+            None if self.cond is None else self.cond[part],
+            None if self.target_BL is None else self.target_BL[part],
+            None if self.texts is None else self.texts[part],
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """What the network is shown at one moment of writing, and where an answer is wanted.
+
+    Attributes:
+        x_BL: ids; a masked model sees its mask id at what is hidden.
+        at_BL: the positions to predict.
+        cond: semantic vectors; rows not ``present`` are to get the null condition.
+        t_B: time to pass instead of what inference would pass for this state, in the model's own unit; usually None.
+        valid_BL: False where a position does not exist (padding of ragged batches); None means that all do.
+    """
+
+    x_BL: Tensor
+    at_BL: Tensor
+    cond: Condition | None = None
+    t_B: Tensor | None = None
+    valid_BL: Tensor | None = None
+
+    def rows(self, first: int, last: int) -> State:
+        """Rows ``first`` to ``last`` (exclusive)."""
+        part = slice(first, last)
+        parts = {n: None if getattr(self, n) is None else getattr(self, n)[part] for n in ("cond", "t_B", "valid_BL")}
+        return replace(self, x_BL=self.x_BL[part], at_BL=self.at_BL[part], **parts)
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """What training really feeds, asks for and reports.
+
+    Attributes:
+        x_BL: ids fed to the network.
+        scored_BL: True where the loss is taken (row-major order is the order of every ``_N`` below).
+        ce_N: cross-entropy there, nats, by training's own forward pass.
+        loss: the number that is watched.
+        weight_N: what each cross-entropy is multiplied by in ``loss``; None if unknown.
+        bound: True if ``loss`` is published as a bound, or its exponential as a perplexity.
+        logits_NV: training's logits at the scored positions, if at hand.
+        t_B: the time fed, in the model's own unit; None for a model without one.
+        cond: the condition fed.
+        role_BL: what kind of place each position is, as small integers, where the column is not what matters (the first
+            character of a block, say); None: the column.
+    """
+
+    x_BL: Tensor
+    scored_BL: Tensor
+    ce_N: Tensor
+    loss: float
+    weight_N: Tensor | None = None
+    bound: bool = False
+    logits_NV: Tensor | None = None
+    t_B: Tensor | None = None
+    cond: Condition | None = None
+    role_BL: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a sampler: what the network saw, and which positions were drawn from its answer.
+
+    Attributes:
+        x_BL: ids before the step.
+        drawn_BL: positions given a value in this step.
+        t_B: the time that was passed, in the model's own unit; None for a model without one.
+    """
+
+    x_BL: Tensor
+    drawn_BL: Tensor
+    t_B: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a sampler wrote.
+
+    Attributes:
+        ids_BL: the finished canvases.
+        steps: how they came to be, first step first; None if the sampler does not tell.
+        temperature: what was asked of the draw; 0 for the most probable token.
+        guidance: gamma in gamma l_c + (1 - gamma) l_u; 1 is no guidance.
+        any_order: True if the sampler claims to choose the order itself.
+        forwards: calls of the network times rows; counted from ``steps`` when None.
+        role_BL: see :class:`TrainingView`.
+    """
+
+    ids_BL: Tensor
+    steps: tuple[Step, ...] | None = None
+    temperature: float = 1.0
+    guidance: float = 1.0
+    any_order: bool = False
+    forwards: int | None = None
+    role_BL: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class CachedRun:
+    """Logits of a prefix-cached pass over known tokens.
+
+    Attributes:
+        logits_NV: for positions ``start`` to L - 1, each from a cache that holds what came before (row-major).
+        start: the first position predicted from the cache.
+        position_T: position ids that were given to the tokens fed after the prefix, in the order fed.
+        kept_T: cache entries a layer held after each of these tokens (mean over layers).
+        keep: the share of the prefix that the cache was asked to keep; 1 is no compression.
+    """
+
+    logits_NV: Tensor
+    start: int
+    position_T: Tensor
+    kept_T: Tensor
+    keep: float = 1.0
+
+
+class Subject:
+    """Derive from this to have a model of your own diagnosed; docs/diagnose_your_own.md walks through one.
+
+    Four methods matter: :meth:`data`, :meth:`training_view`, :meth:`predict` and :meth:`generate`. Each one left out
+    turns the checks that need it into "not run". The further ones allow further checks.
+
+    Attributes:
+        name: what the report calls it.
+        kind: ``masked`` (predicts hidden positions from both sides) or ``causal`` (predicts from what came before).
+        vocab_size: V; mask_id, pad_id, eos_id: ids or None.
+        tokenizer: with ``decode``, and for the round trip with ``encode``; None if there is none.
+        conditional: True if a semantic vector is to change the answer.
+        settings: what :meth:`generate` takes beside batch and seed, with values to try, e.g.
+            ``{"order": ("random", "margin"), "steps": (4, 16)}``.
+    """
+
+    name: str = "model"
+    kind: Kind = "masked"
+    vocab_size: int
+    mask_id: int | None = None
+    pad_id: int | None = None
+    eos_id: int | None = None
+    tokenizer: Any = None
+    conditional: bool = False
+    settings: dict[str, tuple[Any, ...]] = {}
+
+    # -- the four ---------------------------------------------------------------------------------------------------
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        """The first ``n`` rows (or fewer, if there are fewer) of a fixed shuffle of the held-out or training data."""
+        raise NotProvided("data(n, split)")
+
+    def training_view(self, batch: Batch, seed: int) -> TrainingView:
+        """Corrupt (or shift) the batch as training does under this seed, run training's forward, score, and report.
+
+        Feed ``batch.ids_BL``; score against ``batch.targets``. No update, no gradient.
+        """
+        raise NotProvided("training_view(batch, seed)")
+
+    def predict(self, state: State) -> Tensor:
+        """Logits [N, V] at ``state.at_BL`` (row-major), the way inference computes them."""
+        raise NotProvided("predict(state)")
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        """Write ``len(batch)`` texts for the batch's conditions (a causal model: from the starts of its rows)."""
+        raise NotProvided("generate(batch, seed)")
+
+    # -- what more can be asked -------------------------------------------------------------------------------------
+    def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
+        """Ids [N] that the sampler would draw from these logits at temperature 1."""
+        raise NotProvided("draw(logits_NV, seed)")
+
+    def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
+        """Mean and log variance [B, C] of a variational bottleneck."""
+        raise NotProvided("posterior(cond)")
+
+    def reloaded(self) -> Callable[[State], Tensor]:
+        """:meth:`predict` of the same model after saving and loading it."""
+        raise NotProvided("reloaded()")
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters by name."""
+        raise NotProvided("weights()")
+
+    def loading_report(self) -> dict[str, list[str]]:
+        """``missing`` and ``unexpected`` names of the load that made this model."""
+        raise NotProvided("loading_report()")
+
+    def cached(self, ids_BL: Tensor, start: int) -> CachedRun:
+        """Positions from ``start`` on predicted through the cache, token by token, fed with the true tokens."""
+        raise NotProvided("cached(ids_BL, start)")
+
+    def provides(self, method: str) -> bool:
+        """Whether ``method`` is this subject's own."""
+        return getattr(type(self), method) is not getattr(Subject, method)
+
+
+#: what a wrapper takes over from the subject inside it
+FACTS = (
+    "name",
+    "kind",
+    "vocab_size",
+    "mask_id",
+    "pad_id",
+    "eos_id",
+    "tokenizer",
+    "conditional",
+    "settings",
+)
+METHODS = (
+    "data",
+    "training_view",
+    "predict",
+    "generate",
+    "draw",
+    "posterior",
+    "reloaded",
+    "weights",
+    "loading_report",
+    "cached",
+)
+
+
+class Wrapped(Subject):
+    """A subject around a subject: everything is the inner one's unless overridden."""
+
+    def __init__(self, inner: Subject) -> None:
+        self.inner = inner
+        for fact in FACTS:
+            setattr(self, fact, getattr(inner, fact))
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        return self.inner.data(n, split)
+
+    def training_view(self, batch: Batch, seed: int) -> TrainingView:
+        return self.inner.training_view(batch, seed)
+
+    def predict(self, state: State) -> Tensor:
+        return self.inner.predict(state)
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        return self.inner.generate(batch, seed, **settings)
+
+    def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
+        return self.inner.draw(logits_NV, seed)
+
+    def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
+        return self.inner.posterior(cond)
+
+    def reloaded(self) -> Callable[[State], Tensor]:
+        return self.inner.reloaded()
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.inner.weights()
+
+    def loading_report(self) -> dict[str, list[str]]:
+        return self.inner.loading_report()
+
+    def cached(self, ids_BL: Tensor, start: int) -> CachedRun:
+        return self.inner.cached(ids_BL, start)
+
+    def provides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(Wrapped, method) or self.inner.provides(method)
+
+
+def everywhere(x_BL: Tensor) -> Tensor:
+    """True at every position."""
+    return torch.ones_like(x_BL, dtype=torch.bool)

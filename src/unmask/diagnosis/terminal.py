@@ -1,0 +1,60 @@
+"""The verdict in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unmask.diagnosis.finding import Finding
+    from unmask.diagnosis.verdict import Verdict
+
+STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "not_run": "dim"}
+WORD = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not_run": "not run"}
+
+
+def render(verdict: Verdict) -> Any:
+    """Headline, causes in full, warnings, and one line for each other check. Text is never read as markup."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Any] = [
+        Panel(
+            Text(verdict.headline),
+            title=Text(f"{verdict.subject}: {WORD[verdict.status]}"),
+            style=STYLE[verdict.status],
+        )
+    ]
+    roots = {c.finding.check: c for c in verdict.causes}
+    for number, cause in enumerate(verdict.causes, 1):
+        also = Text(f"\n   explains: {', '.join(cause.consequences)}") if cause.consequences else Text()
+        parts.append(Group(Text(f"{number}. {cause.finding.fault}", style="bold"), _body(cause.finding), also))
+    for finding in verdict.findings:
+        if finding.status == "warn":
+            parts.append(Group(Text(f"warning: {finding.title}", style="yellow"), _body(finding), Text()))
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    for head in ("check", "", "measured", "forwards", "s"):
+        table.add_column(head, justify="right" if head in ("forwards", "s") else "left", overflow="fold")
+    for f in verdict.findings:
+        shown = "see above" if f.check in roots or f.status == "warn" else f.measured or f.why
+        table.add_row(
+            Text(f.check),
+            Text(WORD[f.status], style=STYLE[f.status]),
+            Text(shown),
+            f"{f.forwards:,}",
+            f"{f.seconds:.1f}",
+        )
+    parts.append(table)
+    parts.append(
+        Text(f"{verdict.budget}: {verdict.forwards:,} forwards of one row, {verdict.seconds:.1f} s", style="dim")
+    )
+    return Group(*parts)
+
+
+def _body(finding: Finding) -> Any:
+    from rich.text import Text
+
+    lines = [("measured", finding.measured), ("expected", finding.threshold), ("why", finding.why)]
+    lines.append(("next", finding.next_step))
+    return Text("\n".join(f"   {name:9s}{text}" for name, text in lines if text))

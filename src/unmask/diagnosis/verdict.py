@@ -1,0 +1,183 @@
+"""From findings to a verdict: causes first, each with what follows from it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unmask.diagnosis.check import checks
+from unmask.diagnosis.finding import Finding, Status, plain, worst
+from unmask.evaluation.page import write_page
+
+FORMAT = "unmask-verdict-1"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A failure that no other failure explains.
+
+    Attributes:
+        finding: what was found.
+        consequences: names of failing or warning checks that it explains.
+    """
+
+    finding: Finding
+    consequences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a diagnosis says.
+
+    Attributes:
+        status: the worst status of the findings; ``not_run`` if nothing could be run.
+        headline: one sentence.
+        causes: failures that nothing else explains, the largest first.
+        findings: causes, their consequences, warnings, passes, and what was not run, in this order.
+        subject, budget, seed: what was diagnosed, and how.
+        forwards, seconds: rows x network calls, and wall time.
+        versions: of what it was computed with.
+    """
+
+    status: Status
+    headline: str
+    causes: tuple[Cause, ...]
+    findings: tuple[Finding, ...]
+    subject: str = "model"
+    budget: str = "quick"
+    seed: int = 0
+    forwards: int = 0
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 healthy (warnings included), 1 a failing verdict or one that could run nothing."""
+        return 0 if self.status in ("pass", "warn") else 1
+
+    def finding(self, check: str) -> Finding:
+        """The finding of a check.
+
+        Raises:
+            KeyError: it was not asked for.
+        """
+        return next(f for f in self.findings if f.check == check)
+
+    def tree(self) -> dict[str, Any]:
+        """Plain data; :meth:`to_json` and the page show the same."""
+        tree = {"format": FORMAT, **{k: v for k, v in asdict(self).items() if k not in ("causes", "findings")}}
+        tree["causes"] = [{"check": c.finding.check, "explains": list(c.consequences)} for c in self.causes]
+        tree["findings"] = [f.tree() for f in self.findings]
+        return plain(tree)  # type: ignore[no-any-return]
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The verdict as JSON; also written to ``path``, whole or not at all."""
+        text = json.dumps(self.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if path is not None:
+            write_page(path, text)
+        return text
+
+    def to_html(self) -> str:
+        """A self-contained page."""
+        from unmask.diagnosis.report import page
+
+        return page(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page (``.html``) or the data (``.json``).
+
+        Raises:
+            WrongUse: another ending.
+        """
+        from unmask.core.errors import WrongUse
+
+        path = Path(path)
+        if path.suffix == ".json":
+            self.to_json(path)
+            return path
+        if path.suffix == ".html":
+            return write_page(path, self.to_html())
+        raise WrongUse(f"a verdict is saved as .html or .json, not as {path.name!r}")
+
+    def __rich__(self) -> Any:
+        from unmask.diagnosis.terminal import render
+
+        return render(self)
+
+
+def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:
+    """Every check that a failure of ``name`` can make fail, directly or through others; and those named in ``also``."""
+    found: set[str] = set()
+    todo = [*checks.get(name).leads_to, *also]
+    while todo:
+        one = todo.pop()
+        if one not in found and one != name:
+            found.add(one)
+            todo += checks.get(one).leads_to if one in checks else ()
+    return found
+
+
+def judge(findings: Sequence[Finding], **about: Any) -> Verdict:
+    """Rank findings and say what they come to.
+
+    A failing check is a *cause* unless another failing check can explain it (the checks' own ``leads_to``, and what a
+    finding says it explains). Causes are ranked by their share: how much of what should be there is lost.
+    """
+    failing = [f for f in findings if f.status == "fail"]
+    follows = {f.check: explained_by(f.check, f.explains) for f in failing}
+    # two that can explain each other stay causes both, unless the evidence of one is its own
+    owned = {f.check for f in failing if f.own}
+
+    def explained(name: str) -> bool:
+        others = [o for o in follows if name in follows[o]]
+        return name not in owned and any(o in owned or o not in follows[name] for o in others)
+
+    roots = sorted((f for f in failing if not explained(f.check)), key=lambda f: -f.share)
+    troubled = {f.check for f in findings if f.status in ("fail", "warn")} - {f.check for f in roots}
+    causes = tuple(Cause(f, tuple(sorted(follows[f.check] & troubled))) for f in roots)
+    rooted = {f.check for f in roots}
+    rest = [f for f in findings if f.check not in rooted]
+    order = {"fail": 0, "warn": 1, "pass": 2, "not_run": 3}
+    rest.sort(key=lambda f: (order[f.status], -f.share))
+    status = worst([f.status for f in findings])
+    return Verdict(
+        status=status,
+        headline=_headline(status, causes, findings),
+        causes=causes,
+        findings=(*roots, *rest),
+        versions=_versions(),
+        **about,
+    )
+
+
+def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding]) -> str:
+    ran = sum(f.status != "not_run" for f in findings)
+    if status == "fail":
+        first, *others = causes
+        more = f" {len(others)} further cause{'s' if len(others) > 1 else ''}." if others else ""
+        explains = f" It explains {len(first.consequences)} other finding{'s' * (len(first.consequences) > 1)}."
+        return first.finding.fault + (explains if first.consequences else "") + more
+    if status == "warn":
+        warned = [f for f in findings if f.status == "warn"]
+        return f"Nothing fails; {len(warned)} of {ran} checks warn: " + ", ".join(f.check for f in warned) + "."
+    if status == "pass":
+        return f"Healthy: all {ran} checks that could be run pass."
+    return "Nothing could be checked: the subject provides too little."
+
+
+def _versions() -> dict[str, str]:
+    import torch
+    import transformers
+
+    import unmask
+
+    return {
+        "unmask": unmask.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
