@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
-from unmask.data.puzzles.split import check_side
+from unmask.data.puzzles.split import TEST_ONE_IN, check_side
 from unmask.data.puzzles.sudoku.generate import dig, grids, target_givens
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, valid
@@ -91,10 +91,11 @@ class Sudoku(Puzzle):
         while (missing := n - sum(len(f[0]) for f in found)) > 0:
             if tried >= 5 * _CHUNK and n - missing < tried / 2000:
                 raise WrongUse(f"only {n - missing} of {tried} random boards fit {self}: ask for something less rare")
-            grid = grids(self.layout, min(_CHUNK, missing + missing // 8 + 8), rng)
-            tried += len(grid)
+            draw = missing * TEST_ONE_IN if self.side == "test" else missing + missing // 8 + 8
+            grid = grids(self.layout, min(_CHUNK, draw), rng)
             if self.size == 9:
                 grid = grid[self._on_side(grid, None)]
+            tried += len(grid)
             target = target_givens(self.layout, self.givens, len(grid), rng)
             given = dig(grid, target, rng)
             kept = (given.sum(axis=1) == target) | (target == 0)

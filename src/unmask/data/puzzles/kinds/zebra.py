@@ -13,7 +13,7 @@ from torch import Tensor
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
-from unmask.data.puzzles.split import check_side, is_test
+from unmask.data.puzzles.split import TEST_ONE_IN, check_side, is_test
 from unmask.data.puzzles.zebra import canvas
 from unmask.data.puzzles.zebra.generate import Zebras, fill_order, generate
 from unmask.data.puzzles.zebra.symmetry import signature
@@ -73,8 +73,7 @@ class Zebra(Puzzle):
     def _some(self, houses: int, attributes: int, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         done: list[tuple[NDArray, NDArray]] = []
         while (missing := n - sum(len(answer) for answer, _ in done)) > 0:
-            # A test puzzle is one in sixteen: draw as many at once as the side needs, but keep arrays small.
-            draw = min(2048, missing * 16 if self.side == "test" else missing + missing // 8 + 4)
+            draw = min(2048, missing * TEST_ONE_IN if self.side == "test" else missing + missing // 8 + 4)
             found = generate(houses, attributes, draw, rng)
             kept = (found.clue_BK3[:, :, 0] > 0).sum(axis=1) <= self.form.slots
             if self.side != "any":
