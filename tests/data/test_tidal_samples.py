@@ -37,7 +37,7 @@ def test_every_drawn_position_is_trained_and_nothing_else():
 
 
 def test_positions_on_two_axes():
-    batch = layout([[block_sample(TOKENIZER, "1 + 22 =", " 23")], [block_sample(TOKENIZER, "", None)]])
+    batch = layout([[block_sample(TOKENIZER, "1 + 22 =", " 23")], [block_sample(TOKENIZER, "", "", last=True)]])
     n = len(TOKENIZER.encode("1 + 22 ="))
     assert batch["token"][0].tolist() == [*range(n)] + [n] * 5
     assert batch["character"][0].tolist() == [-1] * n + [0, 1, 2, 3, 4]
@@ -63,18 +63,21 @@ def test_row_of_a_text_holds_every_block_with_exactly_its_prefix():
     text = "12345 + 678 = 13023 fox"
     row = text_row(TOKENIZER, text)
     found = [(segment.tokens[:seen], ids) for segment in row for seen, ids in segment.blocks]
-    before, wanted = "", []
-    for piece in [*TOKENIZER.split(text), None]:
-        wanted.append((TOKENIZER.encode(before), [BOB, EOS] if piece is None else TOKENIZER.encode_block(piece)))
-        before += piece or ""
+    before, wanted, pieces = "", [], TOKENIZER.split(text)
+    for piece in pieces:
+        wanted.append((TOKENIZER.encode(before), TOKENIZER.encode_block(piece, last=piece == pieces[-1])))
+        before += piece
     assert sorted(found) == sorted(wanted)
-    assert row[0].tokens == TOKENIZER.encode(text) and len(row[0].blocks) >= 4
+    assert wanted[-1][1][-1] == EOS and [ids[-1] for _, ids in wanted[:-1]] == [EOB] * (len(pieces) - 1)
+    assert row[0].tokens == TOKENIZER.encode(text[: -len(pieces[-1])]) and len(row[0].blocks) >= 4
+    empty = text_row(TOKENIZER, "")
+    assert empty == [Segment([], [(0, [BOB, EOS])])]
 
 
 def test_block_whose_prefix_is_tokenised_otherwise_has_its_own_segment():
-    # "xabcd" is cut to "xabc" and "d"; the tokens of "xabc" do not begin those of "xabcd", which ends in one token
+    # cut to "xabc", "d", " y": the tokens of "xabc" do not begin those of "xabcd", which ends in one token
     tokenizer = MixedTokenizer.train(["abcd"] * 9, 290, max_block=4)
-    row = text_row(tokenizer, "xabcd")
+    row = text_row(tokenizer, "xabcd y")
     assert len(row) == 2
     for segment in row[1:]:
         assert segment.tokens != row[0].tokens[: len(segment.tokens)]
@@ -107,7 +110,7 @@ def test_canvas_of_a_block():
 
 
 def test_what_was_written_ends_at_the_first_end():
-    three, four = TOKENIZER.characters("3")[0], TOKENIZER.characters("4")[0]
+    three, four = TOKENIZER.spell("34")
     assert TOKENIZER.read_block([three, four, EOB, three]) == ("43", False)
     assert TOKENIZER.read_block([EOS, three]) == ("", True)
     assert TOKENIZER.read_block([three]) == ("3", False)

@@ -5,7 +5,7 @@ Shapes: B batch, L length, Q new positions, S cached ones, N gathered rows, V id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import WrongUse
 from unmask.models.tidal_attention import FORBIDDEN, Past, Places, TidalBlock, alibi, allowed, turns
 
+WRITES = ("blocks", "tokens", "characters")
 ATTENTION = ("tidal", "masked", "causal")
 POSITIONS = ("alibi", "rope", "learned")
 
@@ -33,6 +34,7 @@ class TidalConfig(PretrainedConfig):
         attention: ``tidal`` (tokens see each other, a block is causal), ``masked`` (a block sees all of itself: a
             denoiser that fills it in any order) or ``causal``.
         positions: ``alibi``, ``rope`` or ``learned``, each on two axes: token places and offsets from ``<bob>``.
+        writes: ``blocks``, or as a baseline plain ``tokens`` or ``characters`` from left to right, without blocks.
         max_length: token places of ``learned``; what training cuts samples to.
         max_block: most characters of a block.
         dim, layers, heads, ffn_dim, gated, dropout: the transformer.
@@ -51,6 +53,7 @@ class TidalConfig(PretrainedConfig):
         eob_token_id: int = 4,
         attention: str = "tidal",
         positions: str = "alibi",
+        writes: str = "blocks",
         max_length: int = 64,
         max_block: int = 24,
         dim: int = 192,
@@ -65,13 +68,17 @@ class TidalConfig(PretrainedConfig):
             raise WrongUse(f"attention={attention!r} must be one of {', '.join(ATTENTION)}")
         if positions not in POSITIONS:
             raise WrongUse(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
+        if writes not in WRITES:
+            raise WrongUse(f"writes={writes!r} must be one of {', '.join(WRITES)}")
+        if writes != "blocks" and attention != "causal":
+            raise WrongUse(f"writes={writes!r} needs attention='causal', got {attention!r}")
         if dim % heads or (positions == "rope" and (dim // heads) % 4):
             raise WrongUse(f"dim={dim} must be a multiple of heads={heads}, with a head width divisible by 4 for rope")
         if not eob_token_id < outputs <= vocab_size:
             raise WrongUse(f"outputs={outputs} must lie above the specials and not above vocab_size={vocab_size}")
         self.vocab_size, self.outputs = vocab_size, outputs
         self.mask_token_id, self.bob_token_id, self.eob_token_id = mask_token_id, bob_token_id, eob_token_id
-        self.attention, self.positions = attention, positions
+        self.attention, self.positions, self.writes = attention, positions, writes
         self.max_length, self.max_block = max_length, max_block
         self.dim, self.layers, self.heads, self.ffn_dim = dim, layers, heads, ffn_dim
         self.gated, self.dropout = gated, dropout
@@ -181,6 +188,11 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.config.eos_token_id
 
     @property
+    def any_order(self) -> bool:
+        """Whether a block is filled as masked diffusion instead of character by character."""
+        return self.config.attention == "masked"
+
+    @property
     def max_length(self) -> int | None:  # type: ignore[override]
         return self.config.max_length if self.place is not None else None
 
@@ -232,6 +244,10 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             layers.append(past)
         return self.norm(x), Cache(layers, keys)
 
+    def read_batch(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Hidden states [B, L, D] of rows as :func:`unmask.data.tidal.samples.layout` makes them."""
+        return self.read(batch["input_ids"], Places(batch["segment"], batch["token"], batch["character"]))[0]
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -279,26 +295,32 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         kept, cache = [0] * len(rows), None
         if before is not None:
             kept = [_common(a, b, c.attention == "causal") for a, b in zip(before.prefixes, rows, strict=True)]
+            if c.writes != "blocks":
+                # without <bob> the last token itself must be read for its law
+                kept = [min(k, len(row) - 1) for k, row in zip(kept, rows, strict=True)]
             old = before.cache.places
             limit_B1 = torch.tensor(kept, device=device)[:, None]
             keep_BS = (old.segment > 0) & (old.character < 0) & (old.token < limit_B1)
             cache = before.cache.keep(keep_BS)
-        length = max(len(row) - k for row, k in zip(rows, kept, strict=True)) + 1
-        ids = torch.full((len(rows), length), c.pad_token_id)
+        tail = [c.bob_token_id] if c.writes == "blocks" else []
+        new = [row[k:] + tail for row, k in zip(rows, kept, strict=True)]
+        ids = torch.full((len(rows), max(map(len, new))), c.pad_token_id)
         segment, token, character = torch.zeros_like(ids), torch.zeros_like(ids), torch.full_like(ids, -1)
-        for b, (row, k) in enumerate(zip(rows, kept, strict=True)):
-            new = len(row) - k
-            ids[b, : new + 1] = torch.tensor([*row[k:], c.bob_token_id])
-            segment[b, : new + 1] = 1
-            token[b, : new + 1] = torch.arange(k, len(row) + 1)
-            character[b, new] = 0
+        for b, (line, k) in enumerate(zip(new, kept, strict=True)):
+            n = len(line)
+            ids[b, :n] = torch.tensor(line)
+            segment[b, :n] = 1
+            token[b, :n] = torch.arange(k, k + n)
+            character[b, n - len(tail) : n] = 0
         places = Places(segment.to(device), token.to(device), character.to(device))
         h_BQD, cache = self.read(ids.to(device), places, cache)
-        return self._next(h_BQD[places.character == 0]), Writing(cache, rows, 0, kept)
+        last_B = places.segment.sum(1) - 1
+        h_BD = h_BQD[torch.arange(len(rows), device=device), last_B]
+        return self._next(h_BD), Writing(cache, rows, 0, kept)
 
     @torch.no_grad()
     def step(self, ids_B: Tensor, writing: Writing) -> tuple[Tensor, Writing]:
-        """Read one more character a row; the law of the next.
+        """Read one more id a row; the law of the next.
 
         Returns:
             logits [B, V] and the writing that goes on.
@@ -306,7 +328,11 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         offset = writing.offset + 1
         ones_B1 = torch.ones_like(ids_B)[:, None]
         token_B1 = torch.tensor([[len(p)] for p in writing.prefixes], device=ids_B.device)
-        h_BQD, cache = self.read(ids_B[:, None], Places(ones_B1, token_B1, ones_B1 * offset), writing.cache)
+        if self.config.writes == "blocks":
+            places = Places(ones_B1, token_B1, ones_B1 * offset)
+        else:
+            places = Places(ones_B1, token_B1 + offset - 1, -ones_B1)
+        h_BQD, cache = self.read(ids_B[:, None], places, writing.cache)
         return self._next(h_BQD[:, 0]), Writing(cache, writing.prefixes, offset, writing.reused)
 
     def _next(self, h_BD: Tensor) -> Tensor:

@@ -46,16 +46,19 @@ class TidalTextModel(Bundle):
         return [self.tokenizer.decode(row) for row in ids_NL.tolist()]
 
 
-def config_for(tokenizer: MixedTokenizer, *, tokens: bool = False, **settings: int | float | str | bool) -> TidalConfig:
-    """A configuration whose ids are the tokenizer's.
+def config_for(
+    tokenizer: MixedTokenizer, *, writes: str = "blocks", **settings: int | float | str | bool
+) -> TidalConfig:
+    """A configuration whose ids are the tokenizer's; the head covers what can be written.
 
     Args:
-        tokens: the model writes BPE tokens too (the plain causal baseline), not characters alone.
-        settings: of :class:`TidalConfig`.
+        writes: see :class:`TidalConfig`.
+        settings: others of :class:`TidalConfig`.
     """
     return TidalConfig(
         vocab_size=len(tokenizer),
-        outputs=len(tokenizer) if tokens else FIRST_TOKEN,
+        outputs=len(tokenizer) if writes == "tokens" else FIRST_TOKEN,
+        writes=writes,
         pad_token_id=PAD,
         eos_token_id=EOS,
         mask_token_id=MASK,

@@ -45,13 +45,23 @@ class ModelArguments:
     pooling: str | None = _help("'mean' or 'cls'; the encoder's own when not given", None)
     start_from: str | None = _help("folder of a trained model whose weights and tokenizer are the start", None)
 
+    family: str = _help("'denoiser' or 'tidal' (tokens behind, the next block in characters)", "denoiser")
+    # the rest is read with family 'tidal' alone
+    attention: str = _help("'tidal', 'masked' (a block in any order) or 'causal'", "tidal")
+    positions: str = _help("'alibi', 'rope' or 'learned', each on two axes", "alibi")
+    writes: str = _help("'blocks', or plain 'tokens' or 'characters' (causal baselines)", "blocks")
+    blocks: str = _help("what a block is: 'word', 'number' or 'tokens:k'", "word")
+    reverse: bool = _help("spell a block last character first", True)
+    max_block: int = _help("most characters of a block", 24)
+
 
 @dataclass
 class DataArguments:
     """What is read."""
 
     data: str = _help(
-        "hub name, load_from_disk folder, jsonl/csv/txt file, or an offline corpus such as 'verses'", "verses"
+        "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",
+        "verses",
     )
     task: str = _help("'reconstruction', 'paraphrase' (pairs) or 'unconditional'", "reconstruction")
     column: str | None = _help("column that holds the text", None)

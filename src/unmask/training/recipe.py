@@ -113,6 +113,12 @@ def _read_flags(flags: Sequence[str], known: list[str]) -> dict[str, Any]:
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
     if data.task not in ("reconstruction", "paraphrase", "unconditional"):
         raise WrongUse(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
+    if model.family not in ("denoiser", "tidal"):
+        raise WrongUse(f"family={model.family!r} must be 'denoiser' or 'tidal'")
+    if model.family == "tidal" and model.conditioning != "none":
+        raise WrongUse(
+            f"family='tidal' takes no semantic vector: conditioning must be 'none', not {model.conditioning!r}"
+        )
     if (data.task == "unconditional") != (model.conditioning == "none"):
         raise WrongUse(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
     if model.whiten not in ("none", "center", "full"):

@@ -17,12 +17,15 @@ from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
+from unmask.data.tidal.dataset import collate as collate_rows
 from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.recipe import Recipe
-from unmask.training.trainer import DiffusionTrainer, Probe, last_checkpoint
+from unmask.training.steady import Probe, SteadyTrainer, last_checkpoint
+from unmask.training.tidal import TidalTrainer, prepare_tidal
+from unmask.training.trainer import DiffusionTrainer
 
 RECIPE_FILE = "recipe.json"
 
@@ -105,18 +108,19 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
 
 def train(
     recipe: Recipe,
-    make_probes: Callable[[Prepared], list[Probe]] | None = None,
+    make_probes: Callable[[Any], list[Probe]] | None = None,
     say: Callable[[str], None] = print,
-) -> TextModel:
+) -> Any:
     """Run a recipe to its end, going on where an earlier start of it stopped, and save the best weights.
 
     Args:
         recipe: the settings.
-        make_probes: builds what is computed at each evaluation (generation metric, diagnosis).
+        make_probes: builds what is computed at each evaluation (generation metric, diagnosis) from a
+            :class:`Prepared`, or a :class:`TidalPrepared` for a recipe with ``family: tidal``.
         say: where one-line reports go.
 
     Returns:
-        The saved model; its folder is ``output_dir``.
+        The saved :class:`TextModel`, or :class:`TidalTextModel` for ``family: tidal``; its folder is ``output_dir``.
 
     Raises:
         WrongUse, CheckpointError: settings that do not fit, or a run folder of another recipe.
@@ -124,15 +128,16 @@ def train(
     t = recipe.train
     folder = Path(str(t.output_dir))
     _claim(folder, recipe)
-    prepared = prepare(recipe, say)
-    trainer = DiffusionTrainer(
+    tidal = recipe.model.family == "tidal"
+    prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
+    trainer = (TidalTrainer if tidal else DiffusionTrainer)(
         law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         model=prepared.model.denoiser,
         args=t,
         train_dataset=prepared.train,
         eval_dataset=prepared.validation,
-        data_collator=collate,
+        data_collator=collate_rows if tidal else collate,
     )
     checkpoint = last_checkpoint(folder) if t.resume else None
     if checkpoint:
@@ -144,7 +149,7 @@ def train(
             f"the run stopped: {error}; the last whole checkpoint in {folder} is untouched"
         ) from error
     trainer.best_weights()
-    prepared.model.denoiser.eval()  # type: ignore[attr-defined]
+    prepared.model.denoiser.eval()
     prepared.model.card.scores = _last_scores(trainer)
     if trainer.is_world_process_zero():
         prepared.model.save(folder)
@@ -278,9 +283,9 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
 
 
-def _last_scores(trainer: DiffusionTrainer) -> dict[str, float]:
+def _last_scores(trainer: SteadyTrainer) -> dict[str, float]:
     best = trainer.state.best_global_step
     for entry in reversed(trainer.state.log_history):
-        if "eval_nelbo" in entry and (not best or entry.get("step") == best):
+        if "eval_loss" in entry and (not best or entry.get("step") == best):
             return {k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k.startswith("eval_")}
     return {}

@@ -146,22 +146,27 @@ class MixedTokenizer:
             found = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
         return [piece for block in found for piece in self._short(block)]
 
-    def characters(self, block: str) -> list[int]:
-        """The ids of a block's characters in the order in which they are written."""
-        data = block.encode("utf-8")
-        return [FIRST_CHARACTER + b for b in (reversed(data) if self.reverse else data)]
+    def spell(self, text: str) -> list[int]:
+        """The ids of a text's characters, first to last."""
+        return [FIRST_CHARACTER + b for b in text.encode("utf-8")]
 
-    def encode_block(self, block: str) -> list[int]:
-        """``<bob>``, the characters (last first), ``<eob>``."""
-        return [BOB, *self.characters(block), EOB]
+    def unspell(self, ids: Iterable[int]) -> str:
+        """The text of characters that stand first to last."""
+        data = bytes(i - FIRST_CHARACTER for i in ids if FIRST_CHARACTER <= i < FIRST_TOKEN)
+        return data.decode("utf-8", errors="replace")
+
+    def encode_block(self, block: str, last: bool = False) -> list[int]:
+        """``<bob>``, the characters (last first), ``<eob>``, or ``<eos>`` where the text ends with the block."""
+        characters = self.spell(block)
+        return [BOB, *(reversed(characters) if self.reverse else characters), EOS if last else EOB]
 
     def decode_block(self, ids: Iterable[int]) -> str:
         """The text of written characters; specials and tokens among them are left out.
 
         Bytes that are no UTF-8 (a model may write them) become U+FFFD.
         """
-        data = bytes(i - FIRST_CHARACTER for i in ids if FIRST_CHARACTER <= i < FIRST_TOKEN)
-        return (data[::-1] if self.reverse else data).decode("utf-8", errors="replace")
+        characters = list(ids)
+        return self.unspell(reversed(characters) if self.reverse else characters)
 
     def read_block(self, ids: Sequence[int]) -> tuple[str, bool]:
         """The text before the first ``<eob>`` or ``<eos>``, and whether the whole text ends there."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
-from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD, MixedTokenizer
+from unmask.data.tidal.mixed_tokenizer import EOS, PAD, MixedTokenizer
 
 #: target of a position that is not trained
 IGNORE = -100
@@ -46,17 +46,19 @@ class Segment:
         return len(self.tokens) + sum(len(ids) for _, ids in self.blocks)
 
 
-def block_sample(tokenizer: MixedTokenizer, prefix: str, block: str | None, length: int | None = None) -> Segment:
-    """The prefix's tokens and one block; ``block=None`` is the end of the text: ``<bob>`` is followed by ``<eos>``.
+def block_sample(
+    tokenizer: MixedTokenizer, prefix: str, block: str, *, last: bool = False, length: int | None = None
+) -> Segment:
+    """The prefix's tokens and one block.
 
     Args:
+        last: the text ends with this block.
         length: most positions; the oldest tokens go first, and the block moves with the cut.
 
     Raises:
         WrongUse: the block alone is longer than ``length``.
     """
-    tokens = tokenizer.encode(prefix)
-    ids = [BOB, EOS] if block is None else tokenizer.encode_block(block)
+    tokens, ids = tokenizer.encode(prefix), tokenizer.encode_block(block, last)
     if length is not None:
         if len(ids) > length:
             raise WrongUse(f"length={length} has no room for a block of {len(ids)} ids: raise it or lower max_block")
@@ -65,7 +67,7 @@ def block_sample(tokenizer: MixedTokenizer, prefix: str, block: str | None, leng
 
 
 def text_row(tokenizer: MixedTokenizer, text: str, prompt: str = "") -> list[Segment]:
-    """Every block of a text and its end, for a causal model: one segment with all blocks on it.
+    """Every block of a text, for a causal model: one segment with all blocks on it.
 
     Re-tokenising a longer prefix may change tokens; a block whose prefix is not the beginning of the whole text's
     tokens has a segment of its own, so that it is trained on exactly what it will see.
@@ -73,16 +75,17 @@ def text_row(tokenizer: MixedTokenizer, text: str, prompt: str = "") -> list[Seg
     Args:
         prompt: beginning of the text, given and not trained.
     """
-    whole = tokenizer.encode(prompt + text)
+    pieces = tokenizer.split(text) or [""]
+    # nothing sees the tokens of the last block
+    whole = tokenizer.encode(prompt + "".join(pieces[:-1]))
     row, before = [Segment(whole)], prompt
-    pieces: list[str | None] = [*tokenizer.split(text), None]
-    for piece in pieces:
-        sample = block_sample(tokenizer, before, piece)
+    for at, piece in enumerate(pieces):
+        sample = block_sample(tokenizer, before, piece, last=at == len(pieces) - 1)
         if sample.tokens == whole[: len(sample.tokens)]:
             row[0].blocks += sample.blocks
         else:
             row.append(sample)
-        before += piece or ""
+        before += piece
     return row
 
 

@@ -1,0 +1,155 @@
+"""Training a TidalTransformer or one of its baselines: its data, its network, its loss on the common trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import set_seed
+
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, generator
+from unmask.data.text import load_texts
+from unmask.data.tidal.arithmetic import arithmetic
+from unmask.data.tidal.dataset import Example, TidalDataset, batches, examples_of
+from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
+from unmask.diffusion.blocks import bits_per_character, block_losses
+from unmask.diffusion.objective import TokenLosses
+from unmask.diffusion.process import MaskLaw
+from unmask.models.text_model import Card
+from unmask.models.tidal import TidalModel
+from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
+from unmask.training.recipe import Recipe
+from unmask.training.steady import SteadyTrainer
+
+#: ``data: arithmetic`` in a recipe
+ARITHMETIC = "arithmetic"
+
+
+@dataclass
+class TidalPrepared:
+    """Everything a run needs before its first step.
+
+    Attributes:
+        model: the network with tokenizer and card.
+        train, validation: rows of samples.
+        longer: problems with longer operands than any trained on; empty for texts.
+    """
+
+    model: TidalTextModel
+    train: TidalDataset
+    validation: TidalDataset
+    longer: list[Example]
+
+
+def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
+    """Read or make the examples, train or load the tokenizer, build the network.
+
+    Args:
+        recipe: with ``family: tidal``.
+        say: where one-line reports go.
+    """
+    m, d = recipe.model, recipe.data
+    set_seed(recipe.train.seed)
+    train, held_out, longer = tidal_examples(recipe, say)
+    start = load_tidal(m.start_from) if m.start_from else None
+    if start is None:
+        tokenizer = _tokenizer(recipe, train)
+        config = config_for(
+            tokenizer,
+            writes=m.writes,
+            attention=m.attention,
+            positions=m.positions,
+            max_length=m.length,
+            dim=m.dim,
+            layers=m.layers,
+            heads=m.heads,
+            ffn_dim=m.ffn_dim,
+            gated=m.gated,
+            dropout=m.dropout,
+        )
+        net = TidalModel(config)
+    else:
+        tokenizer, net = start.tokenizer, start.denoiser
+        say(f"weights from {m.start_from}; the recipe's model settings are its own")
+    parts = [
+        TidalDataset(tokenizer, e, attention=net.config.attention, writes=net.config.writes, length=m.length)
+        for e in (train, held_out)
+    ]
+    for name, part in zip(("train", "held out"), parts, strict=True):
+        say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
+    card = Card(length=m.length, task=d.task, recipe=dict(recipe.given), tokenizer_identity=tokenizer.identity)
+    return TidalPrepared(TidalTextModel(net, tokenizer, card), parts[0], parts[1], longer)
+
+
+def tidal_examples(
+    recipe: Recipe, say: Callable[[str], None] = print
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """(to train on, held out, with longer operands) of a recipe's data; texts are written from nothing.
+
+    Raises:
+        WrongUse: nothing is held out.
+    """
+    d = recipe.data
+    if d.data == ARITHMETIC:
+        count = d.limit or 100_000
+        problems = arithmetic(count, max(1, round(d.validation * count)), 1_000, seed=d.split_seed)
+        say(f"{count:,} problems to train on, {len(problems.held_out):,} held out")
+        return examples_of(problems.train), examples_of(problems.held_out), examples_of(problems.longer)
+    data = load_texts(d.data, column=d.column, limit=d.limit, seed=d.split_seed, validation=d.validation)
+    say(str(data.report))
+    if not len(data.validation):
+        raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+    return [("", text) for text in data.train], [("", text) for text in data.validation], []
+
+
+def _tokenizer(recipe: Recipe, examples: Sequence[Example]) -> MixedTokenizer:
+    m = recipe.model
+    settings: dict[str, Any] = {"blocks": m.blocks, "reverse": m.reverse, "max_block": m.max_block}
+    if m.tokenizer == "bpe":
+        return MixedTokenizer.train((prompt + text for prompt, text in examples), m.vocab_size, **settings)
+    path = Path(m.tokenizer)
+    return MixedTokenizer.from_file(path / "tokenizer.json" if path.is_dir() else path, **settings)
+
+
+class TidalTrainer(SteadyTrainer):
+    """Trains a :class:`TidalModel` on rows of samples.
+
+    Args:
+        law: how a block is hidden, for a model that fills it in any order.
+        others: see :class:`SteadyTrainer`; the datasets are :class:`TidalDataset`.
+    """
+
+    def __init__(self, *, law: MaskLaw, **others: Any) -> None:
+        super().__init__(**others)
+        self.law = law
+        self._sums = torch.zeros(2, dtype=torch.float64)
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Mapping[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, Any]:
+        part = self.rows_of_step(len(inputs["input_ids"]))
+        noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
+
+        def run(net: TidalModel) -> TokenLosses:
+            return block_losses(net, inputs, self.law, noise, part=part, weighting=self.args.weighting)  # type: ignore[arg-type]
+
+        losses: TokenLosses = model(run=run)
+        self._sums += torch.tensor([float(losses.hit_N.sum()), len(losses.hit_N)], dtype=torch.float64)
+        return (losses.loss, losses) if return_outputs else losses.loss
+
+    def since_last_log(self) -> dict[str, float]:
+        """Share of characters that were most probable."""
+        hits, count = self.over_processes(self._sums).tolist()
+        self._sums.zero_()
+        return {"accuracy": hits / count} if count else {}
+
+    def held_out(self, net: TidalModel) -> dict[str, float]:
+        """Bits a character, and loss (nats) and accuracy a written id, on the first ``eval_texts`` examples."""
+        rows, characters = self.eval_dataset.rows_of(self.args.eval_texts)
+        figures = bits_per_character(net, batches(rows), characters, self.law, seed=self.args.seed, device=net.device)
+        return {"generation": -figures["bits_per_character"], **figures}
