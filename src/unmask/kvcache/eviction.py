@@ -46,7 +46,8 @@ def evict(state: PositionedCache, seen: list[LayerInput], press: Any, tokens: in
         own = layer_press(press, layer)
         if own is not None and wanted < state.positions[layer].shape[-1]:
             _evict_layer(state, layer, seen_here, own, wanted)
-    state.close_up()
+    with reasons(press):
+        state.close_up()
 
 
 def layer_press(press: Any, layer: int) -> Any:

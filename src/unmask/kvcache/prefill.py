@@ -122,8 +122,7 @@ def prefill_compressed(model: Any, ids_BL: Tensor, press: Any, tokens: int | Non
     if press is None or tokens is None or tokens >= ids_BL.shape[1]:
         return state, state.feed(ids_BL, logits_to_keep=1)[:, -1]
     if has_hooks(press):
-        made = Prefill(model, ids_BL)
-        return made.compressed(press, tokens), made.logits_BV
+        raise PressFailed(f"{type(press).__name__} works through hooks of its own and is not timed")
     seen: list[LayerInput] = []
     logits = state.feed(ids_BL, logits_to_keep=1, record=seen)[:, -1]
     with prepared(press, model):

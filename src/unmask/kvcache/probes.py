@@ -1,0 +1,148 @@
+"""Questions about a context, answered from a compressed cache: what perplexity does not show.
+
+An answer is right when greedy decoding would write it token for token; that is read off one teacher-forced forward.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+from unmask.core.random import generator
+from unmask.kvcache.eviction import PressFailed
+from unmask.kvcache.model import Causal
+from unmask.kvcache.prefill import Prefill
+from unmask.kvcache.protocols import When
+from unmask.kvcache.result import ProbeRow
+from unmask.kvcache.scoring import Asked
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+@dataclass
+class Probe:
+    """A context, a question behind it, and the answer, as token ids [L] on the CPU."""
+
+    task: str
+    context: Tensor
+    question: Tensor
+    answer: Tensor
+    depth: float | None = None
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of a text, white space made single."""
+    return [s for s in _SENTENCE.split(" ".join(text.split())) if s]
+
+
+class Filler:
+    """Prose to hide facts in: sentences of a text, from a place that the seed chooses.
+
+    Args:
+        causal: the model whose tokenizer counts.
+        text: at least as long as the contexts asked for.
+    """
+
+    def __init__(self, causal: Causal, text: str) -> None:
+        self.causal = causal
+        self._ids = [causal.encode(" " + s, start=False) for s in sentences(text)]
+        self._total = sum(len(i) for i in self._ids)
+
+    def around(self, facts: list[tuple[float, str]], length: int, seed: int) -> Tensor:
+        """A context of at most ``length`` tokens with each fact between two sentences at its depth in [0, 1].
+
+        Raises:
+            WrongUse: the text is too short, or the facts fill the context.
+        """
+        placed = sorted((depth, self.causal.encode(" " + fact, start=False)) for depth, fact in facts)
+        room = length - sum(len(i) for _, i in placed)
+        if room < 1:
+            raise WrongUse(f"context={length} tokens is too short for {len(facts)} facts: make it longer")
+        if self._total < length:
+            raise WrongUse(f"the text has {self._total} tokens, fewer than the context of {length}: give a longer one")
+        start = int(torch.randint(len(self._ids), (1,), generator=generator(seed)))
+        prose: list[Tensor] = []
+        while sum(len(i) for i in prose) + len(self._ids[(start + len(prose)) % len(self._ids)]) <= room:
+            prose.append(self._ids[(start + len(prose)) % len(self._ids)])
+        pieces = [self.causal.encode("", start=True)]
+        used, total = 0, sum(len(i) for i in prose)
+        waiting = list(placed)
+        for piece in prose:
+            while waiting and used >= waiting[0][0] * total:
+                pieces.append(waiting.pop(0)[1])
+            pieces.append(piece)
+            used += len(piece)
+        return torch.cat([*pieces, *(i for _, i in waiting)])
+
+
+@torch.inference_mode()
+def ask(
+    model: Any,
+    probes: list[Probe],
+    arms: list[Asked],
+    when: When,
+    *,
+    query_aware: bool = False,
+    progress: Callable[[str], None] = lambda what: None,
+) -> list[ProbeRow]:
+    """Every probe to the full cache and to every arm.
+
+    Args:
+        model: a causal model.
+        probes: the questions.
+        arms: presses and budgets; the full cache comes first by itself, as the ceiling.
+        when: the protocol.
+        query_aware: compress after the question was read (a press can see what is asked), not before.
+        progress: told what was finished.
+
+    Returns:
+        one row an arm, task and depth; presses that cannot be applied are left out.
+    """
+    found: dict[tuple[int, str, float | None], list[tuple[bool, float]]] = {}
+    failed: set[int] = set()
+    everyone = [None, *arms]
+    for n, probe in enumerate(probes):
+        read, unread = probe.context, probe.question
+        if query_aware:
+            # the last token of the question is fed: its logits are the answer's first
+            read, unread = torch.cat([probe.context, probe.question[:-1]]), probe.question[-1:]
+        prefill = Prefill(model, read[None], mode=when.mode)
+        new_1S = torch.cat([unread, probe.answer])[None].to(model.device)
+        for i, asked in enumerate(everyone):
+            if i in failed:
+                continue
+            try:
+                if asked is None or asked.press is None:
+                    logits = prefill.full().feed(new_1S[:, :-1])
+                else:
+                    logits = when.start(prefill, asked.press.build(), asked.budget).feed(new_1S[:, :-1])
+            except PressFailed:
+                failed.add(i)
+                continue
+            answer_A = new_1S[0, -len(probe.answer) :]
+            log_AV = logits[0, -len(probe.answer) :].float().log_softmax(-1)
+            right = bool((log_AV.argmax(-1) == answer_A).all())
+            nats = float(-log_AV.gather(-1, answer_A[:, None]).mean())
+            found.setdefault((i, probe.task, probe.depth), []).append((right, nats))
+        progress(f"{probe.task} {n + 1}")
+    rows = []
+    for (i, task, depth), answers in sorted(found.items(), key=lambda f: (f[0][0], f[0][1], f[0][2] or 0.0)):
+        asked = everyone[i]
+        rows.append(
+            ProbeRow(
+                "full" if asked is None else asked.name,
+                "1" if asked is None else str(asked.budget),
+                task,
+                sum(right for right, _ in answers),
+                len(answers),
+                sum(nats for _, nats in answers) / len(answers),
+                depth,
+            )
+        )
+    return rows
