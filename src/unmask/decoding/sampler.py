@@ -15,6 +15,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
 from unmask.core.random import hashed
 from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.reference import Style, generate_reference
 from unmask.decoding.run import Callback, Generation, Progress, Run, TokenHook
 
 __all__ = ["DecodingPlan", "Generation", "Progress", "generate"]
@@ -34,6 +35,7 @@ def generate(
     trace: Literal["committed", "full"] | None = "committed",
     callback: Callback | None = None,
     token_hook: TokenHook | None = None,
+    reference: bool | Style = False,
 ) -> Generation:
     """Write the hidden positions of a batch. Given tokens are never touched; no position to be written stays hidden.
 
@@ -54,12 +56,27 @@ def generate(
             nothing.
         callback: called after each step with a :class:`Progress`.
         token_hook: called as ``hook(step, x_BL) -> x_BL`` before the first step (step None) and after each; it may
-            change any position that is to be written, and rows it hides again are written again.
+            change any position that is to be written, and what it hides again is written again.
+        reference: ``llada`` (True), ``fast_dllm``, ``dllm`` or ``dream``: that sampler's own tokens under the same
+            ``torch.manual_seed``, slowly and without a trace (:mod:`unmask.decoding.reference`).
 
     Raises:
         WrongUse: shapes that do not fit, a canvas longer than the model allows, guidance with nothing to guide by.
     """
     plan = plan or DecodingPlan()
+    if reference:
+        given = {
+            "fill_BL": fill_BL,
+            "row_ids_B": row_ids_B,
+            "callback": callback,
+            "token_hook": token_hook,
+            "num_return_sequences": None if num_return_sequences == 1 else num_return_sequences,
+        }
+        vain = next((name for name, value in given.items() if value is not None), None)
+        if vain is not None:
+            raise WrongUse(f"{vain} has no effect with reference={reference!r}: leave it out")
+        style: Style = "llada" if reference is True else reference
+        return generate_reference(denoiser, x_BL, plan, style, cond=cond, valid_BL=valid_BL)
     if trace not in (None, "committed", "full"):
         raise WrongUse(f"trace={trace!r} must be 'committed', 'full' or None")
     run = Run(denoiser, plan, trace, callback, token_hook)
