@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -17,7 +18,5 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     # late, so that `unmask --help` does not wait for torch
     if name in __all__:
-        from unmask import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module("unmask.api"), name)
     raise AttributeError(f"module 'unmask' has no attribute {name!r}")

@@ -35,7 +35,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         latent_dim: Z of the encoder, for conditioning other than ``none``.
         latent_tokens: with ``adaln`` prefix tokens, with ``cross`` the keys.
         bottleneck: width of the variational bottleneck, 0 for none.
-        time_embedding: feed the masked fraction.
+        time_embedding: feed the masked fraction: into the modulation with ``adaln``, else added to the input.
         self_conditioning: feed the previous pass's hidden states, the same way in training and sampling.
         relations: number R of relations [R, L, L] with learned per-head weights.
     """
@@ -106,7 +106,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             nn.Sequential(nn.Linear(c.dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim)) if c.time_embedding else None
         )
         self.recall = nn.Linear(c.dim, c.dim, bias=False) if c.self_conditioning else None
-        modulated = c.conditioning == "adaln" or c.time_embedding
+        modulated = c.conditioning == "adaln"
         self.blocks = nn.ModuleList(
             Block(
                 c.dim,
@@ -216,7 +216,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             x = x + self.position[:L]
         if self.recall is not None and carry is not None:
             x = x + self.recall(carry)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B, x.dtype)
+        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        if self.time is not None and c.conditioning != "adaln" and steer is not None:
+            x = x + steer[:, None]
         prefix = 0
         if tokens is not None and c.conditioning == "adaln":
             prefix = tokens.shape[1]
@@ -243,7 +245,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return Body(h_BLD, carry=h_BLD.detach() if self.recall is not None else None, kl_BZ=kl)
 
     def _conditions(
-        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, dtype: torch.dtype
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         c = self.config
         steer, tokens, kl = None, None, None
@@ -259,7 +261,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             if t_B is None:
                 t_B = (x_BL == c.mask_token_id).float().mean(1)
             clock = self.time(sinusoid(t_B, c.dim))
-            steer = clock if steer is None else steer + clock
+            steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return steer, tokens, kl
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
