@@ -134,6 +134,24 @@ class Trace:
             target.add(**{**columns, "row": place[columns["row"]]})
         return out
 
+    @classmethod
+    def join(cls, traces: Sequence[Trace]) -> Trace:
+        """The traces of several batches of one generation as one, rows numbered on.
+
+        Raises:
+            WrongUse: no trace, or canvases of different lengths or mask ids.
+        """
+        if len({(t.start_BL.shape[1], t.mask_id) for t in traces}) != 1:
+            raise WrongUse(f"{len(traces)} traces cannot be joined: they need one canvas length and one mask id")
+        out = cls(torch.cat([t.start_BL for t in traces]), traces[0].mask_id, dict(traces[0].plan))
+        first = 0
+        for trace in traces:
+            for source, target in ((trace.events, out.events), (trace.guesses, out.guesses)):
+                if len(source):
+                    target.add(**{name: source[name] + (first if name == "row" else 0) for name in source.columns})
+            first += len(trace.start_BL)
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; NaN becomes None."""
         return {

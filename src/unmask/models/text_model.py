@@ -227,32 +227,46 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
     Raises:
         CheckpointError: saying which weights are missing, unexpected or of another shape.
     """
-    from safetensors import SafetensorError
-    from transformers.utils import logging as hf_logging
-
     folder = Path(folder)
-    if not (folder / "model.safetensors").is_file() and not (folder / "model.safetensors.index.json").is_file():
-        other = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt")]
-        hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
-        raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")
-    quiet = hf_logging.is_progress_bar_enabled()
-    level = hf_logging.get_verbosity()
-    hf_logging.disable_progress_bar()
-    hf_logging.set_verbosity_error()
     try:
-        model, info = kind.from_pretrained(
-            folder, output_loading_info=True, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"the model in {str(folder)!r} cannot be read: {str(error).splitlines()[0]}") from error
-    finally:
-        if quiet:
-            hf_logging.enable_progress_bar()
-        hf_logging.set_verbosity(level)
-    faults = {k: sorted(map(str, info.get(k) or [])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    said = [f"{k.replace('_', ' ')}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for k, v in faults.items() if v]
+        model: Any = kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[attr-defined]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"the configuration in {str(folder)!r} cannot be used: {_first_line(error)}") from error
+    found = _read_weights(folder)
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    faults = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - wanted.keys()),
+        "of another shape": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != tuple(found[n].shape)),
+    }
+    said = [f"{what}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for what, v in faults.items() if v]
     if said:
         raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
+    model.load_state_dict(found)
     return cast(M, model.eval())
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("model*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if not files:
+        other = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth") for p in folder.glob(ending))
+        hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
+        raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")
+    try:
+        if index.is_file():
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            files = [folder / Path(str(name)).name for name in sorted(names)]
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors |= load_file(str(file))
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"the weights in {str(folder)!r} cannot be read: {_first_line(error)}") from error
+    return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
