@@ -147,3 +147,12 @@ def test_token_weights_change_the_trained_loss_only():
     kept = plain.ce_N[plain.col_N < 2]
     assert float(light.loss) == pytest.approx(float(kept.mean()))
     assert math.isclose(float(plain.loss), float(plain.mean()), rel_tol=1e-6)
+
+
+def test_before_leaves_out_padding_and_nothing_else():
+    model = JointDenoiser(toy_joint(3))
+    ids = torch.tensor([[0, 1, 2], [2, 0, 1]])
+    found = token_losses(model, MaskLaw("time").corrupt(ids, model.mask_id, generator(4)))
+    text = found.before(torch.tensor([2, 3]))
+    keep = [i for i, (r, c) in enumerate(zip(found.row_N, found.col_N, strict=True)) if c < (2, 3)[int(r)]]
+    assert text.ce_N.tolist() == found.ce_N[keep].tolist() and len(text.row_N) == len(keep)

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         repetition_penalty: float = typer.Option(1.0, help="Above 1: tokens already written become less likely."),
         length: int | None = typer.Option(None, help="Canvas length; the model's own when not given."),
         seed: int = typer.Option(0, help="Same seed, same text."),
+        precision: str = typer.Option("fp32", help="bf16 is about twice as fast."),
         trace: Path | None = typer.Option(None, help="Write the unmasking trace: .html (animated page) or .json."),
         live: bool = typer.Option(False, help="Show the unmasking in the terminal as it happens."),
     ) -> None:
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
             repetition_penalty=repetition_penalty,
             length=length,
             seed=seed,
+            precision=precision,  # type: ignore[arg-type]
             trace=trace is not None or live,
             live=live,
         )
