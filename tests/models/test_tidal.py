@@ -101,6 +101,14 @@ def test_prefix_in_another_order_gives_other_logits(positions):
     assert (same[0, 2] - same[0, 3]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_positions_of_an_all_masked_block_are_told_apart(positions):
+    """One id everywhere: without offsets of its own such a model writes the same letter at each place."""
+    logits = model("masked", positions).logits(torch.tensor([[A, B, BOB] + [MASK] * 5]))
+    gaps = torch.cdist(logits[:, 3:].softmax(-1), logits[:, 3:].softmax(-1)) + torch.eye(5)
+    assert gaps.min() > 1e-2
+
+
 def test_masked_canvas_tells_left_from_right():
     net = model("masked")
     canvas = torch.tensor([[A, BOB, X, MASK, Y], [A, BOB, Y, MASK, X]])
@@ -204,7 +212,8 @@ def test_attention_weights_are_those_that_are_used(mode):
     at = Places.of_ids(ids, BOB)
     assert not weights[:, :, :, ~allowed(at, at, mode)[0]].any()
     # the first layer's values times the weights are what the layer gives on
-    attn, x = net.blocks[0].attn, net.blocks[0].norm1(net.embed(ids))
+    attn, x = net.blocks[0].attn, net.embed(ids)
+    x = net.blocks[0].norm1(x if net.offset is None else x + net.offset(at.character + 1))
     v = attn.qkv(x).view(1, 5, 3, 4, 8)[:, :, 2].transpose(1, 2)
     y = attn.out((weights[0] @ v).transpose(1, 2).reshape(1, 5, 32))
     bias = alibi(at, at, 4).masked_fill(~allowed(at, at, mode)[:, None], -1e9)
@@ -229,7 +238,7 @@ def test_wrong_settings_are_refused(settings, said):
 
 def test_places_that_learned_positions_lack_are_refused():
     net = model(positions="learned", max_length=4, max_block=4)
-    with pytest.raises(WrongUse, match="end at token 4"):
+    with pytest.raises(WrongUse, match="end at token 4, the input goes to 6"):
         net(torch.tensor([[A] * 6 + [BOB]]))
-    with pytest.raises(WrongUse, match="offset 5"):
+    with pytest.raises(WrongUse, match="offsets end at 5, the input goes to 6"):
         net(torch.tensor([[A, BOB] + [X] * 6]))

@@ -33,7 +33,8 @@ class TidalConfig(PretrainedConfig):
         pad_token_id, eos_token_id, mask_token_id, bob_token_id, eob_token_id: the specials.
         attention: ``tidal`` (tokens see each other, a block is causal), ``masked`` (a block sees all of itself: a
             denoiser that fills it in any order) or ``causal``.
-        positions: ``alibi``, ``rope`` or ``learned``, each on two axes: token places and offsets from ``<bob>``.
+        positions: ``alibi``, ``rope`` or ``learned``, each on two axes: token places and offsets from ``<bob>``; a
+            masked block learns its offsets with each of them.
         writes: ``blocks``, or as a baseline plain ``tokens`` or ``characters`` from left to right, without blocks.
         max_length: token places of ``learned``; what training cuts samples to.
         max_block: most characters of a block.
@@ -152,8 +153,9 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.embed = nn.Embedding(c.vocab_size, c.dim)
         learned = c.positions == "learned"
         self.place = nn.Embedding(c.max_length + 1, c.dim) if learned else None
-        # offset -1 is a token; <bob> has 0, the characters 1 to max_block, <eob> max_block + 1
-        self.offset = nn.Embedding(c.max_block + 3, c.dim) if learned else None
+        # a masked block holds one id everywhere: bias and rotation alone hardly tell its positions apart, so there
+        # offsets are learned whatever the positions; offset -1 is a token; <bob> has 0, the characters 1 to max_block, <eob> max_block + 1
+        self.offset = nn.Embedding(c.max_block + 3, c.dim) if learned or c.attention == "masked" else None
         self.blocks = nn.ModuleList(
             TidalBlock(c.dim, c.heads, c.ffn_dim, gated=c.gated, dropout=c.dropout) for _ in range(c.layers)
         )
@@ -225,14 +227,14 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         """
         c = self.config
         x = self.embed(ids_BQ)
-        if self.place is not None and self.offset is not None:
-            farthest, offset = int(places.token.max()), int(places.character.max())
-            if farthest > c.max_length or offset > c.max_block + 1:
-                raise WrongUse(
-                    f"learned positions end at token {c.max_length} and offset {c.max_block + 1}, "
-                    f"and the input goes to {farthest} and {offset}"
-                )
-            x = x + self.place(places.token) + self.offset(places.character + 1)
+        if self.place is not None:
+            if int(places.token.max()) > c.max_length:
+                raise WrongUse(f"learned positions end at token {c.max_length}, the input goes to {places.token.max()}")
+            x = x + self.place(places.token)
+        if self.offset is not None:
+            if int(places.character.max()) > c.max_block + 1:
+                raise WrongUse(f"offsets end at {c.max_block + 1}, the input goes to {places.character.max()}")
+            x = x + self.offset(places.character + 1)
         keys = places if cache is None else cache.places.cat(places)
         sees = allowed(places, keys, c.attention)[:, None]
         bias = alibi(places, keys, c.heads) if c.positions == "alibi" else torch.zeros((), device=x.device)

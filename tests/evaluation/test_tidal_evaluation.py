@@ -1,0 +1,93 @@
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from unmask.core.errors import WrongUse
+from unmask.data.tidal.mixed_tokenizer import BOB, MixedTokenizer
+from unmask.evaluation.attention_page import attention_page, attention_svg, save_attention_page
+from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
+from unmask.models.text_model import Card
+from unmask.models.tidal import TidalModel
+from unmask.models.tidal_text import TidalTextModel, config_for
+
+EXAMPLES = [("1 + 2 =", " 3"), ("40 - 9 =", " 31"), ("7 - 9 =", " -2")]
+TOKENIZER = MixedTokenizer.train([a + b for a, b in EXAMPLES] * 4, 270, blocks="number", max_block=6)
+
+
+def model(attention="tidal", writes="blocks"):
+    torch.manual_seed(0)
+    net = TidalModel(config_for(TOKENIZER, writes=writes, attention=attention, dim=32, layers=2, heads=2, ffn_dim=32))
+    return TidalTextModel(net.eval(), TOKENIZER, Card(length=40))
+
+
+def learn(text_model):
+    from unmask.data.tidal.dataset import TidalDataset, collate
+    from unmask.diffusion.blocks import block_losses
+
+    net, c = text_model.denoiser, text_model.denoiser.config
+    data = TidalDataset(TOKENIZER, EXAMPLES, attention=c.attention, writes=c.writes, length=40)
+    batch = collate([data[i] for i in range(len(data))])
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        block_losses(net, batch, noise=noise).loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("attention", "writes"),
+    [("tidal", "blocks"), ("masked", "blocks"), ("causal", "blocks"), ("causal", "tokens"), ("causal", "characters")],
+)
+def test_exact_match_tells_a_trained_model_from_an_untrained_one(attention, writes):
+    text_model = model(attention, writes)
+    assert exact_match(text_model, EXAMPLES) == [False] * 3
+    before = bits(text_model, EXAMPLES)["bits_per_character"]
+    learn(text_model)
+    assert exact_match(text_model, EXAMPLES) == [True] * 3
+    assert exact_match(text_model, EXAMPLES, batch_size=1) == [True] * 3
+    # right but for its end, or its sign, is not exact
+    assert exact_match(text_model, [("1 + 2 =", " 31"), ("7 - 9 =", " 2")]) == [False] * 2
+    after = bits(text_model, EXAMPLES)["bits_per_character"]
+    assert after < 0.5 < before
+    figures, lines = exact_match_probe(text_model, EXAMPLES)(text_model.denoiser, 7)
+    assert figures == {"generation": 1.0}
+    assert lines == ["step 7: 100.0% of 3 written exactly", "  1 + 2 = 3", "  40 - 9 = 31"]
+    figures, lines = text_probe(text_model, [a + b for a, b in EXAMPLES], max_blocks=6)(text_model.denoiser, 7)
+    assert 0 <= figures["generation"] <= 1 and len(lines) == 3
+
+
+def test_the_batch_size_changes_nothing_that_is_written():
+    text_model = model("causal")
+    prompts = ["1 +", "40", "", "9 - 2 =", "7"]
+    whole = write(text_model, prompts, temperature=1.0, seed=4, max_blocks=3)
+    parts = write(text_model, prompts, temperature=1.0, seed=4, max_blocks=3, batch_size=2)
+    assert whole.texts == parts.texts and whole.ended == parts.ended
+    with pytest.raises(WrongUse, match="batch_size=0"):
+        write(text_model, prompts, batch_size=0)
+    with pytest.raises(WrongUse, match="order has no effect"):
+        write(text_model, prompts, plan={"order": "margin"})
+
+
+def test_attention_page_shows_every_head(tmp_path):
+    text_model = model()
+    ids = TOKENIZER.encode("40 - 9 =") + TOKENIZER.encode_block(" 31<&>")
+    weights = text_model.denoiser.attention_weights(torch.tensor([ids]))[:, 0]
+    names = [TOKENIZER.name(i) for i in ids]
+    start = ids.index(BOB)
+    page = save_attention_page(tmp_path / "a.html", attention_page(weights, names, block_from=start)).read_text("utf-8")
+    figures = re.findall(r"<svg.*?</svg>", page)
+    assert len(figures) == 4
+    root = ET.fromstring(figures[3])
+    cells = [e for e in root.iter() if e.tag.endswith("rect")]
+    # a cell for each weight: tokens see tokens, the block sees the tokens and its own past
+    n, m = start, len(ids) - start
+    assert len(cells) == n * n + m * n + m * (m + 1) // 2
+    shown = {e[0].text: float(e.get("fill-opacity")) for e in cells}
+    want = weights[1, 1, start + 1, start]
+    assert shown[f"{names[start + 1]} looks at <bob>: {want:.3f}"] == pytest.approx(float(want), abs=6e-4)
+    assert f"{float(weights[0, 0, start:, start:].sum(-1).mean()):.0%} of the block's attention" in page
+    with pytest.raises(WrongUse, match="do not fit"):
+        attention_svg(weights[0, 0], names[1:])
