@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
-
-if TYPE_CHECKING:
-    import click
 
 #: options that take several values behind one flag: --keep 1 .9 .5
 _MANY = ("--keep", "--tokens", "--batch", "--timed-context")
@@ -20,7 +17,7 @@ _STORY = ("reasoning_gym", "data/in_the_year_2889.txt")
 class _ManyValues(TyperCommand):
     """Lets ``--keep 1 .9 .5`` stand for ``--keep 1 --keep .9 --keep .5``."""
 
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
         option: str | None = None
         for word in args:

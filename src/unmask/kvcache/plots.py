@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from typing import Any
@@ -73,7 +74,7 @@ def _finish(figure: Any) -> str:
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     # the page decides the width; ids must not clash between the plots of one page
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
-    tag = f"p{abs(hash(svg)) % 10**8}"
+    tag = f"p{hashlib.sha256(svg.encode()).hexdigest()[:8]}"
     return re.sub(r'(id="|href="#|url\(#)', rf"\1{tag}", svg)
 
 

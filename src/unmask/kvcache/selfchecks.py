@@ -109,21 +109,18 @@ def _press_checks(
         state = prefill.compressed(spec.build(), tokens)
     except PressFailed:
         return checks  # the table says why it is not measured
-    slots = state.slots()
-    if all(n == tokens for n in slots):
-        state.clone().feed(new_1S)
-        shuffled = _shuffled(state.clone())
-        off = _nats_apart(state.clone().feed(new_1S), shuffled.feed(new_1S), new_1S)
-        checks.append(
-            Check(
-                f"order of storage is free: {spec}",
-                off <= limit,
-                f"{off:.2g} nats a token apart, {limit:g} allowed",
-                "masks or positions go by slot, not by token",
-            )
+    answers = state.clone().feed(new_1S)
+    off = _nats_apart(answers, _shuffled(state.clone()).feed(new_1S), new_1S)
+    checks.append(
+        Check(
+            f"order of storage is free: {spec}",
+            off <= limit,
+            f"{off:.2g} nats a token apart, {limit:g} allowed",
+            "masks or positions go by slot, not by token",
         )
+    )
     if int(state.next_B[0]) == context:
-        off = _nats_apart(state.clone().feed(new_1S), _masked_text(prefill.model, ids_1L, state, context), new_1S)
+        off = _nats_apart(answers, _masked_text(prefill.model, ids_1L, state, context), new_1S)
         checks.append(
             Check(
                 f"positions are true: {spec}",

@@ -1,0 +1,331 @@
+"""Self-checks that refuse, probes that can be answered, timing that is honest, and the tree they make."""
+
+import json
+import math
+
+import pytest
+import torch
+from tiny_causal import KINDS, ids, make
+from tiny_reader import PROSE, TinyReader
+
+from unmask.core.errors import WrongUse
+from unmask.kvcache import timing
+from unmask.kvcache.bench import Settings, bench, cut, plan
+from unmask.kvcache.budget import Budget
+from unmask.kvcache.longset import TASKS, longset
+from unmask.kvcache.mistakes import ShrunkenPositions, StoredOrder
+from unmask.kvcache.needle import needles
+from unmask.kvcache.positions import PositionedCache
+from unmask.kvcache.press import PressSpec, presses
+from unmask.kvcache.probes import Filler, Probe, ask
+from unmask.kvcache.protocols import OneShot
+from unmask.kvcache.result import Check
+from unmask.kvcache.scoring import Asked
+from unmask.kvcache.selfchecks import SelfCheckFailed, require, selfchecks
+from unmask.kvcache.table import tables
+
+pytest.importorskip("kvpress")
+SMALL = Settings(
+    press="knorm,adakv:press=knorm,snapkv", budgets=("1", "0.5", "20t"), context=60, continuation=40, windows=4,
+    greedy=6, write=6, needles=1, long=1, repeats=1, new_tokens=3,
+)  # fmt: skip
+
+
+# ---- self-checks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_self_checks_pass_on_every_kind_of_model(kind):
+    checks = selfchecks(make(kind), ids(100)[0], presses.parse("knorm,random_sinks,adakv:press=knorm"))
+    require(checks)
+    assert {c.name.split(":")[0] for c in checks} >= {
+        "cached and uncached agree",
+        "keep 1 is exact",
+        "order of storage is free",
+        "positions are true",
+        "compressed once",
+        "presses leave nothing behind",
+    }
+
+
+def failing(cache=PositionedCache):
+    checks = selfchecks(make("llama"), ids(100)[0], presses.parse("knorm"), cache=cache)
+    return {c.name.split(":")[0] for c in checks if not c.passed}
+
+
+def test_positions_from_the_shrunken_cache_refuse_the_table():
+    assert "positions are true" in failing(cache=ShrunkenPositions)
+    with pytest.raises(SelfCheckFailed, match="taken from the shrunken cache"):
+        require(selfchecks(make("llama"), ids(100)[0], presses.parse("knorm"), cache=ShrunkenPositions))
+    assert failing(cache=StoredOrder) == set()
+
+
+def test_masks_by_slot_refuse_the_table():
+    class BySlot(PositionedCache):
+        def _mask(self, old_BHK, pos_BL, layer):
+            # hides the slots whose number is above the token's place in the cache: right only while none was evicted
+            seen = super()._mask(old_BHK, pos_BL, layer).clone()
+            slots = old_BHK.shape[-1]
+            seen[..., :slots] &= torch.arange(slots) < slots - 10 if slots < 75 else True
+            return seen
+
+    assert "positions are true" in failing(cache=BySlot)
+
+
+def test_a_press_that_acts_at_keep_one_refuses_the_table(monkeypatch):
+    from unmask.kvcache import prefill
+
+    original = prefill.evict
+    # keep versus remove: the fraction kept is handed over as the fraction removed
+    monkeypatch.setattr(
+        prefill, "evict", lambda state, seen, press, tokens: original(state, seen, press, max(1, 75 - tokens))
+    )
+    assert "keep 1 is exact" in failing()
+
+
+def test_a_press_that_stays_on_the_model_refuses_the_table(monkeypatch):
+    model = make("llama")
+    from unmask.kvcache import eviction
+
+    original, done = eviction._evict_layer, []
+
+    def leaves_a_hook(state, layer, seen, press, tokens):
+        original(state, layer, seen, press, tokens)
+        if not done:
+            done.append(state.attention[0].register_forward_hook(lambda m, a, out: (out[0] * 1.01, *out[1:])))
+
+    monkeypatch.setattr(eviction, "_evict_layer", leaves_a_hook)
+    checks = selfchecks(model, ids(100)[0], presses.parse("knorm"))
+    assert any(c.name == "presses leave nothing behind" and not c.passed for c in checks)
+
+
+def test_require_names_the_pitfall():
+    with pytest.raises(SelfCheckFailed, match="1 of 2 self-checks failed: b .off by 3.: because"):
+        require([Check("a", True, "", ""), Check("b", False, "off by 3", "because")])
+
+
+# ---- probes
+
+
+def test_facts_lie_at_their_depth_and_contexts_have_their_length():
+    causal = TinyReader()
+    filler = Filler(causal, PROSE)
+    fact = causal.encode("zebra quagga okapi", start=False)
+    for depth in (0.0, 0.3, 1.0):
+        made = filler.around([(depth, "zebra quagga okapi")], 300, seed=1)
+        assert 300 - 16 < len(made) <= 300
+        places = [i for i in range(len(made) - 2) if torch.equal(made[i : i + 3], fact)]
+        assert len(places) == 1 and abs(places[0] / (len(made) - 3) - depth) < 0.06
+    with pytest.raises(WrongUse, match="too short for 1 facts"):
+        filler.around([(0.0, "a b c")], 3, 0)
+    with pytest.raises(WrongUse, match="give a longer one"):
+        filler.around([], 10**6, 0)
+
+
+def test_needles_and_tasks_ask_for_what_the_context_says():
+    causal = TinyReader()
+    found = needles(causal, PROSE, 200, depths=3, each=2)
+    assert [p.depth for p in found] == [0, 0, 0.5, 0.5, 1, 1]
+    for probe in found:
+        whole = torch.cat([probe.question, probe.answer])
+        spots = [i for i in range(len(probe.context)) if torch.equal(probe.context[i : i + len(whole)], whole)]
+        assert len(spots) == 1
+    assert torch.equal(needles(causal, PROSE, 200)[3].context, needles(causal, PROSE, 200)[3].context)
+    tasks = longset(causal, PROSE, 300, each=2)
+    assert [p.task for p in tasks[:4]] == ["lookup", "latest", "copy", "pattern"] and len(tasks) == 8
+    assert set(TASKS) == {p.task for p in tasks}
+    for probe in tasks:
+        whole = torch.cat([probe.question, probe.answer])
+        assert any(torch.equal(probe.context[i : i + len(whole)], whole) for i in range(len(probe.context))), probe.task
+
+
+def test_probes_are_right_when_greedy_writing_is():
+    model = make("llama")
+    context, question = ids(50, 1)[0], ids(4, 2)[0]
+    state = PositionedCache(model, 1)
+    step = state.feed(torch.cat([context, question])[None])[:, -1].argmax(-1)
+    written = [int(step)]
+    for _ in range(2):
+        step = state.feed(step[:, None])[:, -1].argmax(-1)
+        written.append(int(step))
+    right = Probe("t", context, question, torch.tensor(written))
+    wrong = Probe("t", context, question, torch.tensor([*written[:2], (written[2] + 1) % 97]))
+    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.2"))]
+    for aware in (False, True):
+        full, pressed = ask(model, [right, wrong], arms, OneShot(), query_aware=aware)
+        assert (full.press, full.right, full.asked) == ("full", 1, 2)
+        assert (pressed.press, pressed.budget, pressed.asked) == ("knorm", "0.2", 2)
+
+
+def test_query_aware_presses_see_the_question():
+    model, seen = make("llama"), []
+
+    class Spy(OneShot):
+        def start(self, prefill, press, budget):
+            seen.append(prefill.length)
+            return super().start(prefill, press, budget)
+
+    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
+    probe = Probe("t", ids(50)[0], ids(6, 1)[0], ids(2, 2)[0])
+    ask(model, [probe], arms, Spy())
+    ask(model, [probe], arms, Spy(), query_aware=True)
+    assert seen == [50, 55]
+
+
+# ---- timing
+
+
+class FakeTime:
+    """A clock that only the model moves: a second a prefilled token, ten milliseconds a decoded one."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def test_times_are_those_of_their_definitions(monkeypatch):
+    clock = FakeTime()
+    monkeypatch.setattr(timing.time, "perf_counter", clock.perf_counter)
+    model = make("llama")
+    forward = model.forward
+
+    def slow(*args, input_ids=None, **kwargs):
+        clock.now += 0.001 * input_ids.shape[1] if input_ids.shape[1] > 1 else 0.01
+        return forward(*args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(model, "forward", slow)
+    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
+    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40), (2, 20)], new_tokens=5, repeats=3)
+    full, again, knorm = found.rows[:3]
+    assert [r.press for r in found.rows] == ["full", "full again", "knorm"] * 2
+    for row in (full, again, knorm):
+        # TPOT = (latency - TTFT) / (tokens - 1)
+        assert row.ttft_ms.median == pytest.approx(40) and row.tpot_ms.median == pytest.approx(10)
+        assert row.ttft_ms.n == 3 and row.itl_ms.n == 12 and row.tokens_per_s == pytest.approx(5 / 0.08)
+    assert found.noise_ttft == pytest.approx(0, abs=1e-9)
+    assert knorm.slots == (20, 20) and knorm.cache_bytes * 2 == full.cache_bytes
+    assert sorted(r.cold_order for r in found.rows[:3]) == [1, 2, 3]
+    assert found.rows[3].batch == 2 and found.rows[3].tokens_per_s == pytest.approx(2 * 5 / 0.06)
+
+
+def test_compression_is_inside_the_clock_and_noise_is_seen(monkeypatch):
+    clock = FakeTime()
+    monkeypatch.setattr(timing.time, "perf_counter", clock.perf_counter)
+    model = make("llama")
+    original, count = timing.prefill_compressed, []
+
+    def slow(model, ids_BL, press, tokens):
+        count.append(press)
+        # every other uncompressed prefill is slow: the noise floor must be no smaller
+        clock.now += 1.0 + (0.5 if press is not None else 0.2 * (len(count) % 2))
+        return original(model, ids_BL, press, tokens)
+
+    forward = model.forward
+
+    def ticking(*args, **kwargs):
+        clock.now += 0.01
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", ticking)
+    monkeypatch.setattr(timing, "prefill_compressed", slow)
+    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
+    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40)], new_tokens=2, repeats=4)
+    assert found.rows[2].ttft_ms.median == pytest.approx(1510)
+    assert found.noise_ttft > 0.05
+
+
+def test_turns_are_drawn_and_the_cold_run_is_apart(monkeypatch):
+    order = []
+    original = timing._run
+
+    def note(model, ids_BL, asked, new_tokens, peak):
+        order.append(asked.name)
+        return original(model, ids_BL, asked, new_tokens, peak)
+
+    monkeypatch.setattr(timing, "_run", note)
+    arms = [Asked(s, Budget.parse("0.5")) for s in presses.parse("knorm,tova,keydiff,kvzip")]
+    found = timing.measure(make("llama"), ids(30)[0], arms, sizes=[(1, 30)], new_tokens=2, repeats=6)
+    assert "kvzip" not in {r.press for r in found.rows}  # it cannot be timed: no row, not a wrong one
+    rounds = [order[6 + i : 11 + i] for i in range(0, 35, 5)]
+    assert all(sorted(r) == sorted(rounds[0]) for r in rounds) and len({tuple(r) for r in rounds}) > 3
+    assert all(r.ttft_ms.n == 6 for r in found.rows)
+
+
+# ---- the whole
+
+
+def test_the_bench_makes_one_tree(tmp_path):
+    result = bench(TinyReader(), PROSE, SMALL)
+    json_path, page_path = result.save(tmp_path / "out")
+    tree = json.loads(json_path.read_text())
+    names = [(a["press"], a["budget"]) for a in tree["arms"]]
+    assert names[0] == ("full", "1") and ("knorm", "0.5") in names and ("random_sinks", "20 tokens") in names
+    assert tree["arms"][0]["dnll"]["value"] == 0 and tree["protocol"]["scored_tokens"] == 4 * 39
+    unmeasured = next(a for a in tree["arms"] if a["press"] == "snapkv")
+    assert unmeasured["ppl"] is None and unmeasured["full_ppl"] is None and "window size" in unmeasured["reason"]
+    hidden = result.arm("adakv:press=knorm", "0.5")
+    assert hidden.sizes.masked_only and hidden.sizes.saved == 0
+    assert any("hides tokens and frees no memory" in n for n in result.notes)
+    assert any("snapkv at 0.5 was not measured" in n for n in result.notes)
+    assert {r.press for r in result.needle} >= {"full", "knorm", "random_sinks"}
+    assert {r.press for r in result.timing.rows} == {"full", "full again", "knorm", "adakv:press=knorm"}
+    page = page_path.read_text()
+    assert "not measured" in page and page.count("<svg") == 4 and "prefers-color-scheme: dark" in page
+    assert "<script" not in page and "src=" not in page and 'href="http' not in page and "@import" not in page
+    assert not list((tmp_path / "out").glob(".*"))
+    assert len(tables(result)) == 4
+
+
+def test_the_bench_is_reproducible():
+    settings = Settings(press="knorm", budgets=("0.5",), context=50, continuation=20, windows=2, greedy=4, write=4,
+                        needles=1, long=0, repeats=0)  # fmt: skip
+    one, two = (bench(TinyReader(), PROSE, settings) for _ in range(2))
+    assert one.json() == two.json() and one.timing is None
+
+
+def test_names_from_outside_are_escaped(tmp_path):
+    causal = TinyReader()
+    causal.name = "<img src=x onerror=alert(1)>"
+    settings = Settings(press="knorm", budgets=("0.5",), context=50, continuation=20, windows=1, greedy=0, write=0,
+                        needles=0, long=0, repeats=0)  # fmt: skip
+    _, page = bench(causal, PROSE, settings).save(tmp_path)
+    assert "<img" not in page.read_text() and "&lt;img" in page.read_text()
+
+
+def test_a_failed_self_check_leaves_no_table(monkeypatch):
+    from unmask.kvcache import bench as room
+
+    monkeypatch.setattr(room, "selfchecks", lambda *a, **k: [Check("positions are true", False, "0.4 nats", "pitfall")])
+    with pytest.raises(SelfCheckFailed, match="pitfall"):
+        bench(TinyReader(), PROSE, SMALL)
+
+
+def test_plan_has_the_full_cache_once_and_controls_at_every_budget():
+    arms = plan(presses.parse("knorm,streaming_llm"), Settings(budgets=("1", "0.5", "0.50", "2000t"), context=100))
+    assert [(a.name, str(a.budget), a.control) for a in arms] == [
+        ("full", "1", False),
+        ("knorm", "0.5", False),
+        ("streaming_llm", "0.5", False),
+        ("random", "0.5", True),
+        ("random_sinks", "0.5", True),
+    ]
+    assert plan([PressSpec("knorm")], Settings(budgets=("0.5",), controls=False))[1:] == [
+        Asked(PressSpec("knorm"), Budget.parse("0.5"))
+    ]
+
+
+def test_windows_are_cut_evenly_and_never_too_long():
+    causal = TinyReader()
+    body = causal.encode(PROSE)
+    found = cut(causal, PROSE, Settings(context=60, continuation=40, windows=3))
+    assert torch.equal(found[0], body[:100]) and torch.equal(found[2], body[(len(body) - 100) // 2 * 2 :][:100])
+    with pytest.raises(WrongUse, match="give a longer text"):
+        cut(causal, "Too short.", Settings(context=60, continuation=40))
+    with pytest.raises(WrongUse, match="has 512 positions"):
+        cut(causal, PROSE, Settings(context=500, continuation=40))
+    with pytest.raises(WrongUse, match="continuation=1"):
+        cut(causal, PROSE, Settings(continuation=1))
+    with pytest.raises(WrongUse, match="no budget"):
+        plan([], Settings(budgets=()))
+    assert math.isfinite(Settings().seed)
