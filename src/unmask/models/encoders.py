@@ -6,11 +6,10 @@ Any model that sentence-transformers or transformers can load. The vectors are a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.models.quiet import quiet
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _ALIASES = {"minilm": MINILM, "all-MiniLM-L6-v2": MINILM}
@@ -148,7 +148,7 @@ def _assemble(folder: Path, pooling: str | None, max_length: int | None, device:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    with _quiet():
+    with quiet():
         try:
             if (folder / "modules.json").is_file():
                 model = SentenceTransformer(str(folder), device=str(device))
@@ -202,19 +202,3 @@ def _weights_hash(folder: Path) -> str:
             blob = digest.hexdigest()
         found.append(blob)
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No weight-loading bar and no report on buffers that old checkpoints carry, while a frozen model is loaded."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -22,6 +22,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, WrongUse
 from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.quiet import quiet
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -82,11 +83,21 @@ class Bundle:
         self.denoiser.to(device)  # type: ignore[attr-defined]
         return self
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished."""
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished.
+
+        Args:
+            folder: made if need be.
+            dtype: store the parameters in this precision (bf16 halves the file); they are loaded as fp32 either way.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.denoiser.save_pretrained(folder)  # type: ignore[attr-defined]
+        net: Any = self.denoiser
+        state = net.state_dict()
+        if dtype is not None:
+            state |= {name: p.detach().to(dtype) for name, p in net.named_parameters()}
+        with quiet():
+            net.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
         write_json(folder / CARD, asdict(self.card))
         return folder

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from unmask.core.errors import UnmaskError
+from unmask.models.quiet import quiet
 from unmask.training.arguments import TrainArguments
 from unmask.training.ema import Ema
 
@@ -212,7 +213,8 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         # weights and configuration only: Trainer would add a pickle of the arguments
         folder = str(output_dir or self.args.output_dir)
         os.makedirs(folder, exist_ok=True)
-        self._net.save_pretrained(folder, state_dict=state_dict)
+        with quiet():
+            self._net.save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
