@@ -143,7 +143,8 @@ def _story() -> str | None:
         file = Path(place) / _STORY[1]
         if file.is_file():
             whole = file.read_text(encoding="utf-8")
-            body = whole.split("*** START OF", 1)[-1].split("***", 1)[-1].split("*** END OF", 1)[0]
+            # from behind the editor's note to where the licence begins
+            body = whole.split("*** START OF", 1)[-1].split("]", 1)[-1].split("End of Project", 1)[0]
             return " ".join(body.split())
     return None
 
