@@ -11,8 +11,9 @@
     dream_generation.py    github.com/NVlabs/Fast-dLLM     dream/model/generation_utils.py (Dream's, four algorithms)
 
 Each case is run by the peer and by ``unmask.decoding.reference`` under the same ``torch.manual_seed``; the script
-fails if any token or the number of forwards differs. Golden vectors hold settings, tokens and the peers' commits; the
-model is fp64, so that they do not depend on a machine's rounding.
+fails if any token or the number of forwards differs. Without ``--peers`` ours is held against the vectors at hand.
+Golden vectors hold settings, tokens and the peers' commits; the model is fp64, so that they do not depend on a machine's
+rounding.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class ParityNet(Denoiser):
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         return h_ND, self.out, None
 
+
+GOLDEN = Path(__file__).parents[1] / "tests" / "decoding" / "golden" / "peers.json"
 
 #: sampler, prompt lengths of the rows, tokens to write, plan
 CASES: list[dict[str, Any]] = [
@@ -221,10 +224,15 @@ class Peers:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, required=True, help="folder with the public samplers' files")
+    parser.add_argument("--peers", type=Path, help="folder with the public samplers' files")
     parser.add_argument("--write", type=Path, help="where to write the golden vectors")
     parser.add_argument("--commits", default="{}", help="JSON: repository to commit, kept with the vectors")
     arguments = parser.parse_args()
+    if arguments.peers is None:
+        cases = json.loads(GOLDEN.read_text())["cases"]
+        wrong = sum(ours(ParityNet(), case, case["seed"])[0].tolist() != case["tokens"] for case in cases)
+        print(json.dumps({"benchmark": "golden_parity", "cases": len(cases), "different": wrong}))
+        sys.exit(wrong > 0)
     peers = Peers(arguments.peers)
     wrong, golden = 0, []
     for vocab, dtype in ((257, torch.float64), (8192, torch.float32), (32768, torch.float32)):
@@ -238,7 +246,11 @@ def main() -> None:
                 print(f"DIFFERS vocab {vocab}: {case} forwards {calls} {forwards}\n{peer}\n{mine}", file=sys.stderr)
             if vocab == 257:
                 golden.append({**case, "seed": number, "forwards": calls, "tokens": peer.tolist()})
-    print(json.dumps({"cases": 3 * len(CASES), "different": wrong, "torch": torch.__version__}))
+    print(
+        json.dumps(
+            {"benchmark": "golden_parity", "cases": 3 * len(CASES), "different": wrong, "torch": torch.__version__}
+        )
+    )
     if arguments.write and not wrong:
         provenance = {"made by": "benchmarks/golden_parity.py", "torch": torch.__version__}
         content = {"provenance": {**provenance, "commits": json.loads(arguments.commits)}, "cases": golden}

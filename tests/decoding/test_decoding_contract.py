@@ -15,7 +15,11 @@ from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream
 from unmask.core.registry import Leaf, Registry
-from unmask.decoding import DecodingPlan, Order, Trace, generate, orders, quotas, remaskers, samplers
+from unmask.decoding import DecodingPlan, Order, Trace, generate
+from unmask.decoding.order import orders
+from unmask.decoding.quota import quotas
+from unmask.decoding.remask import remaskers
+from unmask.decoding.rule import samplers
 
 BASE: dict[str, dict[str, Any]] = {
     "order": {"quota": "linear", "steps": 5},

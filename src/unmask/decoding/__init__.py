@@ -1,11 +1,14 @@
-"""Which position, how many, what value, under which guidance: the loop that writes a text, and its trace."""
+"""Which position, how many, what value, under which guidance: the loop that writes a text, and its trace.
+
+The registries live beside their bases (``unmask.decoding.order.orders``): here their names are folders of leaves.
+"""
 
 from unmask.decoding.guidance import Guidance
-from unmask.decoding.order import Order, orders
+from unmask.decoding.order import Order
 from unmask.decoding.plan import DecodingPlan
-from unmask.decoding.quota import Quota, quotas
-from unmask.decoding.remask import Remasker, remaskers
-from unmask.decoding.rule import Sampler, samplers
+from unmask.decoding.quota import Quota
+from unmask.decoding.remask import Remasker
+from unmask.decoding.rule import Sampler
 from unmask.decoding.sampler import Generation, Progress, generate
 from unmask.decoding.trace import Trace
 
@@ -20,8 +23,4 @@ __all__ = [
     "Sampler",
     "Trace",
     "generate",
-    "orders",
-    "quotas",
-    "remaskers",
-    "samplers",
 ]

@@ -160,15 +160,21 @@ def ranked(priority_RL: Tensor, at_RL: Tensor, canvas: Canvas) -> tuple[Tensor, 
         rank_RL: the inverse: rank of each position, 0 for the best.
     """
     priority_RL = priority_RL.masked_fill(~at_RL, float("-inf"))
+    sorted_RL = priority_RL.sort(dim=1, descending=True)
+    near_RL = sorted_RL.values[:, :-1] == sorted_RL.values[:, 1:]
+    if not bool((near_RL & (torch.arange(1, at_RL.shape[1], device=at_RL.device) < at_RL.sum(1, keepdim=True))).any()):
+        return sorted_RL.indices, _inverse(sorted_RL.indices)
     tie_RL = canvas.uniform_RL(Stream.TIE).masked_fill(~at_RL, -1.0)
     by_tie_RL = tie_RL.argsort(1, descending=True)
     by_both_RL = priority_RL.gather(1, by_tie_RL).argsort(dim=1, descending=True, stable=True)
     order_RL = by_tie_RL.gather(1, by_both_RL)
     # candidates whose priority is itself -inf tie with non-candidates; the tie key (-1) puts those last
-    rank_RL = torch.empty_like(order_RL).scatter_(
-        1, order_RL, torch.arange(order_RL.shape[1], device=order_RL.device).expand_as(order_RL)
-    )
-    return order_RL, rank_RL
+    return order_RL, _inverse(order_RL)
+
+
+def _inverse(order_RL: Tensor) -> Tensor:
+    place_RL = torch.arange(order_RL.shape[1], device=order_RL.device).expand_as(order_RL)
+    return torch.empty_like(order_RL).scatter_(1, order_RL, place_RL)
 
 
 orders: Registry[Order] = Registry("order", "unmask.decoding.orders", Order)

@@ -19,6 +19,7 @@ from unmask.core.errors import WrongUse
 from unmask.core.random import Stream
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.guidance import guide
+from unmask.decoding.head import FastHead
 from unmask.decoding.order import Candidates
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.recorder import Recorder
@@ -87,6 +88,7 @@ class Run:
     valid_RL: Tensor | None = None
     kind: str = ""
     recorder: Recorder = field(init=False)
+    head: FastHead = field(init=False)
     forwards_B: Tensor = field(init=False)
     needs: set[str] = field(default_factory=set)
 
@@ -109,6 +111,7 @@ class Run:
         start = Trace(out_BL.cpu().clone(), mask_id, plan.to_dict())
         self.recorder = Recorder(None if self.trace_mode is None else start, self.trace_mode == "full")
         self.cond, self.valid_RL = cond, valid_BL
+        self.head = FastHead(self.denoiser, int(torch.minimum(canvas.total_R, canvas.budget_R).max()))
         if plan.stop_at_eos and self.denoiser.eos_id is None:
             raise WrongUse("stop_at_eos=True needs a model with an eos_id; this one has none")
         if plan.guide.active:
@@ -204,10 +207,10 @@ class Run:
 
     def _head(self, h_KD: Tensor, other_KD: Tensor | None, x_KL: Tensor | None) -> Tensor:
         if other_KD is None:
-            logits_KV = self.denoiser.head(h_KD)
+            logits_KV = self.head(h_KD)
             self.head_rows += len(h_KD)
         else:
-            both = self.denoiser.head(torch.cat([h_KD, other_KD]))
+            both = self.head(torch.cat([h_KD, other_KD]))
             self.head_rows += len(both)
             logits_KV = guide(_wide(both[: len(h_KD)]), _wide(both[len(h_KD) :]), self.plan.guide.gamma)
         logits_KV = _wide(logits_KV)
