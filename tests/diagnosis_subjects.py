@@ -13,6 +13,7 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.data.corpora import verses
 from unmask.data.tokenizer import encode_fixed, train_bpe
+from unmask.diagnosis.causal import CausalSubject
 from unmask.diagnosis.lesions._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch
@@ -73,3 +74,49 @@ def make_subject(conditional: bool, seed: int = 0, dim: int = 64, steps: int = 5
         net.latent.whiten.fit(train.cond.latent_BZ[:4000])
     ShortTraining(steps=steps, seed=seed)(net, train.ids_BL, train.cond)
     return NativeSubject(net, rows(held_ids, held_texts, conditional), train, tokenizer=tokenizer, name="verses")
+
+
+@lru_cache(maxsize=1)
+def make_causal(steps: int = 250) -> CausalSubject:
+    """A small causal model on the same clauses."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    tokenizer, train_ids, held_ids, train_texts, held_texts = corpus()
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCAB,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=4 * LENGTH,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=1,
+        )
+    )
+    best = torch.optim.AdamW(model.parameters(), 5e-3)
+    rate = torch.optim.lr_scheduler.OneCycleLR(best, 5e-3, total_steps=steps + 1)
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        ids_BL = train_ids[torch.randint(0, len(train_ids), (64,), generator=noise)]
+        logits_BLV = model(input_ids=ids_BL).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits_BLV[:, :-1].flatten(0, 1), ids_BL[:, 1:].flatten(), ignore_index=0
+        )
+        best.zero_grad()
+        loss.backward()
+        best.step()
+        rate.step()
+    return CausalSubject(
+        model.eval(),
+        rows(held_ids, held_texts, False),
+        rows(train_ids, train_texts, False),
+        pad_id=0,
+        eos_id=1,
+        tokenizer=tokenizer,
+        name="verses, causal",
+    )

@@ -16,12 +16,14 @@ class Lesion(Leaf):
         kinds: the kinds of subject it can be planted into.
         conditional: True if it needs a subject with a latent.
         trains: True if it trains a (small) model.
+        needs_full: True if only the full budget can see it.
     """
 
     caught_by: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = ("masked",)
     conditional: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    needs_full: ClassVar[bool] = False
 
     def inject(self, subject: Subject) -> Subject:
         """The same subject with the fault.

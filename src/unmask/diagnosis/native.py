@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -175,18 +176,16 @@ class NativeSubject(Subject):
     def weights(self) -> dict[str, Tensor]:
         if not isinstance(self.denoiser, torch.nn.Module):
             raise NotProvided("weights()")
-        return dict(self.denoiser.named_parameters())
+        return dict(self.denoiser.state_dict())
 
-    def reloaded(self) -> Callable[[State], Tensor]:
+    def reloaded(self) -> dict[str, Tensor]:
         if not isinstance(self.denoiser, MaskedDiffusionModel):
             raise NotProvided("reloaded()")
         if self.path is not None:
-            again = load_native(self.path, self.device).denoiser
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                self.denoiser.save_pretrained(Path(folder))
-                again = load_weights(folder).to(self.device)
-        return lambda state: ask(again, state)
+            return dict(load_native(self.path, self.device).denoiser.state_dict())  # type: ignore[attr-defined]
+        with tempfile.TemporaryDirectory() as folder, quietly():
+            self.denoiser.save_pretrained(Path(folder))
+            return dict(load_weights(folder).state_dict())
 
     def loading_report(self) -> dict[str, list[str]]:
         report = getattr(self.denoiser, "loading_report", None)
@@ -208,6 +207,20 @@ def ask(denoiser: Denoiser, state: State) -> Tensor:
         if denoiser.wants_carry:
             carry = denoiser.body(state.x_BL, state.cond, t_B, valid_BL=state.valid_BL).carry
         return denoiser.logits(state.x_BL, state.at_BL, state.cond, t_B, valid_BL=state.valid_BL, carry=carry)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No progress bars of transformers inside."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def law_of(recipe: dict[str, Any]) -> MaskLaw:

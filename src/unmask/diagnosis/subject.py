@@ -9,7 +9,6 @@ Shapes: B batch, L length, N rows of logits asked for, V vocabulary, Z latent (d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -230,12 +229,12 @@ class Subject:
         """Mean and log variance [B, C] of a variational bottleneck."""
         raise NotProvided("posterior(cond)")
 
-    def reloaded(self) -> Callable[[State], Tensor]:
-        """:meth:`predict` of the same model after saving and loading it."""
+    def reloaded(self) -> dict[str, Tensor]:
+        """:meth:`weights` of the same model after saving and loading it."""
         raise NotProvided("reloaded()")
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters by name."""
+        """Parameters and buffers by name."""
         raise NotProvided("weights()")
 
     def loading_report(self) -> dict[str, list[str]]:
@@ -303,7 +302,7 @@ class Wrapped(Subject):
     def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
         return self.inner.posterior(cond)
 
-    def reloaded(self) -> Callable[[State], Tensor]:
+    def reloaded(self) -> dict[str, Tensor]:
         return self.inner.reloaded()
 
     def weights(self) -> dict[str, Tensor]:

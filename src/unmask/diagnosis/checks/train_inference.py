@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.checks.target_alignment import EVERYTHING
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.lab import Lab, moved, read
 from unmask.diagnosis.statistics import mean_by_text
@@ -24,10 +25,7 @@ class TrainInference(Check):
     title = "Does inference compute something else than training did?"
     fault = "Inference computes something else than training did."
     needs = ("data", "training_view", "predict")
-    leads_to = (
-        "loss_by_ratio", "latent_use", "position_awareness", "compounding", "safe_words", "guidance", "length",
-        "frontier", "factorisation", "mask_mass", "draw_calibration",
-    )  # fmt: skip
+    leads_to = EVERYTHING
 
     def run(self, lab: Lab) -> Finding:
         s, batch = lab.subject, lab.batch

@@ -1,0 +1,207 @@
+"""The subject of a causal language model: next-token answers, its own sampler, and its key-value cache."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.draw import categorical
+from unmask.core.random import Stream, uniform
+from unmask.diagnosis.baselines import in_text
+from unmask.diagnosis.native import Rows, RowsOf, quietly
+from unmask.diagnosis.subject import (
+    Batch,
+    CachedRun,
+    Generated,
+    NotProvided,
+    Split,
+    State,
+    Step,
+    Subject,
+    TrainingView,
+)
+
+
+class CausalSubject(Subject):
+    """A transformers causal language model with data.
+
+    Args:
+        model: called as ``model(input_ids=..., position_ids=..., past_key_values=..., use_cache=...)``, answering with
+            ``.logits`` [B, L, V] and ``.past_key_values``.
+        held_out, train: rows of ids, or a function that gives the first n; ``train`` may be None.
+        pad_id, eos_id: ids of the data's rows, or None.
+        tokenizer: with ``decode``, or None.
+        temperature: of its sampler.
+        name: what to call it.
+    """
+
+    kind = "causal"
+
+    def __init__(
+        self,
+        model: Any,
+        held_out: Batch | Rows,
+        train: Batch | Rows | None = None,
+        *,
+        pad_id: int | None = None,
+        eos_id: int | None = None,
+        tokenizer: Any = None,
+        temperature: float = 1.0,
+        name: str = "causal model",
+    ) -> None:
+        self.model, self.tokenizer, self.temperature, self.name = model, tokenizer, temperature, name
+        self.held_out = RowsOf(held_out) if isinstance(held_out, Batch) else held_out
+        self.train = RowsOf(train) if isinstance(train, Batch) else train
+        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self.pad_id, self.eos_id = pad_id, eos_id
+        self.settings = {"temperature": (1.0, 0.5)}
+
+    @classmethod
+    def of(
+        cls, model: Any, texts: Sequence[str], *, train_texts: Sequence[str] | None = None, length: int = 64
+    ) -> CausalSubject:
+        """A :class:`unmask.models.causal.CausalModel` with texts, joined and cut into rows of ``length`` tokens.
+
+        Raises:
+            WrongUse: the texts do not fill two rows.
+        """
+        from unmask.core.errors import WrongUse
+
+        def rows(side: Sequence[str]) -> Rows:
+            ids = torch.cat([model.encode(text + "\n", start=False) for text in side])
+            whole = ids[: len(ids) // length * length].view(-1, length)
+            if len(whole) < 2:
+                raise WrongUse(f"the texts have {len(ids)} tokens, which does not fill two rows of {length}")
+            return RowsOf(Batch(whole))
+
+        train = None if not train_texts else rows(train_texts)
+        return cls(model.model, rows(texts), train, tokenizer=model.tokenizer, name=model.name)
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        rows = self.held_out if split == "held_out" else self.train
+        if rows is None:
+            raise NotProvided("data(n, 'train')")
+        batch = rows(n)
+        device = next(self.model.parameters()).device
+        return Batch(batch.ids_BL.to(device), texts=batch.texts)
+
+    def training_view(self, batch: Batch, seed: int) -> TrainingView:
+        self.model.eval()
+        at_BL = in_text(batch.ids_BL, self.eos_id, self.pad_id)
+        at_BL[:, 0] = False
+        logits_BLV = self.model(input_ids=batch.ids_BL, use_cache=False).logits
+        ce_N = torch.nn.functional.cross_entropy(
+            logits_BLV[:, :-1][at_BL[:, 1:]].float(), batch.targets[:, 1:][at_BL[:, 1:]], reduction="none"
+        ).double()
+        # nats a text token: the first token is given, so it is neither scored nor divided by
+        inside = in_text(batch.ids_BL, self.eos_id, self.pad_id).sum()
+        weight_N = torch.full_like(ce_N, 1 / len(ce_N))
+        assert int(inside) >= len(ce_N)
+        return TrainingView(batch.ids_BL, at_BL, ce_N, float(ce_N.mean()), weight_N=weight_N, bound=True)
+
+    def predict(self, state: State) -> Tensor:
+        self.model.eval()
+        if bool(state.at_BL[:, 0].any()):
+            raise ValueError("a causal model cannot predict the first position: nothing comes before it")
+        logits_BLV: Tensor = self.model(input_ids=state.x_BL, use_cache=False).logits
+        return logits_BLV[:, :-1][state.at_BL[:, 1:]]
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        temperature = float(settings.get("temperature", self.temperature))
+        ids_BL = batch.ids_BL.clone()
+        B, L = ids_BL.shape
+        start = max(L // 4, 1)
+        row_B = torch.arange(B)
+        ids_BL[:, start:] = 0 if self.pad_id is None else self.pad_id
+        ended_B = torch.zeros(B, dtype=torch.bool, device=ids_BL.device)
+        if self.eos_id is not None:
+            ended_B = (ids_BL[:, :start] == self.eos_id).any(1)
+        steps, cache, fed = [], None, ids_BL[:, :start]
+        for place in range(start, L):
+            position = torch.arange(place - fed.shape[1], place, device=ids_BL.device).expand(B, -1)
+            out = self.model(input_ids=fed, position_ids=position, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            last_BV = out.logits[:, -1]
+            if temperature:
+                chosen_B = categorical(
+                    last_BV / temperature, uniform(seed, row_B, place, Stream.VALUE).to(ids_BL.device)
+                )
+            else:
+                chosen_B = last_BV.argmax(-1)
+            drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
+            drawn_BL[:, place] = ~ended_B
+            before_BL = ids_BL.clone()
+            if self.pad_id is not None:
+                chosen_B = torch.where(ended_B, self.pad_id, chosen_B)
+            ids_BL[:, place] = chosen_B
+            steps.append(Step(before_BL, drawn_BL))
+            if self.eos_id is not None:
+                ended_B = ended_B | (chosen_B == self.eos_id)
+            fed = chosen_B[:, None]
+        return Generated(ids_BL, tuple(steps), temperature=temperature, forwards=B * (L - start))
+
+    def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
+        row_N = torch.arange(len(logits_NV), device=logits_NV.device)
+        return categorical(logits_NV, uniform(seed, row_N, Stream.VALUE))
+
+    def cached(self, ids_BL: Tensor, start: int) -> CachedRun:
+        return cached_run(self.model, ids_BL, start)
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.model.state_dict())
+
+    def reloaded(self) -> dict[str, Tensor]:
+        with tempfile.TemporaryDirectory() as folder, quietly():
+            self.model.save_pretrained(folder)
+            again = type(self.model).from_pretrained(folder, dtype=self.model.dtype, local_files_only=True)
+        return dict(again.state_dict())
+
+
+def cached_run(
+    model: Any,
+    ids_BL: Tensor,
+    start: int,
+    *,
+    keep: float = 1.0,
+    evict: Callable[[Any, int], None] | None = None,
+    position: Callable[[int, int], int] = lambda true, held: true,
+) -> CachedRun:
+    """Fill a cache with the first ``start`` tokens, feed the others one by one, and tell how.
+
+    Args:
+        model: see :class:`CausalSubject`.
+        ids_BL, start: known tokens, and the first one predicted from the cache.
+        keep: the share of the prefix that is asked to be kept.
+        evict: called with the cache after the prefix (token -1) and after each token fed, to shrink it.
+        position: from a token's true position and the entries held before it, the position it is given.
+    """
+    B, L = ids_BL.shape
+    model.eval()
+    # all but the prefix's last token are the cache; that one is fed again so that the cache answers for ``start``
+    out = model(input_ids=ids_BL[:, :start], use_cache=True)
+    cache, logits = out.past_key_values, [out.logits[:, -1]]
+    if evict is not None:
+        evict(cache, -1)
+    positions, kept = [], []
+    for place in range(start, L):
+        given = position(place, cache.get_seq_length())
+        where = torch.full((B, 1), given, device=ids_BL.device)
+        out = model(input_ids=ids_BL[:, place : place + 1], position_ids=where, past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        if evict is not None:
+            evict(cache, place)
+        positions.append(given)
+        kept.append(float(cache.get_seq_length()))
+        logits.append(out.logits[:, -1])
+    logits_NV = torch.stack(logits[:-1], dim=1).flatten(0, 1)
+    return CachedRun(logits_NV, start, torch.tensor(positions), torch.tensor(kept), keep)
+
+
+def drop_entries(cache: Any, keep: Tensor) -> None:
+    """Keep only some entries [S] of every layer of a transformers cache."""
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[:, :, keep], layer.values[:, :, keep]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.lab import Lab
+from unmask.diagnosis.statistics import SURE
+from unmask.diagnosis.subject import Generated, State
+
+#: the tail test: ids, draws, and the log-odds between the one likely id and each unlikely one. Gumbel noise made from
+#: fp32 uniforms ends at 16.64, so a log-odds of 18 leaves it almost no draw in the tail
+TAIL_IDS, TAIL_DRAWS, TAIL_ODDS = 2**20, 1536, 18.0
+
+
+@dataclass(frozen=True)
+class DrawCalibration(Check):
+    """Are values drawn from the distribution that the model gives, at the temperature asked for?
+
+    Three questions. (1) ``draw`` on a known distribution of 8 ids, 4096 draws: the chi-square statistic has a mean and
+    a spread in closed form. (2) From the sampler's own steps the temperature is estimated by maximum likelihood: the
+    one under which what was drawn is most probable, with the standard error of the Fisher information; where
+    ``generate`` takes a temperature, also at 0.5, so that one applied twice shows. It fails if surely off by more than
+    a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
+    fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
+    """
+
+    title = "Is the draw faithful to the distribution?"
+    fault = "Values are not drawn from the distribution that the model gives."
+    reference = "arXiv 2409.02908"
+    needs = ("data", "predict", "generate")
+    leads_to = ("safe_words", "length", "frontier", "memorisation")
+
+    def run(self, lab: Lab) -> Finding:
+        said, numbers, faults = [], {}, []
+        if lab.subject.provides("draw"):
+            excess = self._chi_square(lab)
+            numbers["chi_square_sigmas"] = excess
+            said.append(f"{excess:+.1f} standard deviations off on a known distribution")
+            if excess > SURE:
+                faults.append(min(1.0, excess / 100))
+            if lab.budget.name == "full":
+                found, wanted = self._tail(lab)
+                numbers |= {"tail_draws": found, "tail_expected": wanted}
+                said.append(f"{found} of {wanted:.0f} expected draws from a far tail")
+                # normal approximation of a binomial with a share of 1.6 %
+                if found < wanted - SURE * math.sqrt(wanted):
+                    faults.append(1 - found / wanted)
+        asked: list[dict[str, Any]] = [{}]
+        if "temperature" in lab.subject.settings:
+            asked.append({"temperature": 0.5})
+        for settings in asked:
+            rows = lab.prompts.rows(0, 16)
+            out = lab.samples() if not settings else lab.subject.generate(rows, lab.seed, **settings)
+            if not out.steps:
+                continue
+            wish = out.temperature
+            found_t, error = self._temperature(lab, out)
+            name = f"temperature_asked_{wish:g}"
+            numbers |= {name: found_t, f"{name}_error": error}
+            said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
+            off = abs(found_t - wish) - SURE * error
+            if off > 0.1 * max(wish, 0.1):
+                faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
+        if not said:
+            return Finding(
+                "not_run",
+                why="the subject tells neither its steps nor its draw",
+                next_step="Return steps from generate, or provide draw(logits, seed).",
+            )
+        return Finding(
+            "fail" if faults else "pass",
+            measured="; ".join(said),
+            threshold="4 standard errors, and a tenth of the temperature",
+            why="The texts come from another distribution than the model's, usually a colder one that repeats itself."
+            if faults
+            else "What is drawn is what the model gives.",
+            next_step="Draw in float64, apply the temperature once, and renormalise after guidance." if faults else "",
+            numbers=numbers,
+            share=max(faults, default=0.0),
+        )
+
+    @staticmethod
+    def _chi_square(lab: Lab) -> float:
+        p = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.05, 0.03, 0.015, 0.005], dtype=torch.float64)
+        ids_N = lab.subject.draw(p.log().float().expand(4096, 8).clone(), lab.seed).cpu()
+        count = torch.bincount(ids_N, minlength=8)[:8].double()
+        statistic = float(((count - 4096 * p).square() / (4096 * p)).sum())
+        return (statistic - 7) / math.sqrt(14)
+
+    @staticmethod
+    def _tail(lab: Lab) -> tuple[int, float]:
+        share = TAIL_IDS * math.exp(-TAIL_ODDS)
+        found, step = 0, 8
+        for first in range(0, TAIL_DRAWS, step):
+            logits_NV = torch.full((step, TAIL_IDS + 1), -TAIL_ODDS)
+            logits_NV[:, 0] = 0.0
+            found += int((lab.subject.draw(logits_NV, lab.seed + first) > 0).sum())
+        return found, TAIL_DRAWS * share / (1 + share)
+
+    @staticmethod
+    def _temperature(lab: Lab, out: Generated) -> tuple[float, float]:
+        """Maximum-likelihood temperature of what was drawn, and its error; 0 if the best id was taken every time."""
+        assert out.steps is not None
+        busy = [i for i, step in enumerate(out.steps) if bool(step.drawn_BL.any())]
+        chosen = busy[:: max(1, len(busy) // 12)]
+        batch = lab.prompts.rows(0, len(out.ids_BL))
+        logits, ids = [], []
+        for i in chosen:
+            step = out.steps[i]
+            # what was drawn shows in the next step's canvas; a later step may hide it again
+            after_BL = out.steps[i + 1].x_BL if i + 1 < len(out.steps) else out.ids_BL
+            at_BL = step.drawn_BL & (after_BL != (-1 if lab.subject.mask_id is None else lab.subject.mask_id))
+            if not bool(at_BL.any()):
+                continue
+            logp_NV = lab.logits(State(step.x_BL, at_BL, batch.cond, step.t_B)).double().log_softmax(-1)
+            if out.guidance != 1 and batch.cond is not None:
+                null = lab.logits(State(step.x_BL, at_BL, batch.cond.nulled(), step.t_B)).double().log_softmax(-1)
+                logp_NV = torch.where(torch.isfinite(logp_NV), torch.lerp(null, logp_NV, out.guidance), logp_NV)
+            logits.append(logp_NV.cpu())
+            ids.append(after_BL[at_BL].cpu())
+        return fit_temperature(torch.cat(logits), torch.cat(ids))
+
+
+def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
+    """The temperature under which ids are most probable, and its standard error; 0 if all are the most probable ids.
+
+    The log-likelihood is concave in the inverse temperature b: its slope is sum(l_drawn - E_b l), its curvature minus
+    the variance of l under b, which is the Fisher information.
+    """
+    if bool((logits_NV.argmax(-1) == ids_N).all()):
+        return 0.0, 0.0
+    wide_NV = logits_NV.masked_fill(~torch.isfinite(logits_NV), -1e30)
+    drawn = float(wide_NV.gather(-1, ids_N[:, None]).sum())
+    low, high = 1e-3, 1e3
+
+    def moments(b: float) -> tuple[float, float]:
+        p_NV = (b * wide_NV).softmax(-1)
+        safe_NV = torch.where(p_NV > 0, wide_NV, 0.0)
+        mean_N = (p_NV * safe_NV).sum(-1)
+        return float(mean_N.sum()), float(((p_NV * safe_NV.square()).sum(-1) - mean_N.square()).sum())
+
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        if drawn > moments(middle)[0]:
+            low = middle
+        else:
+            high = middle
+    b = math.sqrt(low * high)
+    error_b = 1 / math.sqrt(max(moments(b)[1], 1e-12))
+    return 1 / b, error_b / b**2

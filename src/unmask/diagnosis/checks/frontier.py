@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding, Plot
+from unmask.diagnosis.lab import Lab
+from unmask.diagnosis.statistics import SURE, Mean, mean_by_text
+from unmask.metrics.token_entropy import pooled_entropy
+
+
+@dataclass(frozen=True)
+class Frontier(Check):
+    """Is a good score under a judge bought with few words?
+
+    KL(samples || judge) = CE - H: a judge's perplexity alone can be lowered by saying little. The judge here is the
+    bigram model of the data (counted on other texts), the reference is as many held-out texts. The samples' pooled
+    unigram entropy is compared with that of the held-out texts, with an error from leaving out texts (jackknife). It
+    fails if the entropy is surely (4 standard errors) and by more than a tenth below the data's while the judge does
+    not find the samples surely worse than the data; it warns if the entropy is that low and the judge finds them worse
+    too.
+    """
+
+    title = "Is a good judge's score bought with low entropy?"
+    fault = "The judge's score is bought with low entropy."
+    reference = "arXiv 2409.02908"
+    needs = ("data", "generate")
+
+    def run(self, lab: Lab) -> Finding:
+        mine_BL, data_BL = lab.samples().ids_BL, lab.prompts.ids_BL
+        mine, data = self._entropy(lab, mine_BL), self._entropy(lab, data_BL)
+        judged, judged_data = self._judged(lab, mine_BL), self._judged(lab, data_BL)
+        lost = 1 - mine.value / max(data.value, 1e-9)
+        error = (mine.error**2 + data.error**2) ** 0.5
+        low = data.value - mine.value > SURE * error and lost > 0.1
+        worse = judged.value - judged_data.value > SURE * (judged.error**2 + judged_data.error**2) ** 0.5
+        status = "fail" if low and not worse else "warn" if low else "pass"
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured=f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
+            threshold="an entropy within a tenth of the data's",
+            why="A few safe texts please any judge; the entropy shows the price."
+            if status != "pass"
+            else "The samples are as varied as the data.",
+            next_step="Never report a judge's perplexity without entropy; raise the temperature, or look at the causes."
+            if status != "pass"
+            else "",
+            numbers={
+                "judge_nats": judged.value,
+                "judge_nats_data": judged_data.value,
+                "entropy_nats": mine.value,
+                "entropy_nats_data": data.value,
+                "entropy_lost": lost,
+            },
+            plot=Plot(
+                "bars",
+                ["judge (lower is likelier)", "entropy (higher is richer)"],
+                {"samples": [judged.value, mine.value], "data": [judged_data.value, data.value]},
+                "",
+                "nats a token",
+            ),
+            share=lost if status != "pass" else 0.0,
+        )
+
+    @staticmethod
+    def _entropy(lab: Lab, ids_BL: Tensor) -> Mean:
+        """Pooled unigram entropy with a jackknife error over texts."""
+        inside_BL = lab.in_text(ids_BL).cpu()
+        texts = [row[keep].tolist() for row, keep in zip(ids_BL.cpu(), inside_BL, strict=True)]
+        whole = pooled_entropy(texts)
+        n = len(texts)
+        left_out = torch.tensor([pooled_entropy(texts[:i] + texts[i + 1 :]) for i in range(n)], dtype=torch.float64)
+        error = float(((n - 1) / n * (left_out - left_out.mean()).square().sum()).sqrt())
+        return Mean(whole, error, n)
+
+    @staticmethod
+    def _judged(lab: Lab, ids_BL: Tensor) -> Mean:
+        inside_BL = lab.in_text(ids_BL).cpu()
+        ids_BL = ids_BL.cpu()
+        left_BL = torch.nn.functional.pad(ids_BL[:, :-1], (1, 0), value=-1)
+        nats_N = lab.counts.bigram_ce(left_BL[inside_BL], ids_BL[inside_BL])
+        return mean_by_text(nats_N, inside_BL.nonzero()[:, 0])

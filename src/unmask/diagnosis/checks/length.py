@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding, Plot
+from unmask.diagnosis.lab import Lab
+from unmask.metrics.length import length_distance, length_histogram, text_lengths
+
+
+@dataclass(frozen=True)
+class Length(Check):
+    """Do texts end where texts end?
+
+    Lengths of the samples (up to the first EOS) against those of the same number of held-out texts. It fails if the
+    two-sample Kolmogorov-Smirnov test leaves a chance below 1e-4 that they are alike *and* the mean length is off by
+    more than a quarter, or a quarter more of the samples never end than of the data. If training scores no EOS or no
+    padding although the data has them, the finding says so.
+    """
+
+    title = "Are EOS and padding learned, and lengths right?"
+    fault = "Texts do not end where texts end."
+    needs = ("data", "generate")
+    leads_to = ("safe_words", "frontier", "compounding")
+
+    def run(self, lab: Lab) -> Finding:
+        s = lab.subject
+        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
+        if s.eos_id is None:
+            return Finding("not_run", why="the subject has no end-of-text id")
+        ends = (data_BL == s.eos_id).any(1).double().mean()
+        if float(ends) < 0.1:
+            return Finding("not_run", why="the texts of the data do not end on the canvas")
+        wanted, found = (text_lengths(x, s.eos_id, s.pad_id).double().cpu() for x in (data_BL, mine_BL))
+        distance = length_distance(found.numpy(), wanted.numpy())
+        chance = _ks_chance(distance.ks, len(found), len(wanted))
+        endless = 1 - float((mine_BL == s.eos_id).any(1).double().mean())
+        endless_data = 1 - float(ends)
+        off = abs(distance.mean / distance.data_mean - 1)
+        wrong = chance < 1e-4 and (off > 0.25 or endless - endless_data > 0.25)
+        near = chance < 1e-4
+        unscored = self._unscored(lab)
+        status = "fail" if wrong else "warn" if near else "pass"
+        why = "Texts end about where those of the data do."
+        if status != "pass":
+            why = "A text without its end runs on to the canvas' edge, and everything behind the end is noise."
+            if unscored:
+                why = f"Training never scores {' or '.join(unscored)}, so the model cannot know where a text ends."
+        top = data_BL.shape[1]
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured=f"mean length {distance.mean:.1f} tokens (data {distance.data_mean:.1f}); {endless:.0%} never end "
+            f"(data {endless_data:.0%}); largest difference of the distributions {distance.ks:.2f}",
+            threshold="a Kolmogorov-Smirnov chance above 1e-4, or a mean within a quarter",
+            why=why,
+            next_step="Score EOS and at least some padding (a small weight is enough), and give the encoder's "
+            "tokenizer "
+            "an EOS."
+            if status != "pass"
+            else "",
+            numbers={
+                "mean": distance.mean,
+                "data_mean": distance.data_mean,
+                "ks": distance.ks,
+                "ks_chance": chance,
+                "wasserstein_tokens": distance.wasserstein,
+                "never_end": endless,
+                "never_end_data": endless_data,
+                "never_scored": unscored,
+            },
+            plot=Plot(
+                "lines",
+                [float(i) for i in range(top + 1)],
+                {
+                    "samples": [float(v) for v in length_histogram(found.numpy(), top)],
+                    "data": [float(v) for v in length_histogram(wanted.numpy(), top)],
+                },
+                "tokens with EOS",
+                "share of texts",
+                ("data",),
+            ),
+            # what training never scores is no other fault's consequence
+            own=bool(unscored) and wrong,
+            share=max(off, endless - endless_data) if status != "pass" else 0.0,
+        )
+
+    @staticmethod
+    def _unscored(lab: Lab) -> list[str]:
+        """Special ids that the data holds and training never scores."""
+        if not lab.subject.provides("training_view"):
+            return []
+        ids_BL = lab.batch.ids_BL
+        views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
+        asked: Tensor = torch.cat([ids_BL[v.scored_BL] for v in views])
+        names = {"EOS": lab.subject.eos_id, "padding": lab.subject.pad_id}
+        return [
+            n for n, i in names.items() if i is not None and bool((ids_BL == i).any()) and not bool((asked == i).any())
+        ]
+
+
+def _ks_chance(ks: float, n: int, m: int) -> float:
+    """Chance of a distance this large between samples of one distribution (Smirnov's asymptotic series)."""
+
+    x = ks * math.sqrt(n * m / (n + m))
+    if x < 0.2:
+        return 1.0
+    return min(1.0, max(0.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.lab import Lab
+from unmask.diagnosis.statistics import Mean, mean_by_text
+
+
+@dataclass(frozen=True)
+class Order(Check):
+    """Do the sampler's settings do anything, and is "any order" secretly left to right?
+
+    Each setting that the subject names is tried with its values on the same rows and seed: two values that give the
+    very same ids do nothing (the same value twice shows whether the seed holds). Where the sampler claims to choose the
+    order, the leftmost hidden position is taken as often as chance allows, n of m, or more: the excess over chance, as
+    a share of what is left to 1, is 0 for a random order and 1 for left to right. It fails if surely above 0.8;
+    confident models lean to the left without being told, which is why the limit is not lower.
+    """
+
+    title = "Do settings have an effect, and is any-order secretly left to right?"
+    fault = "A setting has no effect, or the order is secretly left to right."
+    needs = ("data", "generate")
+
+    def run(self, lab: Lab) -> Finding:
+        said: list[str] = []
+        numbers: dict[str, Any] = {}
+        dead = self._dead_settings(lab, numbers)
+        if dead:
+            said.append(f"without effect: {', '.join(dead)}")
+        elif lab.subject.settings:
+            said.append(f"{len(lab.subject.settings)} settings tried, each changes the text")
+        out = lab.samples()
+        secret = False
+        if out.any_order and out.steps and lab.subject.kind == "masked":
+            lean = self._lean(lab)
+            numbers["left_to_right"] = lean.value
+            said.append(f"left-to-right score {lean} (0 random, 1 strictly left to right)")
+            secret = lean.surely_above > 0.8
+        unstable = bool(numbers.get("same_seed_differs", False))
+        if not said:
+            return Finding("not_run", why="the sampler names no settings and does not claim to choose the order")
+        if unstable:
+            said.append("the same seed gives other texts")
+        status = "fail" if dead or secret else "warn" if unstable else "pass"
+        why = "What is set is what happens."
+        if secret:
+            why = "Equal confidences fall to the leftmost position, so a model trained for any order is run in one."
+        elif dead:
+            why = "A setting that is silently ignored makes every comparison between its values meaningless."
+        elif unstable:
+            why = "Texts cannot be reproduced."
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured="; ".join(said),
+            threshold="each setting changes the text; left-to-right score surely below 0.8",
+            why=why,
+            next_step="Follow the setting to where it should act; break ties between confidences by seeded noise, and "
+            "compare log-probabilities in float64."
+            if status != "pass"
+            else "",
+            numbers=numbers,
+            share=0.6 if status == "fail" else 0.0,
+        )
+
+    @staticmethod
+    def _dead_settings(lab: Lab, numbers: dict[str, Any]) -> list[str]:
+        rows = lab.prompts.rows(0, 8)
+        dead = []
+        for name, values in lab.subject.settings.items():
+            if len(values) < 2:
+                continue
+            first = lab.subject.generate(rows, lab.seed, **{name: values[0]}).ids_BL
+            if "same_seed_differs" not in numbers:
+                again = lab.subject.generate(rows, lab.seed, **{name: values[0]}).ids_BL
+                numbers["same_seed_differs"] = not torch.equal(first, again)
+            other = lab.subject.generate(rows, lab.seed, **{name: values[1]}).ids_BL
+            same = float((first == other).double().mean()) if first.shape == other.shape else 0.0
+            numbers[f"same_tokens_{name}"] = same
+            if same == 1.0:
+                dead.append(f"{name} ({values[0]} and {values[1]} give the same text)")
+        return dead
+
+    @staticmethod
+    def _lean(lab: Lab) -> Mean:
+        """How much more often than by chance the leftmost hidden position is taken."""
+        excess, rows = [], []
+        for step in lab.samples().steps or ():
+            hidden_BL = (step.x_BL == lab.mask_id).cpu()
+            drawn_BL = step.drawn_BL.cpu() & hidden_BL
+            m_B, n_B = hidden_BL.sum(1), drawn_BL.sum(1)
+            live_B = (n_B > 0) & (n_B < m_B)
+            left_B = drawn_BL.gather(1, hidden_BL.int().argmax(1)[:, None]).squeeze(1).double()
+            chance_B = n_B / m_B.clamp(min=1)
+            excess.append(((left_B - chance_B) / (1 - chance_B))[live_B])
+            rows.append(live_B.nonzero().squeeze(1))
+        return mean_by_text(torch.cat(excess), torch.cat(rows)) if excess else Mean(0.0, 0.0, 0)

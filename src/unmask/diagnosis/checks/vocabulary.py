@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unmask.diagnosis.check import Check
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.lab import Lab
+
+
+@dataclass(frozen=True)
+class Vocabulary(Check):
+    """Do tokenizer, ids and head belong together?
+
+    All closed forms: ids lie in the vocabulary; the special ids are different ids inside it; the head has one logit an
+    id; the tokenizer has as many ids; the data's ids decode to the data's texts (case and white space aside, as some
+    tokenizers fold them), and so do the texts' own ids. One text in twenty may be folded in other ways; from a
+    half on it fails.
+    """
+
+    title = "Do tokenizer, ids and head belong together?"
+    fault = "Tokenizer, ids and head do not belong together."
+    leads_to = (
+        "loss_by_ratio",
+        "latent_use",
+        "safe_words",
+        "length",
+        "frontier",
+        "train_inference",
+        "memorisation",
+        "compounding",
+    )
+
+    def run(self, lab: Lab) -> Finding:
+        s = lab.subject
+        faults: list[str] = []
+        warnings: list[str] = []
+        numbers: dict[str, Any] = {"vocab_size": s.vocab_size}
+        ids = {"mask": s.mask_id, "padding": s.pad_id, "EOS": s.eos_id}
+        known = {k: v for k, v in ids.items() if v is not None}
+        low, high = int(lab.batch.ids_BL.min()), int(lab.batch.ids_BL.max())
+        if low < 0 or high >= s.vocab_size:
+            faults.append(f"the data holds id {low if low < 0 else high}, the vocabulary has {s.vocab_size}")
+        if s.mask_id is not None and bool((lab.batch.ids_BL == s.mask_id).any()):
+            faults.append("the data itself holds the mask id")
+        if s.kind == "masked" and len(set(known.values())) < len(known):
+            faults.append(f"special ids coincide: {known}")
+        for name, value in known.items():
+            if not 0 <= value < s.vocab_size:
+                faults.append(f"the {name} id {value} lies outside the vocabulary of {s.vocab_size}")
+        width = lab.logits(lab.usual_state().rows(0, 1)).shape[-1]
+        numbers["head"] = width
+        if width != s.vocab_size:
+            faults.append(f"the head has {width} logits, the vocabulary {s.vocab_size} ids")
+        if s.tokenizer is not None:
+            self._tokenizer(lab, numbers, faults, warnings)
+        status = "fail" if faults else "warn" if warnings else "pass"
+        said = "; ".join(faults + warnings) or "ids, special ids, head" + (
+            " and tokenizer fit" if s.tokenizer is not None else " fit (no tokenizer given)"
+        )
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured=said,
+            threshold="equality; 95 % of the texts come back (half to fail)",
+            why="The model writes ids, and with another table they are other words."
+            if status != "pass"
+            else "What the model writes is what the tokenizer reads.",
+            next_step="Load the tokenizer that made the training data, and size the head by len(tokenizer)."
+            if status != "pass"
+            else "",
+            numbers=numbers,
+            share=1.0 if faults else 0.0,
+            # texts and ids are compared without the model
+            own=bool(faults),
+        )
+
+    @staticmethod
+    def _tokenizer(lab: Lab, numbers: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
+        s, tokenizer = lab.subject, lab.subject.tokenizer
+        if hasattr(tokenizer, "__len__"):
+            numbers["tokenizer"] = len(tokenizer)
+            if len(tokenizer) > s.vocab_size:
+                faults.append(f"the tokenizer has {len(tokenizer)} ids, the model {s.vocab_size}")
+        texts = lab.batch.texts
+        if texts is None:
+            return
+        special = {i for i in (s.mask_id, s.pad_id, s.eos_id) if i is not None}
+        back = own = 0
+        for text, row in zip(texts, lab.batch.ids_BL.tolist(), strict=True):
+            kept = row[: row.index(s.eos_id)] if s.eos_id in row else row
+            said = _folded(tokenizer.decode([i for i in kept if i not in special]))
+            back += bool(said) and _folded(text).startswith(said[: max(len(said) - 4, 1)])
+            if callable(getattr(tokenizer, "encode", None)):
+                own += _folded(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False))) == _folded(text)
+        n = len(texts)
+        checked = {"the data's ids decode to the data's texts": back / n}
+        if callable(getattr(tokenizer, "encode", None)):
+            checked["encoding and decoding gives the text back"] = own / n
+        for claim, share in checked.items():
+            numbers[claim] = share
+            if share < 0.95:
+                (faults if share < 0.5 else warnings).append(f"in {share:.0%} of the texts {claim}")
+
+
+def _folded(text: str) -> str:
+    return "".join(text.casefold().split())
