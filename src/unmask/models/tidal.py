@@ -153,8 +153,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.embed = nn.Embedding(c.vocab_size, c.dim)
         learned = c.positions == "learned"
         self.place = nn.Embedding(c.max_length + 1, c.dim) if learned else None
-        # a masked block holds one id everywhere: bias and rotation alone hardly tell its positions apart, so there
-        # offsets are learned whatever the positions; offset -1 is a token; <bob> has 0, the characters 1 to max_block, <eob> max_block + 1
+        # a masked block holds one id everywhere: bias and rotation alone hardly tell its places apart, so there offsets
+        # are learned whatever the positions; -1 is a token, 0 <bob>, 1 to max_block characters, max_block + 1 the end
         self.offset = nn.Embedding(c.max_block + 3, c.dim) if learned or c.attention == "masked" else None
         self.blocks = nn.ModuleList(
             TidalBlock(c.dim, c.heads, c.ffn_dim, gated=c.gated, dropout=c.dropout) for _ in range(c.layers)
