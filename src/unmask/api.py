@@ -349,11 +349,13 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
     from unmask.diagnosis.diagnose import diagnose as run
 
     if isinstance(model, TextModel):
+        from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
-        from unmask.evaluation.held_out import held_out
+        from unmask.evaluation.held_out import fitting, held_out
 
         sources, references, found = held_out(model, data)
-        train_texts = None if found is None else [found.train[i] for i in range(min(2000, len(found.train)))]
+        sources, references = fitting(model, sources, references)
+        train_texts = None if found is None else [found.train[i] for i in evenly(len(found.train), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
     return run(model, budget=budget, **settings)
 
