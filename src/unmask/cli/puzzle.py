@@ -1,0 +1,83 @@
+"""`unmask puzzle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def puzzle(
+        kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
+        text: str = typer.Argument(..., help='The puzzle, such as "53..7....6..1" (. is blank), or its file.'),
+        model: Path | None = typer.Option(None, help="A puzzle model; checkpoints/KIND_relations when missing."),
+        order: str = typer.Option("margin", help="Which cell next (unmask list orders)."),
+        steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
+        temperature: float = typer.Option(0.0, help="0 writes the most probable value."),
+        seed: int = typer.Option(0),
+        trace: Path | None = typer.Option(None, help="Write the order as a page (.html) or as data (.json)."),
+    ) -> None:
+        """Solve one puzzle and show which cell was written when. Exit code 1: the answer breaks a rule."""
+        from rich.console import Console
+
+        from unmask.core.errors import WrongUse, did_you_mean
+        from unmask.decoding import DecodingPlan, generate
+        from unmask.experiments import puzzle_page
+        from unmask.experiments.puzzle_model import load
+
+        kinds = ("sudoku", "zebra", "nae_sat")
+        if kind not in kinds:
+            raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, kinds)}")
+        if trace is not None and trace.suffix not in (".html", ".json"):
+            raise WrongUse(f"a trace is written as .html or .json, not {trace.name!r}")
+        quota = "one" if steps is None else "linear"
+        plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
+        solver, _ = load(model or default_model(kind))
+        if kind not in type(solver.puzzle).__module__:
+            raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
+        board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
+        out = generate(solver, board.question_BL, plan)
+        solved = bool(solver.puzzle.correct(out.sequences, board).all())
+        assert out.trace is not None
+        console = Console(highlight=False)
+        console.print(solver.puzzle.show(board.question_BL[0]), markup=False)
+        console.print()
+        for step, place, value, probability, margin in puzzle_page.steps(solver.puzzle, out.trace):
+            style = "bold red" if probability < 0.5 else "yellow" if margin < 0.5 else ""
+            console.print(
+                f"{step:>4}  {place:<8} = {value:<3} p {probability:.3f}  margin {margin:.3f}",
+                style=style,
+                markup=False,
+            )
+        console.print()
+        console.print(solver.puzzle.show(out.sequences[0]), markup=False)
+        wrong = int(((out.sequences != board.answer_BL) & (board.answer_BL > 0)).sum())
+        blanks = int((~board.given_BL).sum())
+        verdict = "solved" if solved else f"not solved: {wrong} of {blanks} cells differ from the solution"
+        console.print(f"\n{verdict}; {out.forwards} forwards, order {order}", style="green" if solved else "bold red")
+        if trace is not None:
+            console.print(f"{puzzle_page.write(solver.puzzle, out.trace, solved, trace)}", style="dim")
+        if not solved:
+            raise typer.Exit(1)
+
+
+def default_model(kind: str) -> Path:
+    """The checkpoint that comes with the repository.
+
+    Raises:
+        WrongUse: there is none.
+    """
+    from unmask.core.errors import WrongUse
+
+    name = Path("checkpoints") / f"{kind}_relations"
+    for root in (Path(), Path(__file__).resolve().parents[3]):
+        if (root / name / "puzzle.json").is_file():
+            return root / name
+    raise WrongUse(f"there is no {name} here: give --model, a folder that `unmask experiment {kind}` wrote")
+
+
+def _is_file(text: str) -> bool:
+    # a board may be longer than any file name
+    return len(text) < 200 and "\n" not in text and Path(text).is_file()

@@ -1,0 +1,186 @@
+"""A denoiser that knows which puzzle it solves: relations read from the board, saved and loaded as one folder.
+
+A folder holds ``config.json`` and ``model.safetensors`` (the network), ``puzzle.json`` (the puzzle with its settings,
+what was hidden in training, how long it was trained) and, where it was committed, a model card ``README.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unmask.core.condition import Condition
+from unmask.core.denoiser import Body, Denoiser
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data.puzzles import MASK, PUZZLES, Puzzle
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.text_model import write_json
+
+FILE = "puzzle.json"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a puzzle's denoiser.
+
+    Attributes:
+        dim, layers, heads, ffn_dim, loops: see :class:`unmask.models.denoiser.MaskedDiffusionConfig`.
+        relations: structure-aware, with learned per-head weights for the puzzle's relations; else plain.
+        relation_start: the weight with which head h starts on relation h mod (R + 1), the last being none. At zero all
+            heads start alike, and the weights, which must reach about 4 to matter among 81 cells, are long on the way.
+    """
+
+    dim: int = 96
+    layers: int = 4
+    heads: int = 4
+    ffn_dim: int = 384
+    loops: int = 2
+    relations: bool = True
+    relation_start: float = 3.0
+
+
+class PuzzleDenoiser(nn.Module, Denoiser):
+    """A :class:`MaskedDiffusionModel` for one kind of puzzle.
+
+    Where relations differ from board to board (zebra clues) they are read from the canvas at every call; the given
+    tokens settle them, so hidden answers do not matter.
+
+    Args:
+        puzzle: what is solved.
+        net: the network; a vocabulary, canvas and number of relations that fit the puzzle.
+    """
+
+    def __init__(self, puzzle: Puzzle, net: MaskedDiffusionModel) -> None:
+        super().__init__()
+        self.puzzle, self.net = puzzle, net
+        self.vocab_size, self.mask_id, self.max_length = puzzle.vocab_size, MASK, puzzle.length
+        blank = torch.full((1, puzzle.length), MASK)
+        self._read_relations = net.config.relations > 0 and puzzle.relations(blank).ndim == 4
+
+    @classmethod
+    def fresh(cls, puzzle: Puzzle, shape: Shape, seed: int) -> PuzzleDenoiser:
+        """Random weights, named by the seed."""
+        torch.manual_seed(seed)
+        count = len(puzzle.relation_names) if shape.relations else 0
+        config = MaskedDiffusionConfig(
+            vocab_size=puzzle.vocab_size,
+            mask_token_id=MASK,
+            pad_token_id=None,
+            eos_token_id=None,
+            max_length=puzzle.length,
+            dim=shape.dim,
+            layers=shape.layers,
+            heads=shape.heads,
+            ffn_dim=shape.ffn_dim,
+            loops=shape.loops,
+            rope=False,
+            relations=count,
+        )
+        net = MaskedDiffusionModel(config)
+        if count:
+            with torch.no_grad():
+                for block in net.blocks:
+                    for head in range(shape.heads):
+                        if head % (count + 1) < count:
+                            block.attn.relation[head, head % (count + 1)] = shape.relation_start  # type: ignore[union-attr,index,operator]
+        model = cls(puzzle, net)
+        if count and not model._read_relations:
+            net.set_relations(puzzle.relations(torch.full((1, puzzle.length), MASK)).float())
+        return model
+
+    @property
+    def parameters_count(self) -> int:
+        """Trained numbers."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Body:
+        relations = self.puzzle.relations(x_BL) if self._read_relations else None
+        return self.net.body(x_BL, None, t_B, valid_BL=valid_BL, relations_RLL=relations)
+
+    def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self.net.project(h_ND)
+
+    def head(self, h_ND: Tensor) -> Tensor:
+        # in fp32 whatever the body ran in: confidences that differ by less than bf16 can say must not tie
+        with torch.autocast(h_ND.device.type, enabled=False):
+            features_ND, weight_VD, bias_V = self.project(h_ND.float())
+            return self.forbid(nn.functional.linear(features_ND, weight_VD.float(), bias_V))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """What torch.compile is worth on."""
+        return self.net.blocks
+
+    def loops(self, times: int) -> None:
+        """Apply the stack this often from now on (a looped denoiser may think longer at inference).
+
+        Raises:
+            WrongUse: fewer than once.
+        """
+        if times < 1:
+            raise WrongUse(f"loops={times} must be at least 1")
+        self.net.config.loops = times
+
+
+@dataclass
+class Card:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        puzzle: spec of the puzzle it was trained on.
+        hide: what training hid: ``unknown`` (never a given) or ``all``.
+        trained: steps, boards, minutes and settings of the run.
+    """
+
+    puzzle: str
+    hide: str
+    trained: dict[str, Any] = field(default_factory=dict)
+
+
+def save(model: PuzzleDenoiser, card: Card, folder: str | Path) -> Path:
+    """Write the folder."""
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    model.net.config.save_pretrained(where)
+    weights = {n: w.detach().cpu().contiguous() for n, w in model.net.state_dict().items()}
+    save_file(weights, str(where / "model.safetensors"), metadata={"format": "pt"})
+    write_json(where / FILE, vars(card))
+    return where
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, Card]:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        WrongUse: no such folder. CheckpointError: it holds no puzzle model, or one whose parts do not fit.
+    """
+    where = Path(folder)
+    if not where.is_dir():
+        raise WrongUse(f"there is no folder {str(folder)!r}: give a puzzle model, such as checkpoints/sudoku_relations")
+    try:
+        card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
+        net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))
+        net.load_state_dict(load_file(str(where / "model.safetensors")))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{where} is no puzzle model: it has no {FILE}") from error
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{where} is damaged: {str(error).splitlines()[0]}") from error
+    puzzle = PUZZLES.make(card.puzzle)
+    if (net.config.vocab_size, net.config.max_length) != (puzzle.vocab_size, puzzle.length):
+        raise CheckpointError(f"{where} holds a network that does not fit its puzzle {card.puzzle!r}")
+    return PuzzleDenoiser(puzzle, net).to(device).eval(), card

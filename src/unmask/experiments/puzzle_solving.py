@@ -1,0 +1,153 @@
+"""Boards to train and to measure on, ways of solving them, and how many come out right."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.core.denoiser import Denoiser
+from unmask.core.errors import WrongUse
+from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
+from unmask.decoding import DecodingPlan, generate
+from unmask.metrics.bootstrap import Interval
+
+#: z of a two-sided 95 % interval
+_Z = 1.959964
+
+
+def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = print) -> Shards:
+    """``n`` puzzles from the user's cache (``$UNMASK_CACHE`` or ~/.cache/unmask); built there on first use."""
+    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "puzzles"
+    name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}"
+    if not (root / name / "meta.json").exists():
+        say(f"building {n:,} puzzles: {PUZZLES.spec_of(puzzle)}")
+    return Shards(build(puzzle, n, out=root / name, seed=seed))
+
+
+def vanilla(steps: int, temperature: float = 0.0) -> DecodingPlan:
+    """The reverse process as it is: positions shown at random (arXiv 2502.06768's vanilla inference)."""
+    return DecodingPlan(sampler="ancestral", steps=steps, temperature=temperature)
+
+
+def planned(order: str, steps: int | None, temperature: float = 0.0) -> DecodingPlan:
+    """An order of confidence in so many steps; one position at a time when None."""
+    if steps is None:
+        return DecodingPlan(order=order, quota="one", temperature=temperature)
+    return DecodingPlan(order=order, quota="linear", steps=steps, temperature=temperature)
+
+
+def ways(steps: int) -> dict[str, DecodingPlan]:
+    """The ways of the paper's table and ours; values are the most probable ones but where it says drawn."""
+    return {
+        "vanilla": vanilla(steps),
+        "vanilla, values drawn": vanilla(steps, 1.0),
+        "top_prob": planned("top_prob", steps),
+        "margin": planned("margin", steps),
+        "entropy": planned("entropy", steps),
+        "random, one at a time": planned("random", None),
+        "margin, one at a time": planned("margin", None),
+    }
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What came out of a set of boards.
+
+    Attributes:
+        x_BL: the canvases. correct_B: whether each obeys every rule and keeps its givens.
+        forwards_B: body passes each board took part in.
+    """
+
+    x_BL: Tensor
+    correct_B: Tensor
+    forwards_B: Tensor
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the share of boards solved with its interval, and the mean number of forwards."""
+        share = wilson(int(self.correct_B.sum()), len(self.correct_B))
+        return {"solved": interval_dict(share), "forwards": round(float(self.forwards_B.double().mean()), 2)}
+
+
+def solve(
+    model: Denoiser,
+    puzzle: Puzzle,
+    batch: PuzzleBatch,
+    plan: DecodingPlan,
+    *,
+    device: str | torch.device = "cpu",
+    rows: int = 256,
+    **settings: Any,
+) -> Solved:
+    """Solve boards in parts of ``rows``; every board's noise is named by its number, so parts do not matter.
+
+    Args:
+        model: a denoiser on ``device``.
+        puzzle: judges what comes out.
+        batch: the boards.
+        plan: how.
+        device, rows: where, and how many at once.
+        settings: further arguments of :func:`unmask.decoding.generate`.
+    """
+    done, forwards = [], []
+    for start in range(0, len(batch), rows):
+        part = batch[slice(start, start + rows)]
+        number_B = torch.arange(start, start + len(part))
+        with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+            out = generate(
+                model, part.question_BL.to(device), plan, row_ids_B=number_B.to(device), trace=None, **settings
+            )
+        done.append(out.sequences.cpu())
+        forwards.append(out.forwards_B.cpu())
+    x_BL = torch.cat(done)
+    return Solved(x_BL, puzzle.correct(x_BL, batch), torch.cat(forwards))
+
+
+def measure(
+    model: Denoiser,
+    puzzle: Puzzle,
+    tests: Mapping[str, PuzzleBatch],
+    plans: Mapping[str, DecodingPlan],
+    *,
+    device: str | torch.device = "cpu",
+    say: Callable[[str], None] = print,
+) -> dict[str, dict[str, Any]]:
+    """test set -> way -> share solved and forwards."""
+    table: dict[str, dict[str, Any]] = {}
+    for test, batch in tests.items():
+        table[test] = {}
+        for way, plan in plans.items():
+            table[test][way] = solve(model, puzzle, batch, plan, device=device).to_dict()
+            say(f"  {test}, {way}: {percent(table[test][way]['solved'])}")
+    return table
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """A share with Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953), honest next to 0 and 1 too.
+
+    Raises:
+        WrongUse: no trial.
+    """
+    if n < 1:
+        raise WrongUse("a share of no boards is nothing: measure at least one")
+    p, z2 = hits / n, _Z**2 / n
+    middle = (p + z2 / 2) / (1 + z2)
+    reach = math.sqrt(p * (1 - p) * z2 + z2**2 / 4) / (1 + z2)
+    return Interval(p, max(0.0, middle - reach), min(1.0, middle + reach), 0.95, n)
+
+
+def interval_dict(interval: Interval) -> dict[str, float]:
+    """Value, interval and count for JSON."""
+    return {k: getattr(interval, k) for k in ("value", "low", "high", "texts")}
+
+
+def percent(share: Mapping[str, float]) -> str:
+    """``64.2 [60.0, 68.3]``, in per cent."""
+    return f"{100 * share['value']:.1f} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"

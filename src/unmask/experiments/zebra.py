@@ -1,0 +1,68 @@
+"""Zebra puzzles: houses, attributes, symbolic clues. Ours beside the paper's table (arXiv 2502.06768, table 3).
+
+Puzzles are our own (:class:`unmask.data.puzzles.kinds.zebra.Zebra`); relations come from the clues of each puzzle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from unmask.data.puzzles import PuzzleBatch
+from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.experiments import puzzle_table
+from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_model import Shape
+from unmask.experiments.puzzle_solving import pool
+from unmask.experiments.puzzle_table import PuzzleStudy
+from unmask.experiments.study import Effort, Page, Say
+
+PAPER = (("Zebra", "80.31", "91.17", "76.9", "98.5", "98.3"),)
+#: most houses and attributes
+LARGEST = {"cpu": 4, "paper": 6}
+
+
+def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
+    """Held-out puzzles: of every size, and of the largest one only."""
+    most = LARGEST[scale]
+    kinds = {
+        f"3x3 to {most}x{most}": Zebra(smallest=3, largest=most, side="test"),
+        f"{most}x{most}": Zebra(smallest=most, largest=most, side="test"),
+    }
+    return {name: pool(kind, boards, 1, say).batch(boards, 0, 0, augment=False) for name, kind in kinds.items()}
+
+
+def training_set(scale: str, ordered: bool, say: Say) -> Any:
+    """Puzzles to train on; every one comes with the order in which it can be filled."""
+    n = {"cpu": 100_000, "paper": 300_000}[scale]
+    return pool(Zebra(smallest=3, largest=LARGEST[scale], side="train"), n, say=say)
+
+
+STUDY = PuzzleStudy(
+    name="zebra",
+    title="Zebra puzzles",
+    tests=tests,
+    training_set=training_set,
+    decoding_steps=16,
+    # eight heads: one for each of the six relations, two free
+    shapes={"cpu": Shape(heads=8), "paper": Shape(dim=384, layers=11, heads=8, ffn_dim=1536, loops=1)},
+    causal={"cpu": CausalShape(), "paper": CausalShape(dim=512, layers=13, heads=8)},
+    steps={"cpu": 6_000, "paper": 60_000},
+    batch={"cpu": 64, "paper": 512},
+    paper=PAPER,
+    about=(
+        "Puzzles with one solution and no clue to spare, made by this project; train and test are disjoint up to "
+        "symmetry. A puzzle counts as solved when every clue holds and every house has one value of each attribute."
+    ),
+    plotted="4x4",
+)
+
+
+def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
+    """Train the arms and fill ``results``."""
+    puzzle_table.measure(STUDY, effort, results, keep, say)
+
+
+def page(results: Mapping[str, Any]) -> Page:
+    """The page."""
+    return puzzle_table.page(STUDY, results)

@@ -1,0 +1,291 @@
+"""Puzzle experiments in miniature: training, exact resume, the phenomenon, pages from files, the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from unmask import cli
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data.puzzles import PUZZLES, PuzzleBatch, Shards, build
+from unmask.data.puzzles.kinds.sudoku import Sudoku
+from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.experiments import study, sudoku
+from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
+from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
+from unmask.experiments.puzzle_solving import percent, planned, solve, vanilla, wilson
+from unmask.experiments.puzzle_training import Run, denoising_loss, last_checkpoint, train
+
+MINI = Sudoku(size=4, fewest=4, most=5, side="train")
+TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)
+
+
+def quiet(_: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return Shards(build(MINI, 500, out=tmp_path_factory.mktemp("mini") / "train"))
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> PuzzleBatch:
+    kind = Sudoku(size=4, fewest=4, most=4, side="test")
+    return Shards(build(kind, 200, out=tmp_path_factory.mktemp("mini") / "test")).batch(200, 0, 0, augment=False)
+
+
+@pytest.fixture(scope="module")
+def solver(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 4x4 solver, trained for real in a few seconds and saved."""
+    folder = tmp_path_factory.mktemp("solver")
+    run = Run(steps=100, batch=32, ema=0.95)
+    model = PuzzleDenoiser.fresh(MINI, TINY, 0)
+    state = train(model, shards, run, folder / "run", say=quiet)
+    assert state.losses[-1][1] < 0.5 * state.losses[0][1]
+    return save(model, Card(PUZZLES.spec_of(MINI), run.hide, {"steps": 100}), folder / "model")
+
+
+def test_margin_solves_what_vanilla_does_not(solver: Path, held_out: PuzzleBatch) -> None:
+    model, card = load(solver)
+    assert card.hide == "unknown" and model.puzzle == MINI
+    random = solve(model, MINI, held_out, vanilla(6))
+    margin = solve(model, MINI, held_out, planned("margin", 6))
+    # the same number of chances, and a difference no luck explains: 200 boards
+    assert margin.correct_B.sum() > random.correct_B.sum() + 40
+    assert margin.forwards_B.max() == 6 and random.forwards_B.max() <= 6
+    assert torch.equal(MINI.correct(margin.x_BL, held_out), margin.correct_B)
+
+
+def test_parts_of_a_set_do_not_change_what_is_solved(solver: Path, held_out: PuzzleBatch) -> None:
+    model, _ = load(solver)
+    some = held_out[slice(0, 24)]
+    plan = planned("margin", 4, temperature=1.0)
+    whole, parts = solve(model, MINI, some, plan), solve(model, MINI, some, plan, rows=5)
+    assert (whole.x_BL == parts.x_BL).float().mean() > 0.97  # bf16 sums may round otherwise in another batch
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_in_three_commands_equals_one_run(shards: Shards, tmp_path: Path, optimizer: str) -> None:
+    run = Run(steps=8, batch=8, optimizer=optimizer)
+    once = PuzzleDenoiser.fresh(MINI, TINY, 0)
+    train(once, shards, run, tmp_path / "once", say=quiet)
+    calls = 0
+
+    def stopping(model: PuzzleDenoiser, batch: PuzzleBatch, step: int) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls in (4, 8):  # a command that dies in its fourth step
+            raise KeyboardInterrupt
+        return denoising_loss(run)(model, batch, step)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path / "parts", loss=stopping, save_every=0)
+    parts = PuzzleDenoiser.fresh(MINI, TINY, 0)
+    state = train(parts, shards, run, tmp_path / "parts", say=quiet)
+    assert state.step == 8
+    for (name, a), (_, b) in zip(once.named_parameters(), parts.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == ["checkpoint-8"]
+
+
+def test_minutes_stop_a_command_and_other_settings_are_refused(shards: Shards, tmp_path: Path) -> None:
+    run = Run(steps=4, batch=8)
+    state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
+    assert state.step == 0 and last_checkpoint(tmp_path) is None
+    train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
+    with pytest.raises(WrongUse, match="lr=0.002, this one has lr=0.1"):
+        train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, Run(steps=4, batch=8, lr=0.1), tmp_path, say=quiet)
+    with pytest.raises(WrongUse, match="another shape"):
+        train(PuzzleDenoiser.fresh(MINI, Shape(dim=32), 0), shards, run, tmp_path, say=quiet)
+    (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
+
+
+def test_unknown_never_hides_a_given_and_all_does(shards: Shards) -> None:
+    batch = shards.batch(32, 0, 0)
+    seen: list[torch.Tensor] = []
+
+    class Spy(PuzzleDenoiser):
+        def body(self, x_BL, *rest, **named):  # type: ignore[no-untyped-def]
+            seen.append(x_BL)
+            return super().body(x_BL, *rest, **named)
+
+    model = Spy(MINI, PuzzleDenoiser.fresh(MINI, TINY, 0).net)
+    for hide in ("unknown", "all"):
+        denoising_loss(Run(steps=1, hide=hide))(model, batch, 0)
+    unknown, everything = (x == 0 for x in seen)
+    assert not (unknown & batch.given_BL).any() and unknown.any(1).all()
+    assert (everything & batch.given_BL).any()
+
+
+def test_relations_of_zebras_are_read_from_the_canvas() -> None:
+    puzzle = Zebra(smallest=3, largest=3)
+    batch = puzzle.sample(6, np.random.default_rng(0))
+    model = PuzzleDenoiser.fresh(puzzle, TINY, 0)
+    with torch.no_grad():
+        own = model.body(batch.question_BL).h_BLD
+        given = model.net.body(batch.question_BL, relations_RLL=puzzle.relations(batch.answer_BL)).h_BLD
+        none = model.net.body(batch.question_BL).h_BLD
+    assert torch.equal(own, given) and not torch.allclose(own, none)
+
+
+def test_the_structured_start_is_one_relation_a_head_and_plain_has_none() -> None:
+    aware, plain = PuzzleDenoiser.fresh(MINI, TINY, 0), PuzzleDenoiser.fresh(MINI, Shape(relations=False), 0)
+    weight = aware.net.blocks[0].attn.relation
+    assert torch.equal(weight, 3.0 * torch.eye(4)[:, :3])
+    assert torch.equal(aware.net.relations_RLL.bool(), MINI.relations(torch.zeros(1, 16, dtype=torch.int64)))
+    assert plain.net.config.relations == 0 and plain.net.blocks[0].attn.relation is None
+
+
+@pytest.mark.parametrize("order", ["raster", "solver"])
+def test_causal_rows_start_with_givens_and_score_nothing_of_them(order: str) -> None:
+    answer = torch.tensor([[1, 2, 3, 4] * 4])
+    given = torch.tensor([[False, True] * 8])
+    rank = torch.where(given, 0, 16 - torch.arange(16))
+    model = CausalSolver(MINI, CausalShape(dim=16, layers=1, heads=2), order, 0)
+    token_BT, scored_BT = model.rows(PuzzleBatch(answer, given, rank))
+    places = (token_BT[0, ::2] - MINI.vocab_size).tolist()
+    hidden = list(range(0, 16, 2))
+    assert places == list(range(1, 16, 2)) + (hidden[::-1] if order == "solver" else hidden)
+    assert torch.equal(token_BT[0, 1::2], answer[0, places])
+    assert scored_BT[0].tolist() == [False] * 16 + [True] * 16
+
+
+def test_the_causal_solver_learns_and_keeps_givens(shards: Shards, held_out: PuzzleBatch, tmp_path: Path) -> None:
+    model = CausalSolver(MINI, CausalShape(dim=32, layers=2, heads=2), "raster", 0)
+    run = Run(steps=60, batch=32, ema=0.9)
+    state = train(model, shards, run, tmp_path, loss=lambda net, batch, _: net.loss(batch), say=quiet)
+    assert state.losses[-1][1] < state.losses[0][1]
+    some = held_out[slice(0, 16)]
+    solved = model.solve(some)
+    assert torch.equal(torch.where(some.given_BL, solved.x_BL, 0), some.question_BL) and (solved.x_BL > 0).all()
+    assert (solved.forwards_B == 2 * 12 - 1).all()
+    with pytest.raises(WrongUse, match="must be one of raster, solver"):
+        CausalSolver(MINI, CausalShape(), "spiral", 0)
+    with pytest.raises(WrongUse, match="needs boards with ranks"):
+        CausalSolver(MINI, CausalShape(dim=16, layers=1, heads=2), "solver", 0).loss(some)
+
+
+def test_wilson_interval_against_its_closed_form() -> None:
+    # 8 of 10: roots of (p - 0.8)^2 = z^2 p (1 - p) / 10
+    share, z2 = wilson(8, 10), 1.959964**2
+    for p in (share.low, share.high):
+        assert math.isclose((p - 0.8) ** 2, z2 * p * (1 - p) / 10, rel_tol=1e-9)
+    assert wilson(0, 500).low == 0 and 0 < wilson(0, 500).high < 0.01 and wilson(500, 500).high == 1
+    assert percent({"value": 0.642, "low": 0.6, "high": 0.683}) == "64.2 [60.0, 68.3]"
+    with pytest.raises(WrongUse, match="at least one"):
+        wilson(0, 0)
+
+
+# -- the experiment as its command runs it --------------------------------------------------------------------------
+@pytest.fixture()
+def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, held_out: PuzzleBatch) -> None:
+    from dataclasses import replace
+
+    changed = replace(
+        sudoku.STUDY,
+        tests=lambda scale, boards, say: {"27 givens": held_out[slice(0, boards)]},
+        training_set=lambda scale, ordered, say: shards,
+        decoding_steps=4,
+        shapes={"cpu": TINY},
+        causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},
+        steps={"cpu": 6},
+        batch={"cpu": 8},
+    )
+    monkeypatch.setattr(sudoku, "STUDY", changed)
+
+
+def command(*words: str) -> int:
+    try:
+        cli.main(list(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_page_is_what_the_file_says(small_study: None, tmp_path: Path) -> None:
+    where = [f"--{name}={tmp_path / name}" for name in ("out", "pages", "runs")]
+    arms = ["--arm=relations", "--arm=plain", "--arm=causal raster"]
+    assert command("experiment", "sudoku", "--boards=12", "--device=cpu", *where, *arms) == 0
+    page, file = tmp_path / "pages" / "sudoku.md", tmp_path / "out" / "experiment_sudoku.json"
+    drawing = tmp_path / "pages" / "img" / "sudoku_cpu.svg"
+    first = (page.read_text(), drawing.read_text())
+    page.unlink(), drawing.unlink()
+    assert command("experiment", "sudoku", "--page", *where[:2]) == 0
+    assert (page.read_text(), drawing.read_text()) == first
+    # another number in the file is another number on the page, and nowhere else
+    results = json.loads(file.read_text())
+    table = results["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
+    table["margin"]["solved"] |= {"value": 0.123, "low": 0.111, "high": 0.135}
+    file.write_text(json.dumps(results))
+    study.rewrite("sudoku", out=tmp_path / "out", pages=tmp_path / "pages")
+    changed = [b for a, b in zip(first[0].splitlines(), page.read_text().splitlines(), strict=True) if a != b]
+    assert len(changed) == 1 and changed[0].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[0]
+    assert "## Structure-aware" in first[0] and "## Plain" in first[0] and "89.49" in first[0]
+    assert "var(--" not in first[1]
+    # measuring again without training keeps the other arms and goes on from the checkpoint
+    assert command("experiment", "sudoku", "--boards=12", "--device=cpu", "--minutes=0", *where, arms[1]) == 0
+    again = json.loads(file.read_text())["scales"]["cpu"]["arms"]
+    assert set(again) == {"relations", "plain", "causal raster"} and again["plain"]["training"]["steps_done"] == 6
+
+
+def test_wrong_experiments_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("experiment", "sudokou") == 2
+    assert "did you mean 'sudoku'" in capsys.readouterr().err
+    assert command("experiment", "sudoku", "--scale=huge") == 2
+    assert command("experiment", "sudoku", "--page", f"--out={tmp_path}") == 2
+    assert "run `unmask experiment sudoku` first" in capsys.readouterr().err
+    with pytest.raises(WrongUse, match="did you mean 'plain'"):
+        study.Effort(arms=("plane",)).chosen(("relations", "plain"))
+    (tmp_path / "experiment_sudoku.json").write_text("[1]")
+    assert command("experiment", "sudoku", "--page", f"--out={tmp_path}") == 2
+
+
+# -- one board in the terminal --------------------------------------------------------------------------------------
+def test_a_board_is_solved_cell_by_cell(solver: Path, held_out: PuzzleBatch, tmp_path: Path) -> None:
+    model, _ = load(solver)
+    right = solve(model, MINI, held_out, planned("margin", None)).correct_B
+    row = int(right.nonzero()[0])
+    text = "".join(str(v) for v in held_out.question_BL[row].tolist())
+    page = tmp_path / "trace.html"
+    out = CliRunner().invoke(cli.build(), ["puzzle", "sudoku", text, "--model", str(solver), "--trace", str(page)])
+    assert out.exit_code == 0, out.output
+    assert "solved; 12 forwards, order margin" in out.output
+    lines = [line.split() for line in out.output.splitlines() if " margin 0" in line or " margin 1" in line]
+    assert [int(words[0]) for words in lines] == list(range(1, 13))
+    for words in lines:
+        place, value = words[1], int(words[3])
+        cell = 4 * (int(place[1]) - 1) + int(place[3]) - 1
+        assert held_out.answer_BL[row, cell] == value and not held_out.given_BL[row, cell]
+    html = page.read_text()
+    assert (
+        html.count("<td style='border") == 16 and "every rule holds" in html and "http" not in html.split("srcdoc")[0]
+    )
+
+
+def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = f"--model={solver}"
+    for words, said in (
+        (["sudoku", "11" + "." * 14, model], "r1c1 and r1c2 both hold 1"),
+        (["sudoku", "12x" + "." * 13, model], "is not part of a 4x4 board"),
+        (["sudoku", "." * 16, model], "several solutions"),
+        (["sudoku", "123", model], "cells"),
+        (["sudoku", "." * 81, model], "solutions"),
+        (["zebra", "3x3; A1 same B2", model], "which is no zebra"),
+        (["chess", "e4"], "no puzzle is called 'chess'"),
+        (["sudoku", "1" + "." * 15, f"--model={tmp_path / 'none'}"], "there is no folder"),
+        (["sudoku", "1" + "." * 15, f"--model={tmp_path}"], "is no puzzle model"),
+        (["sudoku", "1" + "." * 15, model, "--trace=x.png"], "written as .html or .json"),
+        (["sudoku", "1" + "." * 15, model, "--order=margn"], "did you mean 'margin'"),
+    ):
+        assert command("puzzle", *words) == 2, words
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1, error
