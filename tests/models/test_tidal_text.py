@@ -38,7 +38,7 @@ def test_missing_and_odd_weights_are_refused(model, tmp_path):
     weights = load_file(file)
     name = next(n for n in weights if "mlp" in n)
     save_file({n: w for n, w in weights.items() if n != name}, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=f"missing keys: {name}"):
+    with pytest.raises(CheckpointError, match=f"missing.*{name}"):
         load_tidal(tmp_path)
 
 
