@@ -9,8 +9,8 @@ from tiny_causal import ids, make
 
 from unmask.core.errors import WrongUse
 from unmask.kvcache.budget import Budget
-from unmask.kvcache.eviction import PressFailed, evict, prepared
-from unmask.kvcache.mistakes import compound
+from unmask.kvcache.eviction import PressFailed, evict
+from unmask.kvcache.mistakes import Compounding
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling, Track
@@ -215,14 +215,11 @@ def test_streaming_llm_is_its_papers_rolling_definition():
 def test_a_ratio_applied_again_compounds():
     model = make("llama")
     text = windows(1)[0][None]
-    state = Prefill(model, text[:, :CONTEXT]).full()
-    press, seen = presses.make("knorm"), []
-    with prepared(press, model):
-        for i in range(8):
-            state.feed(text[:, CONTEXT + i : CONTEXT + i + 1], record=seen)
-            compound(state, seen, press, 0.5)
+    prefill = Prefill(model, text[:, :CONTEXT])
+    track = Compounding(1).start(prefill, presses.make("knorm"), Budget.parse("0.5"))
+    track.feed(text[:, CONTEXT : CONTEXT + 8])
     # n -> (n + 1) / 2: after eight steps one token is left of 60
-    assert state.slots() == [1] * 3
+    assert track.state.slots() == [1] * 3
     budget = Rolling(1).start(Prefill(model, text[:, :CONTEXT]), presses.make("knorm"), Budget.parse("0.5"))
     budget.feed(text[:, CONTEXT : CONTEXT + 8])
     assert budget.state.slots() == [30] * 3

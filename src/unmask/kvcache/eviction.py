@@ -23,6 +23,18 @@ from unmask.kvcache.layers import LayerInput
 from unmask.kvcache.model import rotary_module
 from unmask.kvcache.positions import PositionedCache
 
+#: what presses raise where they do not fit: assertions, missing attributes, versions that they were not written for
+_THEIR_FAILURES = (
+    AssertionError,
+    AttributeError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 class PressFailed(WrongUse):
     """A press cannot be applied to this model or text; the message is the press' own reason."""
@@ -165,7 +177,7 @@ def reasons(press: Any) -> Iterator[None]:
         yield
     except PressFailed:
         raise
-    except (AssertionError, AttributeError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except _THEIR_FAILURES as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise PressFailed(f"{type(press).__name__} cannot be applied here: {reason}") from error
 

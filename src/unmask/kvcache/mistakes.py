@@ -5,15 +5,17 @@ None of them is reachable from a measurement: a planted cache is passed in by na
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.kvcache.budget import Budget
-from unmask.kvcache.eviction import evict
-from unmask.kvcache.layers import LayerInput
+from unmask.kvcache.eviction import evict, prepared
 from unmask.kvcache.positions import PositionedCache
+from unmask.kvcache.prefill import Prefill
+from unmask.kvcache.protocols import Track
 
 
 class _SlotMasks(PositionedCache):
@@ -72,7 +74,30 @@ class StaleMask(PositionedCache):
         return super()._mask(hidden, pos_BL, layer)
 
 
-def compound(state: PositionedCache, seen: list[LayerInput], press: Any, keep: float) -> None:
-    """Apply the ratio again to what the last application left: after n times keep**n of the cache is there."""
-    budget = Budget.of(keep=keep)
-    evict(state, seen, press, [budget.tokens(n) for n in state.slots()])
+@dataclass(frozen=True)
+class Compounding:
+    """A protocol that applies the *ratio* again every ``interval`` tokens, to what the last application left.
+
+    After n times keep**n of the cache is there; what was wanted is a budget.
+    """
+
+    interval: int = 1
+    mode: str = "original"
+
+    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+        if press is None or budget.whole:
+            return Track(prefill, prefill.full(), growing=True)
+        track = _CompoundingTrack(prefill, prefill.compressed(press, budget.tokens(prefill.length)), growing=True)
+        track.press, track.interval, track.budget = press, self.interval, budget
+        return track
+
+    def __str__(self) -> str:
+        return f"ratio applied again every {self.interval} tokens"
+
+
+class _CompoundingTrack(Track):
+    budget: Budget
+
+    def _evict(self) -> None:
+        with prepared(self.press, self.model):
+            evict(self.state, self._fresh, self.press, [self.budget.tokens(n) for n in self.state.slots()])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed
+from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec
 from unmask.kvcache.protocols import Track, When
@@ -67,6 +68,7 @@ def score(
     writing_windows: int = 2,
     seed: int = 0,
     chunk: int | None = None,
+    cache: type[PositionedCache] = PositionedCache,
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[Interval, list[Arm]]:
     """Measure every arm on every window.
@@ -82,6 +84,7 @@ def score(
         writing_windows: on how many windows arms write.
         seed: of draws and resampling.
         chunk: prefill in pieces of this many tokens.
+        cache: class of the cache; only a study of planted mistakes gives another one.
         progress: told what was finished.
 
     Returns:
@@ -90,7 +93,7 @@ def score(
     raws = [_Raw() for _ in arms]
     full_raw = _Raw()
     for w, window_L in enumerate(windows):
-        prefill = Prefill(model, window_L[None, :context], mode=when.mode, chunk=chunk)
+        prefill = Prefill(model, window_L[None, :context], mode=when.mode, chunk=chunk, cache=cache)
         new_1S = window_L[None, context:].to(model.device)
         full_logits = prefill.full().feed(new_1S)[0, :-1]
         targets_S = new_1S[0, 1:]
