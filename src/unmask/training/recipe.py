@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ class Recipe:
     data: DataArguments
     train: TrainArguments
     given: dict[str, Any]
+
+    def settings(self) -> dict[str, Any]:
+        """What a model's card says: all of the data's settings (the split must be found again), the rest as given."""
+        data = {name: value for name, value in asdict(self.data).items() if value is not None}
+        return {**data, **self.given}
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         pooling=m.pooling if start is None else start.card.pooling,
         encoder_identity=encoder.identity if encoder is not None else None,
         task=d.task,
-        recipe=dict(recipe.given),
+        recipe=recipe.settings(),
     )
     if start is None:
         net = _fresh(recipe, tokenizer, encoder, latents[0])

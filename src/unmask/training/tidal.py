@@ -82,7 +82,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     ]
     for name, part in zip(("train", "held out"), parts, strict=True):
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
-    card = Card(length=m.length, task=d.task, recipe=dict(recipe.given), tokenizer_identity=tokenizer.identity)
+    card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     return TidalPrepared(TidalTextModel(net, tokenizer, card), parts[0], parts[1], longer)
 
 
