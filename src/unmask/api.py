@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unmask.training.recipe import Recipe
 
 
-def load(path_or_id: str | Path, device: str | torch.device | None = None) -> TextModel:
+def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Any:
     """A model from a run folder.
 
     Args:
@@ -36,7 +36,9 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Te
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if is_native(path_or_id):
-        return load_native(path_or_id, device)
+        from unmask.models.tidal_text import is_tidal, load_tidal
+
+        return load_tidal(path_or_id, device) if is_tidal(path_or_id) else load_native(path_or_id, device)
     if Path(path_or_id).is_dir():
         return load_native(path_or_id, device)  # says what is missing
     raise WrongUse(f"there is no model folder {str(path_or_id)!r}: give the output_dir of an unmask training run")
@@ -131,6 +133,7 @@ def sample(
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
+    model = _denoises(model, "sample")
     plan = DecodingPlan(
         order=order,
         quota=quota,
@@ -196,6 +199,8 @@ def train(recipe: Recipe) -> TextModel:
     from unmask.training.trainer import Probe
 
     def probes(prepared: Prepared) -> list[Probe]:
+        if recipe.model.family == "tidal":
+            return [_tidal_probe(prepared, recipe)] if recipe.train.probe_texts else []
         found = [generation_probe(prepared, recipe)] if recipe.train.probe_texts else []
         if recipe.train.diagnose_every:
             from unmask.diagnosis.callback import quick_probe
@@ -277,6 +282,7 @@ def evaluate(
     from unmask.evaluation.generation import score_generation
     from unmask.evaluation.held_out import held_out
 
+    model = _denoises(model, "evaluate")
     sources, references, found = held_out(model, data, column, texts)
     fits = [
         i
@@ -358,6 +364,26 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
         train_texts = None if found is None else [found.train[i] for i in evenly(len(found.train), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
     return run(model, budget=budget, **settings)
+
+
+def _tidal_probe(prepared: Any, recipe: Recipe) -> Any:
+    from unmask.evaluation.tidal import exact_match_probe, text_probe
+    from unmask.training.tidal import ARITHMETIC
+
+    t = recipe.train
+    examples = prepared.validation.examples[: t.probe_texts]
+    if recipe.data.data == ARITHMETIC:
+        return exact_match_probe(prepared.model, examples, show=t.show_texts)
+    return text_probe(prepared.model, [text for _, text in examples], show=t.show_texts)
+
+
+def _denoises(model: Any, what: str) -> TextModel:
+    if not isinstance(model, TextModel):
+        raise WrongUse(
+            f"{what} takes a model that fills a canvas, not a {type(model).__name__}: a tidal model writes with "
+            "unmask.evaluation.tidal.write and is scored with unmask.evaluation.tidal.bits"
+        )
+    return model
 
 
 def _judge(name: str | None) -> Any:
