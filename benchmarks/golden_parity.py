@@ -12,8 +12,8 @@
 
 Each case is run by the peer and by ``unmask.decoding.reference`` under the same ``torch.manual_seed``; the script
 fails if any token or the number of forwards differs. Without ``--peers`` ours is held against the vectors at hand.
-Golden vectors hold settings, tokens and the peers' commits; the model is fp64, so that they do not depend on a machine's
-rounding.
+Golden vectors hold settings, tokens and the peers' commits; the model is fp64, so that they do not depend on the
+rounding of a machine.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def ours(net: ParityNet, case: dict[str, Any], seed: int) -> tuple[Tensor, int]:
 class Shim:
     """A denoiser behind the interface that the public samplers call."""
 
-    def __init__(self, net: ParityNet, shifted: bool = False) -> None:
+    def __init__(self, net: Denoiser, shifted: bool = False) -> None:
         self.net, self.shifted, self.device, self.calls = net, shifted, torch.device("cpu"), 0
 
     def __call__(self, input_ids: Tensor, attention_mask: Any = None, *rest: Any, **kwargs: Any) -> Any:
@@ -180,9 +180,10 @@ class Peers:
         self.dllm = load(folder / "dllm_mdlm.py", "dllm.core.samplers.mdlm")
         self.dream = load(folder / "dream_generation.py", "peer_dream")
 
-    def run(self, net: ParityNet, case: dict[str, Any], seed: int) -> tuple[Tensor, int]:
+    def run(self, net: Any, case: dict[str, Any], seed: int, x_BL: Tensor | None = None) -> tuple[Tensor, int]:
+        """Tokens and forwards of the public sampler."""
         plan = DecodingPlan(**case["plan"])
-        x_BL, _ = canvas(net, case, net.eos_id)
+        x_BL = canvas(net, case, net.eos_id)[0] if x_BL is None else x_BL
         model, style, length = Shim(net, shifted=case["style"] == "dream"), case["style"], case["length"]
         steps, block = plan.steps or length, plan.block_length or length
         remasking = "random" if plan.order == "random" else "low_confidence"

@@ -1,0 +1,231 @@
+"""Sampling speed: ours beside the public samplers on one random model, one thread, CPU time. Last line is JSON.
+
+    python benchmarks/sampling.py                        # ours, the floor, and our own copy of the field's algorithm
+    python benchmarks/sampling.py --peers <folder>       # beside LLaDA, Fast-dLLM and dllm (see golden_parity.py)
+    python benchmarks/sampling.py --table --write docs/benchmarks   # also the cost over V, L and steps, and a plot
+
+The gate: 4 layers of width 256, 32,768 ids, 16 given and 64 written tokens in two blocks of 32, one token a forward.
+All runs are interleaved; figures are medians of CPU time, ratios are taken within the run. The floor is what cannot be
+avoided: 64 passes of the body and the model's own head on the positions still hidden in the open block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from golden_parity import Peers
+from unmask.core.denoiser import Body, Denoiser
+from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.sampler import generate
+
+
+class RandomModel(Denoiser):
+    """A plain pre-norm transformer with random weights; the samplers differ, the model does not."""
+
+    def __init__(self, vocab_size: int, width: int = 256, layers: int = 4, heads: int = 4) -> None:
+        torch.manual_seed(0)
+        self.vocab_size, self.mask_id, self.eos_id, self.heads = vocab_size, vocab_size - 1, 1, heads
+        self.embed = torch.randn(vocab_size, width) * 0.5
+        self.place = torch.randn(1024, width) * 0.5
+        self.blocks = [
+            nn.ModuleDict(
+                {
+                    "norm1": nn.LayerNorm(width),
+                    "qkv": nn.Linear(width, 3 * width),
+                    "out": nn.Linear(width, width),
+                    "norm2": nn.LayerNorm(width),
+                    "up": nn.Linear(width, 4 * width),
+                    "down": nn.Linear(4 * width, width),
+                }
+            )
+            for _ in range(layers)
+        ]
+
+    def body(self, x_BL: Tensor, *args: Any, **kwargs: Any) -> Body:
+        B, L = x_BL.shape
+        x = self.embed[x_BL] + self.place[:L]
+        for block in self.blocks:
+            q, k, v = block["qkv"](block["norm1"](x)).view(B, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+            x = x + block["out"](mixed.transpose(1, 2).reshape(B, L, -1))
+            x = x + block["down"](nn.functional.gelu(block["up"](block["norm2"](x))))
+        return Body(nn.functional.layer_norm(x, x.shape[-1:]))
+
+    def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return h_ND, self.embed, None
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each run; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            if repeat:
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def gate(folder: Path | None, repeats: int) -> dict[str, Any]:
+    """Ours, the floor and the public samplers in the setting that the project promises."""
+    net = RandomModel(32_768)
+    prompt, length, block = 16, 64, 32
+    x_BL = torch.randint(2, net.vocab_size - 1, (1, prompt + length), generator=torch.Generator().manual_seed(1))
+    x_BL[:, prompt:] = net.mask_id
+    share: dict[str, Any] = {"quota": "linear", "steps": length, "block_length": block}
+
+    def body() -> None:
+        for _ in range(length):
+            net.body(x_BL)
+
+    def floor() -> None:
+        for _ in range(length // block):
+            for hidden in range(block, 0, -1):
+                net.head(net.body(x_BL).h_BLD[0, :hidden])
+
+    runs: dict[str, Callable[[], Any]] = {"body": body, "floor": floor}
+    peers = None if folder is None else Peers(folder)
+    for t in (0.0, 1.0):
+        for order in ("top_prob", "margin", "random"):
+            plan = DecodingPlan(order=order, temperature=t, **share)
+            runs[f"unmask {order} T={t:g}"] = lambda plan=plan: generate(net, x_BL, plan, trace=None).sequences  # type: ignore[misc]
+        slow = DecodingPlan(order="drawn_prob", temperature=t, **share)
+        if peers is None:
+            runs[f"peer reference T={t:g}"] = lambda slow=slow: generate(net, x_BL, slow, reference=True).sequences  # type: ignore[misc]
+            continue
+        for style in ("llada", "fast_dllm", "dllm"):
+            case = {"style": style, "prompts": [prompt], "length": length, "plan": slow.to_dict()}
+            runs[f"peer {style} T={t:g}"] = lambda case=case: peers.run(net, case, 0, x_BL)[0]  # type: ignore[misc,union-attr]
+    seconds = interleaved(runs, repeats)
+    result: dict[str, Any] = {"seconds": {k: round(v, 4) for k, v in seconds.items()}}
+    for t in ("0", "1"):
+        fastest = min(v for k, v in seconds.items() if k.startswith("peer") and k.endswith(f"T={t}"))
+        result[f"times_faster_T{t}"] = round(fastest / seconds[f"unmask top_prob T={t}"], 2)
+        result[f"of_floor_T{t}"] = round(seconds[f"unmask top_prob T={t}"] / seconds["floor"], 2)
+    first = next(k for k in runs if k.startswith("peer") and k.endswith("T=0"))
+    result["same_tokens_T0"] = bool(torch.equal(runs["unmask top_prob T=0"](), runs[first]()))
+    return result
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+WAYS: dict[str, dict[str, Any]] = {
+    "L steps": {"quota": "linear"},
+    "L/4 steps": {"quota": "linear", "steps": 4},
+    "adaptive": {"quota": "entropy_bound:nats=4.0"},
+    "field, L steps": {"quota": "linear"},
+}
+
+
+def cell(vocab: int, length: int, way: str) -> dict[str, Any]:
+    """Cost of writing the last 32 of L tokens at temperature 1; in a process of its own for its peak memory."""
+    torch.set_num_threads(1)
+    net = RandomModel(vocab)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    x_BL = torch.randint(2, vocab - 1, (1, length), generator=torch.Generator().manual_seed(1))
+    x_BL[:, -32:] = net.mask_id
+    settings = dict(WAYS[way])
+    settings["steps"] = 32 // settings["steps"] if "steps" in settings else None
+    field = way.startswith("field")
+    plan = DecodingPlan(order="drawn_prob" if field else "top_prob", **settings)
+    seconds, forwards = [], 0
+    with torch.no_grad():
+        for _ in range(3):
+            start = time.process_time()
+            forwards = generate(net, x_BL, plan, trace=None, reference=field).forwards
+            seconds.append(time.process_time() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ms = 1000 * statistics.median(seconds)
+    return {
+        "vocab": vocab,
+        "length": length,
+        "way": way,
+        "forwards": forwards,
+        "ms_a_forward": round(ms / forwards, 2),
+        "ms_a_token": round(ms / 32, 2),
+        "peak_mib": round((after - before) / 1024),
+    }
+
+
+def table() -> list[dict[str, Any]]:
+    rows = []
+    for vocab in (2_000, 32_000, 128_000, 250_000):
+        for length in (64, 256, 1024):
+            for way in WAYS:
+                if way.startswith("field") and vocab * length > 40_000_000:
+                    continue  # more than a gigabyte of fp64 noise a forward
+                arguments = [sys.executable, __file__, "--cell", str(vocab), str(length), way]
+                done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+                rows.append(json.loads(done.stdout.splitlines()[-1]))
+                print("{vocab:>7} {length:>5} {way:<15} {ms_a_forward:>8} ms a forward, {ms_a_token:>8} ms a token, "
+                      "{peak_mib:>5} MiB".format(**rows[-1]))  # fmt: skip
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Cost a token against the vocabulary, one panel a length."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    lengths = sorted({r["length"] for r in rows})
+    figure, axes = plt.subplots(1, len(lengths), figsize=(11, 3.6), sharey=True)
+    for axis, length in zip(axes, lengths, strict=True):
+        for way, marker in zip(WAYS, "osd^", strict=True):
+            mine = [r for r in rows if r["length"] == length and r["way"] == way]
+            axis.plot([r["vocab"] for r in mine], [r["ms_a_token"] for r in mine], marker=marker, label=way)
+        axis.set(title=f"L = {length}", xlabel="vocabulary", xscale="log", yscale="log")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("CPU ms a token, one thread")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, help="folder with the public samplers' files (see golden_parity.py)")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds behind each median")
+    parser.add_argument("--table", action="store_true", help="also the cost over vocabulary, length and steps")
+    parser.add_argument("--write", type=Path, help="folder for sampling.json and sampling.svg")
+    parser.add_argument("--cell", nargs=3, metavar=("V", "L", "WAY"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.cell:
+        vocab, length, way = arguments.cell
+        print(json.dumps(cell(int(vocab), int(length), way)))
+        return
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        result: dict[str, Any] = {"benchmark": "sampling", "repeats": arguments.repeats}
+        result |= gate(arguments.peers, arguments.repeats)
+    for name, value in result["seconds"].items():
+        print(f"{name:<28} {value:>8.3f} s")
+    if arguments.table:
+        result["table"] = table()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    machine = platform.processor() or platform.machine()
+    result |= {"threads": 1, "torch": torch.__version__, "machine": machine, "commit": commit}
+    if arguments.write:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        (arguments.write / "sampling.json").write_text(json.dumps(result, indent=1) + "\n")
+        if arguments.table:
+            plot(result["table"], arguments.write / "sampling.svg")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
