@@ -1,8 +1,8 @@
 """The output head for few rows at a time, on a CPU.
 
 A head of 32k ids applied to 16 rows spends most of its time laying out the weight matrix anew for each product. oneDNN
-can lay it out once; measured 2 to 3 times faster at 4 to 80 rows (docs/decisions/0005-sampling-speed.md). Where that is not
-possible (another device or dtype, a denoiser with its own ``head``, a build without oneDNN) the denoiser's is used.
+can lay it out once; measured 2 to 3 times faster at 4 to 80 rows (docs/decisions/0005-sampling-speed.md). Where that is
+not possible (another device or dtype, a denoiser with its own ``head``, a build without oneDNN) the denoiser's is used.
 """
 
 from __future__ import annotations
