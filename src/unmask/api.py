@@ -22,26 +22,25 @@ if TYPE_CHECKING:
     from unmask.training.recipe import Recipe
 
 
-def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Any:
-    """A model from a run folder.
+def load(path_or_id: str | Path, device: str | torch.device | None = None) -> TextModel:
+    """A model from a run folder, or somebody else's masked model.
 
     Args:
-        path_or_id: a folder that ``unmask train`` wrote.
+        path_or_id: a folder that ``unmask train`` wrote, or a folder or hub id of LLaDA, Dream or any masked language
+            model of transformers (:func:`unmask.models.adapters.load_adapter`).
         device: where to put it; CUDA where there is one when None.
 
     Raises:
-        CheckpointError: the folder is unfinished, damaged, or its parts do not belong together.
-        WrongUse: there is no such folder.
+        CheckpointError: the folder is unfinished, damaged, or its parts do not belong together; an unknown model.
+        WrongUse: there is no such folder or hub id, or it is a causal language model, which has no masks to fill.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if is_native(path_or_id):
-        from unmask.models.tidal_text import is_tidal, load_tidal
-
-        return load_tidal(path_or_id, device) if is_tidal(path_or_id) else load_native(path_or_id, device)
-    if Path(path_or_id).is_dir():
+    if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
         return load_native(path_or_id, device)  # says what is missing
-    raise WrongUse(f"there is no model folder {str(path_or_id)!r}: give the output_dir of an unmask training run")
+    from unmask.models.adapters import load_adapter
+
+    return load_adapter(path_or_id, device)
 
 
 @dataclass

@@ -242,8 +242,19 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
     try:
         model: Any = kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[attr-defined]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the configuration in {str(folder)!r} cannot be used: {_first_line(error)}") from error
-    found = _read_weights(folder)
+        raise CheckpointError(f"the configuration in {str(folder)!r} cannot be used: {first_line(error)}") from error
+    found = read_weights(folder)
+    check_fit(model, found, folder)
+    model.load_state_dict(found)
+    return cast(M, model.eval())
+
+
+def check_fit(model: Any, found: dict[str, Tensor], folder: Path) -> None:
+    """Refuse weights that a model lacks, that it has no place for, or of another shape.
+
+    Raises:
+        CheckpointError: naming them.
+    """
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     faults = {
         "missing": sorted(wanted.keys() - found.keys()),
@@ -253,11 +264,14 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
     said = [f"{what}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for what, v in faults.items() if v]
     if said:
         raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
-    model.load_state_dict(found)
-    return cast(M, model.eval())
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder's safetensors, sharded or not.
+
+    Raises:
+        CheckpointError: there are none, a shard is missing, or a file is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -275,9 +289,10 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         for file in files:
             tensors |= load_file(str(file))
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(f"the weights in {str(folder)!r} cannot be read: {_first_line(error)}") from error
+        raise CheckpointError(f"the weights in {str(folder)!r} cannot be read: {first_line(error)}") from error
     return tensors
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,111 @@
+"""Somebody else's model with its tokenizer: canvases framed as it was trained, prompts through its own chat template.
+
+Shapes: B rows, L length, N texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unmask.core.errors import WrongUse
+from unmask.models.text_model import TextModel
+
+Message = Mapping[str, str]
+
+
+class AdapterModel(TextModel):
+    """A :class:`TextModel` around an adapter; :func:`unmask.models.adapters.load.load_adapter` makes it."""
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Ids that the tokenizer puts before and after a text (``[CLS]`` and ``[SEP]``); often none."""
+        ids = list(self.tokenizer("", verbose=False)["input_ids"])
+        opening = {self.tokenizer.bos_token_id, self.tokenizer.cls_token_id} - {self.denoiser.eos_id}
+        before = [i for i in ids if i in opening]
+        return before, [i for i in ids if i not in opening]
+
+    def canvas(self, rows: int, length: int | None = None) -> Tensor:
+        """A canvas [rows, L] that is masked but for the tokenizer's frame.
+
+        Raises:
+            WrongUse: a length the model has no positions for, or that the frame alone fills.
+        """
+        x_BL = super().canvas(rows, length)
+        before, after = self.frame
+        if x_BL.shape[1] <= len(before) + len(after):
+            raise WrongUse(f"length={x_BL.shape[1]} leaves no room beside the {len(before) + len(after)} frame tokens")
+        for place, token in enumerate(before):
+            x_BL[:, place] = token
+        for place, token in enumerate(reversed(after)):
+            x_BL[:, -1 - place] = token
+        return x_BL
+
+    def tokenize(self, texts: Sequence[str], length: int | None = None) -> Tensor:
+        """Ids [N, L]: the frame's opening, the text, EOS, padding; a text that is too long is cut, without EOS.
+
+        Raises:
+            WrongUse: the tokenizer has neither an end nor a padding token.
+        """
+        width = length or self.card.length
+        end, pad = self.denoiser.eos_id, self.denoiser.pad_id
+        pad = end if pad is None else pad
+        if pad is None:
+            raise WrongUse("the tokenizer has neither an end nor a padding token, so texts cannot share a canvas")
+        before, _ = self.frame
+        rows = []
+        for text in texts:
+            ids = before + self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            ids = [*ids, *([] if end is None else [end])][:width]
+            rows.append(ids + [pad] * (width - len(ids)))
+        return torch.tensor(rows, device=self.device).view(len(rows), width)
+
+    def prompt_ids(self, prompt: str | Sequence[Message]) -> list[int]:
+        """Ids of a prompt, ready for an answer.
+
+        Args:
+            prompt: text, or messages with ``role`` and ``content``. With a chat template a text is one user message;
+                without, it is continued as it stands.
+
+        Raises:
+            WrongUse: messages for a tokenizer without a chat template.
+        """
+        if self.tokenizer.chat_template:
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        if not isinstance(prompt, str):
+            raise WrongUse("this model's tokenizer has no chat template: give prompts as plain texts")
+        return self.frame[0] + list(self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def answer_canvas(self, prompts: Sequence[str | Sequence[Message]], length: int) -> tuple[Tensor, Tensor]:
+        """Prompts, each followed by ``length`` masks (and the frame's end), padded on the left.
+
+        Returns:
+            ids [B, L] and ``valid_BL``, False in the padding.
+
+        Raises:
+            WrongUse: no prompt, or more tokens than the model has positions.
+        """
+        if not prompts or length < 1:
+            raise WrongUse(f"{len(prompts)} prompts and length={length} must both be at least 1")
+        after = [] if self.tokenizer.chat_template else self.frame[1]
+        rows = [self.prompt_ids(prompt) + [self.denoiser.mask_id] * length + after for prompt in prompts]
+        width, limit = max(map(len, rows)), self.denoiser.max_length
+        if limit is not None and width > limit:
+            raise WrongUse(f"a prompt with {length} tokens to write needs {width} positions; the model has {limit}")
+        fill = self.denoiser.pad_id if self.denoiser.pad_id is not None else self.denoiser.eos_id or 0
+        x_BL = torch.tensor([[fill] * (width - len(row)) + row for row in rows], device=self.device)
+        short_B1 = torch.tensor([[width - len(row)] for row in rows], device=self.device)
+        return x_BL, torch.arange(width, device=self.device) >= short_B1
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        """Not for somebody else's model.
+
+        Raises:
+            WrongUse: always; its own folder is the one to copy.
+        """
+        raise WrongUse(f"an adapted model is not saved again: copy {self.path!r}, which is in its authors' format")
