@@ -278,7 +278,7 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "12x" + "." * 13, model], "is not part of a 4x4 board"),
         (["sudoku", "." * 16, model], "several solutions"),
         (["sudoku", "123", model], "cells"),
-        (["sudoku", "." * 81, model], "solutions"),
+        (["sudoku", "." * 81, model], "this board has 81 cells"),
         (["zebra", "3x3; A1 same B2", model], "which is no zebra"),
         (["chess", "e4"], "no puzzle is called 'chess'"),
         (["sudoku", "1" + "." * 15, f"--model={tmp_path / 'none'}"], "there is no folder"),

@@ -7,7 +7,7 @@ again; more loops of a looped denoiser; an order learned from which guesses turn
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -157,7 +157,8 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     if not folder.is_dir():
         raise WrongUse(f"{folder} is missing: train it first with `unmask experiment sudoku --scale {effort.scale}`")
     model, card = load(folder, effort.device)
-    puzzle = Sudoku(fewest=GIVENS, most=GIVENS, side="test")
+    assert isinstance(model.puzzle, Sudoku)
+    puzzle = replace(model.puzzle, fewest=GIVENS, most=GIVENS, side="test")
     batch = pool(puzzle, effort.boards, 1, say).batch(effort.boards, 0, 0, augment=False)
     base = planned("margin", FORWARDS)
     results.clear()
@@ -186,8 +187,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     for tries in (2, 4):
         note(f"best of {tries} by confidence", best_of(model, puzzle, batch, tries, effort.device))
     note("margin, clashes hidden again", backtracking(model, puzzle, batch, effort.device))
-    held_back = Sudoku(fewest=24, most=40, side="train")
-    learned = fit(model, pool(held_back, 512, 2, say).batch(512, 0, 0), effort.device)
+    learned = fit(model, pool(model.puzzle, 512, 2, say).batch(512, 0, 0), effort.device)
     results["learned"] = {"top": learned.top, "short": learned.short, "entropy": learned.entropy}
     by_plan("order learned from right and wrong guesses", replace(base, order=learned))
     own = model.net.config.loops

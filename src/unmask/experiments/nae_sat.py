@@ -59,15 +59,11 @@ def plans(length: int) -> dict[str, DecodingPlan]:
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train a model a row and arm, write sequences, and map its errors."""
-    run = Run(
-        steps=effort.steps or STEPS[effort.scale],
-        batch=effort.batch or BATCH[effort.scale],
-        hide="all",
-    )
-    for n, p in ROWS[effort.scale]:
-        puzzle = NaeSat(n=n, p=p)
+    run = Run.sized(effort.steps or STEPS[effort.scale], effort.batch or BATCH[effort.scale], hide="all")
+    rows = {f"{n},{p}": NaeSat(n=n, p=p) for n, p in ROWS[effort.scale]}
+    for name in effort.chosen_tests(list(rows)):
+        puzzle, (n, p) = rows[name], (rows[name].n, rows[name].p)
         for arm in effort.chosen(ARMS):
-            name = f"{n},{p}"
             say(f"== nae_sat, {effort.scale}: N {n}, P {p}, {arm}")
             folder = effort.runs / f"nae_sat_{effort.scale}" / f"{n}_{p}_{arm}"
             shape = replace(SHAPES[effort.scale], relations=arm == "relations")
@@ -157,8 +153,9 @@ def page(results: Mapping[str, Any]) -> Page:
     out.text(
         "Written by `unmask experiment nae_sat` from `docs/benchmarks/experiment_nae_sat.json`. N uniform bits "
         "(latents) and P observations, each of which says whether three fixed latents are *not all equal*. "
-        "Sequences are written from nothing, values drawn at temperature 1; the figure is the share of observations that "
-        "agree with the latents beside them (per cent, 95 % intervals). Independent draws of the right frequencies give 62.5."
+        "Sequences are written from nothing, values drawn at temperature 1; the figure is the share of observations "
+        "that agree with the latents beside them (per cent, 95 % intervals). Independent draws of the right "
+        "frequencies give 62.5."
     )
     for scale, found in results["scales"].items():
         for arm in ARMS:

@@ -48,10 +48,10 @@ def ways(steps: int) -> dict[str, DecodingPlan]:
     """The ways of the paper's table and ours; values are the most probable ones but where it says drawn."""
     return {
         "vanilla": vanilla(steps),
-        "vanilla, values drawn": vanilla(steps, 1.0),
-        "top_prob": planned("top_prob", steps),
         "margin": planned("margin", steps),
+        "top_prob": planned("top_prob", steps),
         "entropy": planned("entropy", steps),
+        "vanilla, values drawn": vanilla(steps, 1.0),
         "random, one at a time": planned("random", None),
         "margin, one at a time": planned("margin", None),
     }
@@ -108,25 +108,6 @@ def solve(
         forwards.append(out.forwards_B.cpu())
     x_BL = torch.cat(done)
     return Solved(x_BL, puzzle.correct(x_BL, batch), torch.cat(forwards))
-
-
-def measure(
-    model: Denoiser,
-    puzzle: Puzzle,
-    tests: Mapping[str, PuzzleBatch],
-    plans: Mapping[str, DecodingPlan],
-    *,
-    device: str | torch.device = "cpu",
-    say: Callable[[str], None] = print,
-) -> dict[str, dict[str, Any]]:
-    """test set -> way -> share solved and forwards."""
-    table: dict[str, dict[str, Any]] = {}
-    for test, batch in tests.items():
-        table[test] = {}
-        for way, plan in plans.items():
-            table[test][way] = solve(model, puzzle, batch, plan, device=device).to_dict()
-            say(f"  {test}, {way}: {percent(table[test][way]['solved'])}")
-    return table
 
 
 def wilson(hits: int, n: int) -> Interval:

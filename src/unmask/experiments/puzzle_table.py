@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unmask.data.puzzles import PUZZLES, PuzzleBatch
+from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
+from unmask.decoding.trace import write_text
 from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
-from unmask.experiments.puzzle_solving import measure as measure_ways
-from unmask.experiments.puzzle_solving import percent, ways
+from unmask.experiments.puzzle_solving import Solved, percent, solve, ways
 from unmask.experiments.puzzle_training import Run, record, train
 from unmask.experiments.study import Effort, Page, Say, training_line
 
@@ -60,27 +60,40 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
 
     ``results`` gets arm -> parameters, training, table; it is kept after each arm.
     """
-    run = Run(steps=effort.steps or study.steps[effort.scale], batch=effort.batch or study.batch[effort.scale])
+    run = Run.sized(effort.steps or study.steps[effort.scale], effort.batch or study.batch[effort.scale])
     arms = effort.chosen(ARMS)
-    tests = study.tests(effort.scale, effort.boards, say)
+    every = study.tests(effort.scale, effort.boards, say)
+    tests = {name: every[name] for name in effort.chosen_tests(list(every))}
     for arm in arms:
         say(f"== {study.name}, {effort.scale}: {arm}")
         folder = effort.runs / f"{study.name}_{effort.scale}" / arm.replace(" ", "_")
         shards = study.training_set(effort.scale, arm == "causal solver", say)
         trained, model = _train(study, arm, effort, run, shards, folder, say)
         entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "training": trained}
-        if isinstance(model, CausalSolver):
-            entry["table"] = {}
-            for name, batch in tests.items():
-                # the solver's order is not handed over at test time: the model must find it
-                entry["table"][name] = {"most probable": model.solve(batch, effort.device).to_dict()}
-                say(f"  {name}: {percent(entry['table'][name]['most probable']['solved'])}")
-        else:
-            entry["table"] = measure_ways(
-                model, shards.puzzle, tests, ways(study.decoding_steps), device=effort.device, say=say
-            )
+        old = results.get("arms", {}).get(arm)
+        # test sets that were measured on these very weights stay
+        same = old is not None and old["training"]["losses"] == trained["losses"]
+        entry["table"] = old["table"] if same else {}
         results.setdefault("arms", {})[arm] = entry
-        keep()
+        for name, batch in tests.items():
+            entry["table"][name] = line = {}
+            for way, solved in _solved(study, model, shards.puzzle, batch, effort.device):
+                line[way] = solved.to_dict()
+                say(f"  {name}, {way}: {percent(line[way]['solved'])}")
+                keep()  # a way may take minutes
+        if isinstance(model, PuzzleDenoiser):
+            write_text(folder / "model" / "README.md", model_card(study, arm, entry))
+
+
+def _solved(
+    study: PuzzleStudy, model: Any, puzzle: Puzzle, batch: PuzzleBatch, device: str
+) -> Iterator[tuple[str, Solved]]:
+    if isinstance(model, CausalSolver):
+        # the solver's order is not handed over at test time: the model must find it
+        yield "most probable", model.solve(batch, device)
+        return
+    for way, plan in ways(study.decoding_steps).items():
+        yield way, solve(model, puzzle, batch, plan, device=device)
 
 
 def _train(
@@ -131,14 +144,7 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
             entry = found["arms"][arm]
             out.text(f"## {title} ({scale} scale)")
             out.text(training_line(entry["training"], entry["parameters"]) + ".")
-            tests = list(entry["table"])
-            names = list(next(iter(entry["table"].values())))
-            columns = ["way", *[f"{t} (n = {_count(entry, t)})" for t in tests], "forwards"]
-            rows = [
-                [way, *[percent(entry["table"][t][way]["solved"]) for t in tests], _forwards(entry, way)]
-                for way in names
-            ]
-            out.table(columns, rows)
+            _table(out, entry)
         drawing = _drawing(study, found)
         if drawing is not None:
             shown = f"Boards of {study.plotted} solved, by way of decoding and model"
@@ -149,28 +155,60 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
     return out
 
 
-def _count(entry: Mapping[str, Any], test: str) -> int:
-    return int(next(iter(entry["table"][test].values()))["solved"]["texts"])
+def _table(out: Page, entry: Mapping[str, Any]) -> None:
+    table = {test: line for test, line in entry["table"].items() if line}
+    if not table:
+        out.text("Nothing is measured yet.")
+        return
+    longest: Mapping[str, Any] = max(table.values(), key=len)
+    names = list(longest)
+    count = {test: next(iter(line.values()))["solved"]["texts"] for test, line in table.items()}
+    columns = ["way", *[f"{test} (n = {n})" for test, n in count.items()], "forwards"]
+    rows = [[way, *[_cell(line, way) for line in table.values()], _forwards(table, way)] for way in names]
+    out.table(columns, rows)
 
 
-def _forwards(entry: Mapping[str, Any], way: str) -> str:
-    counts = [entry["table"][test][way]["forwards"] for test in entry["table"]]
+def model_card(study: PuzzleStudy, arm: str, entry: Mapping[str, Any]) -> str:
+    """What a checkpoint's README says, from the numbers that were measured on it."""
+    out = Page()
+    out.text(f"# {study.title}: {arm}")
+    out.text(f"{ARM_TITLES[arm]}. {training_line(entry['training'], entry['parameters'])}. {study.about}")
+    out.text(
+        f"Made by `unmask experiment {study.name} --steps {entry['training']['steps']} --batch "
+        f"{entry['training']['batch']} --arm {arm}`; weights are the run's average. Per cent of held-out boards "
+        "solved, with 95 % intervals:"
+    )
+    _table(out, entry)
+    out.text(
+        "For puzzles of this kind and size only; an answer may break a rule, which `unmask puzzle` says. Licence: "
+        "Apache-2.0, like the project; trained on boards that the project made."
+    )
+    return out.markdown()
+
+
+def _cell(line: Mapping[str, Any], way: str) -> str:
+    return percent(line[way]["solved"]) if way in line else "not measured"
+
+
+def _forwards(table: Mapping[str, Any], way: str) -> str:
+    counts = [line[way]["forwards"] for line in table.values() if way in line]
     return f"{min(counts):g}" if min(counts) == max(counts) else f"{min(counts):g} to {max(counts):g}"
 
 
 def _drawing(study: PuzzleStudy, found: Mapping[str, Any]) -> Any:
-    arms = [
-        arm for arm in ("relations", "plain") if study.plotted in found.get("arms", {}).get(arm, {}).get("table", {})
-    ]
-    if not arms:
+    measured = {arm: entry["table"].get(study.plotted) for arm, entry in found.get("arms", {}).items()}
+    lines = {arm: measured[arm] for arm in ("relations", "plain") if measured.get(arm)}
+    if not lines:
         return None
-    names = list(found["arms"][arms[0]]["table"][study.plotted])
+    longest: Mapping[str, Any] = max(lines.values(), key=len)
+    names = list(longest)
     with plot(height=0.5 + 0.42 * len(names)) as (figure, axes):
-        for i, arm in enumerate(arms):
-            shares = [found["arms"][arm]["table"][study.plotted][way]["solved"] for way in names]
+        for i, (arm, line) in enumerate(lines.items()):
+            at = [k for k, way in enumerate(names) if way in line]
+            shares = [line[names[k]]["solved"] for k in at]
             value = [100 * s["value"] for s in shares]
             reach = [[100 * (s["value"] - s["low"]) for s in shares], [100 * (s["high"] - s["value"]) for s in shares]]
-            places = [k + 0.18 * (i - (len(arms) - 1) / 2) for k in range(len(names))]
+            places = [k + 0.18 * (i - (len(lines) - 1) / 2) for k in at]
             axes.errorbar(
                 value, places, xerr=reach, fmt=MARKERS[i], color=SERIES[i], capsize=2, linestyle="none", label=arm
             )

@@ -74,6 +74,11 @@ class Run:
         if self.optimizer not in ("muon", "adamw"):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'muon' or 'adamw'")
 
+    @classmethod
+    def sized(cls, steps: int, batch: int, **settings: Any) -> Run:
+        """A run whose weight average spans a seventh of it, 500 steps at most."""
+        return cls(steps, batch, ema=round(min(0.998, max(0.5, 1 - 7 / steps)), 4), **settings)
+
     def rate(self, step: int) -> float:
         """Share of the peak learning rate at a step."""
         up = (step + 1) / max(1, round(0.05 * self.steps))
@@ -233,7 +238,12 @@ def record(run: Run, state: Trained, device: str | torch.device) -> dict[str, An
     kind = torch.device(device).type
     name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     out = {**dataclasses.asdict(run), "steps_done": state.step, "boards": state.step * run.batch}
-    return {**out, "minutes": round(state.seconds / 60, 1), "device": name, "losses": state.losses}
+    return {
+        **out,
+        "minutes": round(state.seconds / 60, 1),
+        "device": name,
+        "losses": [list(point) for point in state.losses],
+    }
 
 
 def _optimizer(model: nn.Module, run: Run) -> torch.optim.Optimizer:

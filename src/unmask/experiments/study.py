@@ -45,7 +45,7 @@ class Effort:
         minutes: of training an arm, in this command; a later command goes on. None: to the arm's end.
         steps: optimiser steps an arm; the scale's own when None. batch: rows a step, likewise.
         boards: boards (or texts) that are measured.
-        arms: which; all when empty.
+        arms: which; all when empty. tests: which test sets (of nae_sat: which "N,P"); all when empty.
         device: where.
         runs: folder of checkpoints.
         progress: show a bar.
@@ -57,6 +57,7 @@ class Effort:
     batch: int | None = None
     boards: int = 500
     arms: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     device: str = "cpu"
     runs: Path = Path("runs/experiments")
     progress: bool = False
@@ -75,10 +76,18 @@ class Effort:
         Raises:
             WrongUse: one that the experiment does not have.
         """
-        for arm in self.arms:
-            if arm not in arms:
-                raise WrongUse(f"no arm is called {arm!r}: {did_you_mean(arm, arms)}")
-        return [arm for arm in arms if arm in self.arms or not self.arms]
+        return _chosen("arm", self.arms, arms)
+
+    def chosen_tests(self, tests: Sequence[str]) -> list[str]:
+        """The test sets that are measured, likewise."""
+        return _chosen("test set", self.tests, tests)
+
+
+def _chosen(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            raise WrongUse(f"no {kind} is called {name!r}: {did_you_mean(name, known)}")
+    return [name for name in known if name in wanted or not wanted]
 
 
 @dataclass

@@ -1,0 +1,244 @@
+"""Likelihood of text learned in permuted orders (arXiv 2502.06768, section 3.2): the price of training for any order.
+
+A pi-learner is a causal transformer on text whose positions one fixed permutation has moved; its learned positions are
+free to undo that, yet the permuted conditionals are harder. A masked diffusion model learns all orders at once. The
+same rows, blocks, steps and batches for every arm; three draws each (permutation, weights, batches).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unmask.core.random import Stream, generator
+from unmask.data.puzzles import PuzzleBatch
+from unmask.data.text import load_texts
+from unmask.data.tokenizer import train_bpe
+from unmask.evaluation.likelihood import bound
+from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
+from unmask.experiments.puzzle_solving import interval_dict
+from unmask.experiments.puzzle_training import Run, record, train
+from unmask.experiments.study import Effort, Page, Say, training_line
+from unmask.metrics.bootstrap import ratio_interval
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+
+ARMS = ("identity", "much closer", "closer", "uniform", "masked diffusion")
+DRAWS = 3
+#: likelihood is measured after these shares of the run
+MARKS = (0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Length of a row, vocabulary, width, layers, heads, steps, batch."""
+
+    length: int
+    vocab: int
+    dim: int
+    layers: int
+    heads: int
+    steps: int
+    batch: int
+
+
+SIZES = {"cpu": Size(256, 1024, 128, 4, 4, 1_500, 8), "paper": Size(1024, 4096, 512, 8, 8, 20_000, 64)}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Text cut into rows of equal length; every step draws some of them."""
+
+    ids_NL: Tensor
+
+    def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
+        pick = torch.randint(len(self.ids_NL), (size,), generator=generator(seed, step, Stream.SHUFFLE))
+        ids_BL = self.ids_NL[pick]
+        return PuzzleBatch(ids_BL, torch.zeros_like(ids_BL, dtype=torch.bool))
+
+
+class PermutedLearner(nn.Module):
+    """GPT-2 on permuted rows, from a start token on."""
+
+    def __init__(self, size: Size, order_L: Tensor, start_id: int, seed: int) -> None:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        super().__init__()
+        torch.manual_seed(seed)
+        self.start_id = start_id
+        self.register_buffer("order_L", order_L)
+        config = GPT2Config(
+            vocab_size=size.vocab,
+            n_positions=size.length + 1,
+            n_embd=size.dim,
+            n_layer=size.layers,
+            n_head=size.heads,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        self.net = GPT2LMHeadModel(config)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """What torch.compile is worth on."""
+        return self.net.transformer.h  # type: ignore[no-any-return]
+
+    def nats(self, ids_BL: Tensor) -> Tensor:
+        """Cross-entropy of each token [B, L] in the permuted order, nats."""
+        moved_BL = ids_BL[:, self.order_L]  # type: ignore[index]
+        logits_BLV = self.net(input_ids=F.pad(moved_BL[:, :-1], (1, 0), value=self.start_id)).logits
+        return F.cross_entropy(logits_BLV.transpose(1, 2).float(), moved_BL, reduction="none")
+
+
+def permutation(arm: str, length: int, draw: int) -> Tensor:
+    """The order of an arm: none, sqrt(L) or L/10 random transpositions, or a uniform one."""
+    if arm == "uniform":
+        return torch.randperm(length, generator=generator(draw, 7))
+    swaps = {"identity": 0, "much closer": round(math.sqrt(length)), "closer": length // 10}[arm]
+    order = torch.arange(length)
+    pairs = torch.randint(length, (swaps, 2), generator=generator(draw, 8))
+    for a, b in pairs.tolist():
+        order[a], order[b] = order[b].clone(), order[a].clone()
+    return order
+
+
+def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
+    """Training rows, held-out rows and the start id: the verses, end to end, each followed by its end token."""
+    data = load_texts("verses", validation=0.05)
+    say(str(data.report))
+    tokenizer = train_bpe(data.train, size.vocab)
+    eos = int(tokenizer.eos_token_id)
+    parts = []
+    for texts in (data.train, data.validation):
+        flat = np.concatenate([[*ids, eos] for ids in tokenizer(list(texts))["input_ids"]])
+        count = len(flat) // size.length
+        parts.append(torch.from_numpy(flat[: count * size.length].astype(np.int64)).view(count, size.length))
+    return Rows(parts[0]), parts[1], eos
+
+
+def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
+    """Train every arm and draw, with the likelihood of held-out rows on the way."""
+    size = SIZES[effort.scale]
+    train_rows, held_NL, eos = rows_of_text(size, say)
+    held_NL = held_NL[: effort.boards]
+    steps = effort.steps or size.steps
+    results["length"], results["held_out_rows"] = size.length, len(held_NL)
+    for arm in effort.chosen(ARMS):
+        for draw in range(DRAWS):
+            run = Run.sized(steps, effort.batch or size.batch, hide="all", seed=draw)
+            folder = effort.runs / f"order_learners_{effort.scale}" / f"{arm.replace(' ', '_')}_{draw}"
+            say(f"== order_learners, {effort.scale}: {arm}, draw {draw}")
+            model = _model(arm, size, eos, draw)
+            curve = []
+            for mark in MARKS:
+                state = train(
+                    model,
+                    train_rows,
+                    run,
+                    folder,
+                    loss=None if arm == "masked diffusion" else lambda net, batch, _: net.nats(batch.answer_BL).mean(),
+                    minutes=effort.minutes,
+                    until=max(1, round(mark * steps)),
+                    device=effort.device,
+                    say=say,
+                    progress=effort.progress,
+                )
+                if state.step < max(1, round(mark * steps)):
+                    break
+                figures = interval_dict(ratio_interval(held_out_nats(model, held_NL, effort.device)))
+                curve.append({"step": state.step, "nats": figures})
+                say(f"  {arm}, draw {draw}, step {state.step}: {figures['value']:.3f} nats a token")
+            entry = {
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "training": record(run, state, effort.device),
+                "curve": curve,
+            }
+            results.setdefault("arms", {}).setdefault(arm, {})[str(draw)] = entry
+            keep()
+
+
+def held_out_nats(model: Any, ids_NL: Tensor, device: str) -> np.ndarray:
+    """Nats a token of each row: exact for a pi-learner, the NELBO (an upper bound) for masked diffusion."""
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        if isinstance(model, MaskedDiffusionModel):
+            return bound(model, ids_NL.to(device), samples=8, batch_size=32).nelbo_N / ids_NL.shape[1]
+        with torch.no_grad():
+            return torch.cat([model.nats(part.to(device)).mean(1).cpu() for part in ids_NL.split(32)]).double().numpy()
+
+
+def _model(arm: str, size: Size, eos: int, draw: int) -> nn.Module:
+    if arm != "masked diffusion":
+        return PermutedLearner(size, permutation(arm, size.length, draw), eos, draw)
+    torch.manual_seed(draw)
+    return MaskedDiffusionModel(
+        MaskedDiffusionConfig(
+            vocab_size=size.vocab,
+            # rows are full: end tokens inside them are text, and nothing is padding
+            pad_token_id=None,
+            eos_token_id=None,
+            max_length=size.length,
+            dim=size.dim,
+            layers=size.layers,
+            heads=size.heads,
+            ffn_dim=4 * size.dim,
+            rope=False,
+        )
+    )
+
+
+def page(results: Mapping[str, Any]) -> Page:
+    """Every number comes from ``results``."""
+    out = Page()
+    out.text("# Order-learners: what an order costs in likelihood")
+    out.text(
+        "Written by `unmask experiment order_learners` from `docs/benchmarks/experiment_order_learners.json`. Nats a "
+        "token of held-out verses; causal models on text in one fixed permuted order (exact), and masked diffusion (an "
+        "upper bound). Same rows, blocks, steps and batches. The paper's ordering: identity best, then *much closer* "
+        "(sqrt(L) swaps), *closer* (L/10 swaps), uniform; masked diffusion behind the causal model at equal compute."
+    )
+    for scale, found in results["scales"].items():
+        if "arms" not in found:
+            continue
+        out.text(f"## {scale} scale: rows of {found['length']} tokens, {found['held_out_rows']} held out")
+        some = next(iter(next(iter(found["arms"].values())).values()))
+        out.text(f"The first arm, each draw: {training_line(some['training'], some['parameters'])}.")
+        rows = []
+        for arm, draws in found["arms"].items():
+            last = [d["curve"][-1] for d in draws.values() if d["curve"]]
+            if not last:
+                continue
+            values = [c["nats"]["value"] for c in last]
+            reach = f"{min(values):.3f} to {max(values):.3f}"
+            rows.append([arm, f"{np.mean(values):.3f}", reach, f"{last[0]['step']:,}"])
+        out.table(["order", "nats a token (mean of draws)", "range of draws", "steps"], rows)
+        if rows:
+            out.drawing(f"order_learners_{scale}", _drawing(found), "Held-out nats a token against training steps")
+    return out
+
+
+def _drawing(found: Mapping[str, Any]) -> Any:
+    with plot() as (figure, axes):
+        for i, (arm, draws) in enumerate(found["arms"].items()):
+            curves = [[(c["step"], c["nats"]["value"]) for c in d["curve"]] for d in draws.values() if d["curve"]]
+            if not curves:
+                continue
+            reach = min(len(c) for c in curves)
+            steps = [curves[0][k][0] for k in range(reach)]
+            values = np.array([[c[k][1] for k in range(reach)] for c in curves])
+            middle = values.mean(0)
+            spread = np.abs(np.stack([middle - values.min(0), values.max(0) - middle]))
+            axes.errorbar(steps, middle, spread, marker=MARKERS[i], color=SERIES[i], capsize=2, label=arm)
+        axes.set_xscale("log")
+        axes.set_xlabel("steps (equal compute of the blocks)")
+        axes.set_ylabel("held-out nats a token")
+        axes.legend()
+        return figure_svg(figure, "Held-out nats a token against steps; bars span the draws")

@@ -1,0 +1,188 @@
+"""The studies beside Sudoku in miniature: latents and observations, order-learners, zebra, ways beyond the paper."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unmask.core.errors import WrongUse
+from unmask.data.puzzles import PUZZLES, Shards, build
+from unmask.data.puzzles.kinds.nae_sat import NaeSat
+from unmask.data.puzzles.kinds.sudoku import Sudoku
+from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.experiments import beyond, frontier, nae_sat, order_learners, study, zebra
+from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
+from unmask.experiments.puzzle_solving import planned, solve
+from unmask.experiments.puzzle_training import Run, train
+
+TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)
+
+
+def quiet(_: str) -> None: ...
+
+
+class Oracle(PuzzleDenoiser):
+    """Knows an observation whose latents are seen, and says the first value of everything else."""
+
+    def logits(self, x_BL, at_BL=None, *rest, **named):  # type: ignore[no-untyped-def]
+        n = self.puzzle.n
+        latent_BN = x_BL[:, :n]
+        seen_BP = ((latent_BN > 0).float() @ self.puzzle.incidence().T.float()) == 3
+        value_BP = torch.where(seen_BP, self.puzzle.observe((latent_BN - 1).clamp(min=0)) + 1, 1)
+        best_BL = torch.cat([torch.ones_like(latent_BN), value_BP], dim=1)
+        return torch.nn.functional.one_hot(best_BL, 3).float()[at_BL]
+
+
+def test_the_error_map_says_what_is_hard() -> None:
+    puzzle = NaeSat(n=8, p=30)
+    model = Oracle(puzzle, PuzzleDenoiser.fresh(puzzle, TINY, 0).net)
+    found = nae_sat.error_map(model, puzzle, study.Effort(boards=400))
+    latents, observations = found["latents"], found["observations"]
+    assert found["shares"] == [0, 0.25, 0.5, 0.75, 1]
+    assert latents[0] == [None] * 5 and [row[0] for row in observations] == [None] * 5
+    assert observations[0][1:] == [0, 0, 0, 0]  # every latent seen: observations are easy
+    assert all(abs(e - 0.5) < 0.05 for row in latents[1:] for e in row)  # bits it says nothing about
+    # no latent seen: it says "all equal" of everything, which three of four are not
+    assert abs(observations[4][4] - 0.75) < 0.03 and observations[1][4] < observations[4][4]
+
+
+def test_independent_draws_agree_as_often_as_the_page_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(nae_sat, "ROWS", {"cpu": ((6, 12),)})
+    monkeypatch.setattr(nae_sat, "SHAPES", {"cpu": TINY})
+    effort = study.Effort(boards=120, steps=1, batch=4, runs=tmp_path / "runs", arms=("plain",))
+    results: dict = {}
+    nae_sat.measure(effort, results, lambda: None, quiet)
+    entry = results["rows"]["6,12"]["plain"]
+    # a model that knows nothing draws every bit fairly: an observation agrees half of the time
+    for way in entry["table"].values():
+        assert abs(way["agree"]["value"] - 0.5) < 0.1 and way["agree"]["texts"] == 120
+    assert entry["table"]["latents first, one at a time"]["forwards"] == 18
+    text = nae_sat.page({"scales": {"cpu": results}}).markdown()
+    assert "## Plain, cpu scale" in text and "Structure-aware" not in text and "| 25 | 275 | 78.06 | 93.76 |" in text
+
+
+def test_permutations_are_what_they_are_called() -> None:
+    L = 256
+    assert torch.equal(order_learners.permutation("identity", L, 0), torch.arange(L))
+    for arm, swaps in (("much closer", 16), ("closer", 25)):
+        orders = [order_learners.permutation(arm, L, draw) for draw in range(3)]
+        for order in orders:
+            assert torch.equal(order.sort().values, torch.arange(L))
+            assert 0 < int((order != torch.arange(L)).sum()) <= 2 * swaps
+        assert not torch.equal(orders[0], orders[1])
+    assert int((order_learners.permutation("uniform", L, 0) == torch.arange(L)).sum()) < 10
+
+
+def test_a_permuted_learner_reads_in_its_order_alone() -> None:
+    size = order_learners.Size(length=12, vocab=16, dim=16, layers=1, heads=2, steps=1, batch=1)
+    order = order_learners.permutation("uniform", 12, 3)
+    model = order_learners.PermutedLearner(size, order, 1, 0).eval()
+    ids = torch.randint(2, 16, (2, 12), generator=torch.Generator().manual_seed(0))
+    other = ids.clone()
+    other[:, order[7]] = (ids[:, order[7]] + 1) % 16  # the token that comes eighth
+    with torch.no_grad():
+        a, b = model.nats(ids), model.nats(other)
+    assert torch.equal(a[:, :7], b[:, :7]) and not torch.allclose(a[:, 8:], b[:, 8:])
+    for p in model.parameters():
+        torch.nn.init.zeros_(p)
+    assert torch.allclose(model.nats(ids), torch.full((2, 12), math.log(16)))
+
+
+def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    size = order_learners.Size(length=12, vocab=16, dim=16, layers=1, heads=2, steps=8, batch=4)
+    rows = torch.randint(3, 16, (64, 12), generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(order_learners, "SIZES", {"cpu": size})
+    monkeypatch.setattr(order_learners, "DRAWS", 2)
+    monkeypatch.setattr(order_learners, "rows_of_text", lambda *_: (order_learners.Rows(rows), rows[:8], 1))
+    arms = ("identity", "uniform", "masked diffusion")
+    effort = study.Effort(boards=8, arms=arms, runs=tmp_path / "runs")
+    path = study.run("order_learners", effort, out=tmp_path, pages=tmp_path / "pages", say=quiet)
+    found = json.loads((tmp_path / "experiment_order_learners.json").read_text())["scales"]["cpu"]["arms"]
+    assert list(found) == list(arms) and all(len(draws) == 2 for draws in found.values())
+    for draws in found.values():
+        for draw in draws.values():
+            assert [c["step"] for c in draw["curve"]] == [1, 2, 4, 8]
+            assert abs(draw["curve"][0]["nats"]["value"] - math.log(16)) < 0.6
+    assert "| masked diffusion |" in path.read_text()
+    assert (tmp_path / "pages" / "img" / "order_learners_cpu.svg").read_text().startswith("<svg")
+
+
+def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kind = Zebra(smallest=3, largest=3, side="train")
+    shards = Shards(build(kind, 64, out=tmp_path / "train"))
+    held_out = Shards(build(replace(kind, side="test"), 8, out=tmp_path / "test")).batch(8, 0, 0, augment=False)
+    changed = replace(
+        zebra.STUDY,
+        tests=lambda scale, boards, say: {"3x3": held_out},
+        training_set=lambda scale, ordered, say: shards,
+        decoding_steps=3,
+        shapes={"cpu": replace(TINY, heads=8)},
+        causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},
+    )
+    monkeypatch.setattr(zebra, "STUDY", changed)
+    effort = study.Effort(steps=3, batch=8, arms=("relations", "causal solver"), runs=tmp_path / "runs")
+    results: dict = {}
+    zebra.measure(effort, results, lambda: None, quiet)
+    table = results["arms"]["relations"]["table"]["3x3"]
+    assert table["margin"]["forwards"] == 3 and table["margin, one at a time"]["forwards"] == 9
+    assert results["arms"]["causal solver"]["table"]["3x3"]["most probable"]["forwards"] == 18
+    with pytest.raises(WrongUse, match="no test set is called '4x4'"):
+        zebra.measure(replace(effort, tests=("4x4",)), results, lambda: None, quiet)
+
+
+def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kind = Sudoku(size=4, fewest=4, most=5, side="train")
+    shards = Shards(build(kind, 400, out=tmp_path / "train"))
+    run = Run(steps=40, batch=24, ema=0.9)
+    model = PuzzleDenoiser.fresh(kind, TINY, 0)
+    train(model, shards, run, tmp_path / "run", say=quiet)
+    save(
+        model,
+        Card(PUZZLES.spec_of(kind), run.hide, {"boards": 1280, "minutes": 0.1}),
+        tmp_path / "runs" / "sudoku_cpu" / "relations" / "model",
+    )
+    monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(beyond, "GIVENS", 4)
+    monkeypatch.setattr(beyond, "FORWARDS", 6)
+    results: dict = {}
+    beyond.measure(study.Effort(boards=60, runs=tmp_path / "runs"), results, lambda: None, quiet)
+    ways = results["ways"]
+    assert len(ways) == 13 and all(way["forwards"] <= 6 for way in ways.values())
+    assert ways["margin"]["solved"]["value"] > 0.2
+    # the learned order has learned something: surer cells first
+    batch = shards.batch(200, 9, 0)
+    learned = beyond.fit(model, batch, "cpu")
+    random = solve(model, kind, batch, planned("random", 6)).correct_B.sum()
+    plan = replace(planned("margin", 6), order=learned)
+    assert solve(model, kind, batch, plan).correct_B.sum() > random + 20
+    text = beyond.page({"scales": {"cpu": results}}).markdown()
+    assert text.count("\n| ") == 13 + 1 and "4 givens, 6 forwards" in text
+    with pytest.raises(WrongUse, match="train it first"):
+        beyond.measure(study.Effort(runs=tmp_path / "none"), {}, lambda: None, quiet)
+
+
+def test_backtracking_leaves_givens_and_keeps_its_budget() -> None:
+    kind = Sudoku(size=4, fewest=8, most=8)
+    batch = kind.sample(5, np.random.default_rng(0))
+    model = PuzzleDenoiser.fresh(kind, TINY, 0)  # knows nothing: its first boards clash
+    out = beyond.backtracking(model, kind, batch, "cpu")
+    assert torch.equal(torch.where(batch.given_BL, out.x_BL, 0), batch.question_BL)
+    assert (out.forwards_B <= beyond.FORWARDS).all() and (out.x_BL > 0).all()
+
+
+def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:
+    share = {"value": 3.0, "low": 2.9, "high": 3.1, "texts": 10}
+    figures = {"gen_ppl": share, "entropy": share, "rep_2": share, "distinct_2": 0.5, "judge": "j", "unit": "words"}
+    page = frontier.page({"scales": {"cpu": {"data": figures, "ways": {"margin": {"8": figures}}}}})
+    assert "| margin | 8 | 3.0 [2.9, 3.1] | 3.000 [2.900, 3.100] | 3.000 | 0.500 |" in page.markdown()
+    assert "frontier" in page.drawings
+    blind = {**figures, "gen_ppl": None}
+    page = frontier.page({"scales": {"cpu": {"data": blind, "ways": {"margin": {"8": blind}}}}})
+    assert "no judge" in page.markdown() and not page.drawings
