@@ -25,7 +25,7 @@ class Factorisation(Check):
     fault = "Too many tokens are written in one step."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
-    leads_to = ("safe_words", "length", "frontier")
+    leads_to = ("safe_words", "length", "frontier", "order")
 
     def run(self, lab: Lab) -> Finding:
         steps = lab.samples().steps

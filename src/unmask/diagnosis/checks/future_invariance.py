@@ -25,7 +25,7 @@ class FutureInvariance(Check):
 
     title = "Do answers change with the future, the length or padding?"
     fault = "Answers change with what is appended."
-    leads_to = ("train_inference", "cache", "batch_invariance", *EVERYTHING)
+    leads_to = ("train_inference", "batch_invariance", *EVERYTHING)
 
     def run(self, lab: Lab) -> Finding:
         pairs = self._causal(lab) if lab.subject.kind == "causal" else self._masked(lab)

@@ -38,9 +38,10 @@ class Order(Check):
         secret = False
         if out.any_order and out.steps and lab.subject.kind == "masked":
             lean = self._lean(lab)
-            numbers["left_to_right"] = lean.value
-            said.append(f"left-to-right score {lean} (0 random, 1 strictly left to right)")
-            secret = lean.surely_above > 0.8
+            if lean.texts:
+                numbers["left_to_right"] = lean.value
+                said.append(f"left-to-right score {lean} (0 random, 1 strictly left to right)")
+                secret = lean.surely_above > 0.8
         unstable = bool(numbers.get("same_seed_differs", False))
         if not said:
             return Finding("not_run", why="the sampler names no settings and does not claim to choose the order")

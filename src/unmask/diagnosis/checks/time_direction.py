@@ -44,6 +44,11 @@ class TimeDirection(Check):
         live = ~torch.isnan(told_t) & (told_f > 0)
         told_f, told_t = told_f[live], told_t[live]
         near = (told_f[:, None] - trained_f[None]).abs() <= 0.1
+        # fractions that training never shows say nothing about its clock; loss_by_ratio names them
+        shown = near.any(1)
+        near, told_f, told_t = near[shown], told_f[shown], told_t[shown]
+        if not len(told_f):
+            return Finding("not_run", why="training never shows the masked fractions that the sampler visits")
         low = torch.where(near, trained_t[None], float("inf")).amin(1)
         high = torch.where(near, trained_t[None], float("-inf")).amax(1)
         outside = float(((told_t < low - 1e-6) | (told_t > high + 1e-6)).double().mean())

@@ -1,0 +1,230 @@
+"""Guard, statistics, baselines and single measurements against known answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from oracles import JointDenoiser, UniformDenoiser, toy_joint
+from unmask.core.errors import WrongUse
+from unmask.diagnosis.baselines import Baselines
+from unmask.diagnosis.check import checks, run_check
+from unmask.diagnosis.checks.bound_calibration import own_bound
+from unmask.diagnosis.checks.draw_calibration import fit_temperature
+from unmask.diagnosis.checks.factorisation import _staircase
+from unmask.diagnosis.checks.length import _ks_chance
+from unmask.diagnosis.lab import BUDGETS, Lab, moved
+from unmask.diagnosis.native import NativeSubject
+from unmask.diagnosis.statistics import mean_by_text, plain_mean, tolerance
+from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
+
+
+def toy(rows: int = 3000, vocab: int = 5, length: int = 6) -> NativeSubject:
+    """Rows of an exact joint, and the denoiser that knows it."""
+    joint = toy_joint(0, vocab=vocab, length=length)
+    denoiser = JointDenoiser(joint)
+    noise = torch.Generator().manual_seed(1)
+    drawn = torch.multinomial(denoiser.joint.flatten(), rows, replacement=True, generator=noise)
+    ids = denoiser.support()[drawn]
+    return NativeSubject(denoiser, Batch(ids[:500]), Batch(ids[500:]))
+
+
+def test_error_counts_texts_not_tokens() -> None:
+    value = torch.tensor([1.0, 3.0]).repeat_interleave(100)
+    text = torch.arange(2).repeat_interleave(100)
+    mean = mean_by_text(value, text)
+    assert mean.value == 2.0 and mean.texts == 2
+    assert mean.error == pytest.approx(1.0)  # two texts at 1 and 3: sd sqrt(2), over sqrt(2)
+    assert plain_mean(value).error < 0.1
+
+
+def test_error_of_equal_texts_is_the_textbook_one() -> None:
+    x = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert plain_mean(x).error == pytest.approx(float(x.std() / math.sqrt(50)))
+
+
+def test_one_text_proves_nothing() -> None:
+    assert mean_by_text(torch.ones(5), torch.zeros(5, dtype=torch.long)).surely_above == -math.inf
+
+
+def test_tolerance_is_half_the_digits() -> None:
+    assert tolerance(torch.float32) == pytest.approx(2**-11.5) and tolerance(torch.bfloat16) > 0.05
+
+
+def test_unigrams_are_witten_bell() -> None:
+    ids = torch.tensor([[3, 3, 4, 1, 0, 0]])  # 3 3 4 EOS, padding out
+    counts = Baselines.fit(ids, vocab_size=6, eos_id=1, pad_id=0)
+    assert counts.tokens == 4
+    assert counts.unigram_V.exp().sum() == pytest.approx(1.0)
+    assert float(counts.unigram_V[3].exp()) == pytest.approx((2 + 3 / 6) / 7)
+
+
+def test_bigrams_are_a_distribution_and_fall_back_where_nothing_is_seen() -> None:
+    ids = torch.randint(2, 9, (200, 12), generator=torch.Generator().manual_seed(0))
+    counts = Baselines.fit(ids, vocab_size=10, eos_id=None, pad_id=None)
+    every = torch.arange(10)
+    for left in (2, 5, 9):
+        assert counts.bigram_ce(torch.full((10,), left), every).neg().exp().sum() == pytest.approx(1.0)
+    hidden = counts.bigram_ce(torch.full((10,), -1), every)
+    assert torch.equal(hidden, counts.unigram_ce(every))
+
+
+def test_temperature_is_recovered() -> None:
+    noise = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4000, 30, dtype=torch.float64, generator=noise)
+    for wanted in (0.4, 1.0, 1.7):
+        ids = torch.multinomial((logits / wanted).softmax(-1), 1, generator=noise).squeeze(1)
+        found, error = fit_temperature(logits, ids)
+        assert abs(found - wanted) < 4 * error and error < 0.05
+    assert fit_temperature(logits, logits.argmax(-1)) == (0.0, 0.0)
+
+
+def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:
+    ratios, loss = torch.tensor([0.25, 0.5, 0.75, 1.0]).double(), torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
+    assert _staircase(1, 4, ratios, loss) == pytest.approx(2.5)  # mean of the curve at 1, 3/4, 1/2, 1/4
+    assert _staircase(2, 4, ratios, loss) == pytest.approx(3.0)  # two at r = 1, two at r = 1/2
+    assert _staircase(4, 4, ratios, loss) == pytest.approx(4.0)
+
+
+def test_smirnov_series() -> None:
+    # critical value 1.3581 leaves 5 %
+    assert _ks_chance(1.3581 / math.sqrt(50), 100, 100) == pytest.approx(0.05, abs=2e-4)
+    assert _ks_chance(0.0, 10, 10) == 1.0
+
+
+def test_own_bound_of_an_exact_joint_is_its_entropy() -> None:
+    subject = toy()
+    lab = Lab(subject, BUDGETS["full"])
+    truth = -subject.denoiser.log_prob(lab.batch.ids_BL) / 6  # type: ignore[attr-defined]
+    found = own_bound(lab)
+    # the bound of exact marginals under random orders is exact in expectation
+    assert abs(found.value - float(truth.mean())) < 3 * found.error + 0.02
+
+
+def test_moved_is_total_variation() -> None:
+    a, b = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
+    assert float(moved(a, b)) == pytest.approx(0.4)
+
+
+def test_an_exact_model_is_at_home_in_its_own_text() -> None:
+    finding = run_check(checks.make("compounding"), Lab(toy(), replace(BUDGETS["full"], samples=64)))
+    assert finding.status == "pass"
+    assert abs(finding.numbers["own_excess_nats"]) < 0.25
+
+
+def test_a_uniform_model_scores_log_v() -> None:
+    ids = torch.randint(0, 10, (64, 16), generator=torch.Generator().manual_seed(0))
+    subject = NativeSubject(UniformDenoiser(), Batch(ids), Batch(ids))
+    lab = Lab(subject, BUDGETS["quick"])
+    assert subject.training_view(Batch(ids), 0).loss == pytest.approx(math.log(10), rel=1e-5)
+    assert own_bound(lab).value == pytest.approx(math.log(10), rel=1e-5)
+    finding = run_check(checks.make("bound_calibration"), lab)
+    assert finding.status == "pass" and finding.numbers["factor"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_bound_without_weights_is_compared_with_our_own() -> None:
+    class Secretive(Wrapped):
+        scale = 1.0
+
+        def training_view(self, batch: Batch, seed: int) -> TrainingView:
+            view = self.inner.training_view(batch, seed)
+            return replace(view, weight_N=None, loss=view.loss * self.scale)
+
+    subject = Secretive(toy())
+    assert run_check(checks.make("bound_calibration"), Lab(subject, BUDGETS["quick"])).status == "pass"
+    subject.scale = 2.0
+    assert run_check(checks.make("bound_calibration"), Lab(subject, BUDGETS["quick"])).status == "fail"
+
+
+def test_hidden_states_hide_what_they_say() -> None:
+    lab = Lab(toy(), BUDGETS["quick"])
+    x, hidden = lab.hide(lab.batch.ids_BL, 0.5)
+    assert torch.equal(x == lab.mask_id, hidden) and bool((hidden.sum(1) == 3).all())
+    assert torch.equal(x[~hidden], lab.batch.ids_BL[~hidden])
+    again, _ = lab.hide(lab.batch.ids_BL, 0.5)
+    assert torch.equal(x, again)
+
+
+class Nothing(Subject):
+    vocab_size, mask_id = 6, 5
+
+
+def test_what_is_not_provided_is_never_a_pass() -> None:
+    lab = Lab(Nothing(), BUDGETS["quick"])
+    for name in checks:
+        assert run_check(checks.make(name), lab).status == "not_run", name
+    assert not any(Nothing().provides(m) for m in METHODS)
+    assert Wrapped(toy()).provides("predict") and not Wrapped(Nothing()).provides("predict")
+
+
+@pytest.mark.parametrize("method", ["data", "training_view", "predict", "generate"])
+def test_a_method_that_raises_is_a_finding_with_its_message(method: str) -> None:
+    def broken(self: Any, *_: Any, **__: Any) -> Any:
+        raise KeyError("no <weights> here")
+
+    subject = type("Broken", (Wrapped,), {method: broken})(toy())
+    lab = Lab(subject, BUDGETS["quick"])
+    found = [run_check(checks.make(name), lab) for name in ("train_inference", "safe_words")]
+    said = [f for f in found if f.status == "fail" and "no <weights> here" in f.measured]
+    assert said and said[0].numbers["method"] == method and said[0].share == 1.0
+
+
+def test_nan_and_wrong_shapes_are_findings() -> None:
+    class Odd(Wrapped):
+        def predict(self, state: State) -> torch.Tensor:
+            logits = self.inner.predict(state)
+            return logits[:-1] if self.short else torch.full_like(logits, float("nan"))
+
+        short = False
+
+    subject = Odd(toy())
+    finding = run_check(checks.make("loss_by_ratio"), Lab(subject, BUDGETS["quick"]))
+    assert finding.status == "fail" and "NaN" in finding.measured
+    subject.short = True
+    finding = run_check(checks.make("loss_by_ratio"), Lab(subject, BUDGETS["quick"]))
+    assert finding.status == "fail" and "positions were asked for" in finding.measured
+
+
+def test_a_check_that_breaks_is_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = checks.make("mask_mass")
+    monkeypatch.setattr(type(check), "run", lambda self, lab: 1 / 0)
+    finding = run_check(check, Lab(toy(), BUDGETS["quick"]))
+    assert finding.status == "not_run" and "ZeroDivisionError" in finding.why
+
+
+def test_forwards_are_counted_and_do_not_depend_on_the_corpus() -> None:
+    counts = []
+    for rows in (700, 3000):
+        lab = Lab(toy(rows), BUDGETS["quick"])
+        run_check(checks.make("loss_by_ratio"), lab)
+        counts.append(lab.subject.forwards)
+    # six ratios of 48 rows, and four views of training
+    assert counts == [10 * 48, 10 * 48]
+
+
+def test_a_loss_that_ignores_the_targets_proves_nothing() -> None:
+    class Stubborn(Wrapped):
+        def training_view(self, batch: Batch, seed: int) -> TrainingView:
+            return self.inner.training_view(replace(batch, target_BL=None), seed)
+
+    finding = run_check(checks.make("scored_visible"), Lab(Stubborn(toy()), BUDGETS["quick"]))
+    assert finding.status == "not_run" and "batch.targets" in finding.next_step
+
+
+def test_two_texts_are_the_least() -> None:
+    subject = NativeSubject(UniformDenoiser(), Batch(torch.zeros(1, 4, dtype=torch.long)))
+    with pytest.raises(WrongUse, match="at least 2"):
+        _ = Lab(subject, BUDGETS["quick"]).batch
+
+
+def test_generated_rows_must_be_as_many_as_asked() -> None:
+    class Lazy(Wrapped):
+        def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+            return self.inner.generate(batch.rows(0, 3), seed, **settings)
+
+    finding = run_check(checks.make("frontier"), Lab(Lazy(toy()), BUDGETS["quick"]))
+    assert finding.status == "fail" and "wrote 3 texts" in finding.measured
