@@ -149,6 +149,13 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
         if drawing is not None:
             shown = f"Boards of {study.plotted} solved, by way of decoding and model"
             out.drawing(f"{study.name}_{scale}", drawing, shown)
+        learning = _learning(found)
+        if learning is not None:
+            out.text(
+                "Training loss by boards seen. A plateau is a stretch in which the network knows how often a digit "
+                "occurs beside what is shown, and not yet what follows from it."
+            )
+            out.drawing(f"{study.name}_{scale}_loss", learning, "Training loss against boards seen")
     out.text("## The paper's table")
     out.text("arXiv 2502.06768, other boards (those of arXiv 2409.10502), plain models; per cent.")
     out.table(["", "ARM, no order", "ARM, solver order", "vanilla", "top-prob", "margin"], study.paper)
@@ -193,6 +200,21 @@ def _cell(line: Mapping[str, Any], way: str) -> str:
 def _forwards(table: Mapping[str, Any], way: str) -> str:
     counts = [line[way]["forwards"] for line in table.values() if way in line]
     return f"{min(counts):g}" if min(counts) == max(counts) else f"{min(counts):g} to {max(counts):g}"
+
+
+def _learning(found: Mapping[str, Any]) -> Any:
+    curves = {arm: entry["training"] for arm, entry in found.get("arms", {}).items() if entry["training"]["losses"]}
+    if not curves:
+        return None
+    with plot(height=2.8) as (figure, axes):
+        for i, (arm, training) in enumerate(curves.items()):
+            steps, losses = zip(*training["losses"], strict=True)
+            axes.plot([s * training["batch"] for s in steps], losses, color=SERIES[i], marker=MARKERS[i], label=arm)
+        axes.set_xlabel("boards seen")
+        axes.set_ylabel("loss, nats a hidden token")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        return figure_svg(figure, "Training loss of each model against boards seen")
 
 
 def _drawing(study: PuzzleStudy, found: Mapping[str, Any]) -> Any:
