@@ -8,7 +8,7 @@ import torch
 from tiny_causal import KINDS, ids, make
 from tiny_reader import PROSE, TinyReader
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import MissingExtra, WrongUse
 from unmask.kvcache import timing
 from unmask.kvcache.bench import Settings, bench, cut, plan
 from unmask.kvcache.budget import Budget
@@ -16,17 +16,19 @@ from unmask.kvcache.longset import TASKS, longset
 from unmask.kvcache.mistakes import ShrunkenPositions, StoredOrder
 from unmask.kvcache.needle import needles
 from unmask.kvcache.positions import PositionedCache
+from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec, presses
 from unmask.kvcache.probes import Filler, Probe, ask
-from unmask.kvcache.protocols import OneShot
+from unmask.kvcache.protocols import OneShot, Rolling
+from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import Check
-from unmask.kvcache.scoring import Asked
+from unmask.kvcache.scoring import Asked, score
 from unmask.kvcache.selfchecks import SelfCheckFailed, require, selfchecks
 from unmask.kvcache.table import tables
 
 pytest.importorskip("kvpress")
 SMALL = Settings(
-    press="knorm,adakv:press=knorm,snapkv", budgets=("1", "0.5", "20t"), context=60, continuation=40, windows=4,
+    press="knorm,adakv:press=knorm,snapkv", budgets=("1", "0.5"), context=60, continuation=40, windows=4,
     greedy=6, write=6, needles=1, long=1, repeats=1, new_tokens=3,
 )  # fmt: skip
 
@@ -260,7 +262,7 @@ def test_the_bench_makes_one_tree(tmp_path):
     json_path, page_path = result.save(tmp_path / "out")
     tree = json.loads(json_path.read_text())
     names = [(a["press"], a["budget"]) for a in tree["arms"]]
-    assert names[0] == ("full", "1") and ("knorm", "0.5") in names and ("random_sinks", "20 tokens") in names
+    assert names[0] == ("full", "1") and ("knorm", "0.5") in names and ("random_sinks", "0.5") in names
     assert tree["arms"][0]["dnll"]["value"] == 0 and tree["protocol"]["scored_tokens"] == 4 * 39
     unmeasured = next(a for a in tree["arms"] if a["press"] == "snapkv")
     assert unmeasured["ppl"] is None and unmeasured["full_ppl"] is None and "window size" in unmeasured["reason"]
@@ -329,3 +331,52 @@ def test_windows_are_cut_evenly_and_never_too_long():
     with pytest.raises(WrongUse, match="no budget"):
         plan([], Settings(budgets=()))
     assert math.isfinite(Settings().seed)
+
+
+# ---- quantised caches
+
+
+def rounded_cache(monkeypatch, levels):
+    """transformers' own quantised cache with a rounding that can be written down: to multiples of 1 / levels."""
+    from transformers import Cache, cache_utils
+
+    class Rounded(cache_utils.QuantizedLayer):
+        def _quantize(self, tensor, axis):
+            return (tensor * levels).round().to(torch.int16)
+
+        def _dequantize(self, stored):
+            return stored.float() / levels
+
+    made = lambda backend, config, nbits, q_group_size: Cache(  # noqa: E731
+        layers=[Rounded(residual_length=8) for _ in range(config.num_hidden_layers)]
+    )
+    monkeypatch.setattr("transformers.QuantizedCache", made)
+
+
+def test_a_quantised_cache_is_scored_and_weighed_like_any_other(monkeypatch):
+    model, texts = make("llama"), [ids(100, seed)[0] for seed in range(4)]
+    arm = Asked(None, Budget.of(keep=1), bits=4)
+    rounded_cache(monkeypatch, 4096)
+    _, (fine,) = score(model, texts, 60, [arm], OneShot(), greedy=4, write=4)
+    rounded_cache(monkeypatch, 1)
+    _, (coarse,) = score(model, texts, 60, [arm], OneShot(), greedy=4, write=4)
+    assert fine.press == "4-bit" and 0 < fine.kl < 1e-4 < 0.05 < coarse.kl
+    # int16 instead of float32: half the bytes of what was there after the prefill
+    assert 2 * fine.sizes.bytes == fine.sizes.full_bytes == 60 * 3 * 2 * 2 * 8 * 4
+    rounded_cache(monkeypatch, 4096)
+    _, (rolling,) = score(model, texts[:1], 60, [arm], Rolling(8), greedy=0, write=0)
+    # the newest 40 tokens wait in full precision
+    assert rolling.sizes.bytes == (60 // 2 + 40) * 3 * 2 * 2 * 8 * 4
+
+
+def test_quantised_caches_need_their_package_and_known_bits(monkeypatch):
+    import transformers
+
+    def missing(*args, **kwargs):
+        raise ImportError("optimum-quanto")
+
+    monkeypatch.setattr(transformers, "QuantizedCache", missing)
+    with pytest.raises(MissingExtra, match="pip install optimum-quanto"):
+        quantized(Prefill(make("llama"), ids(20)).full(), 4)
+    with pytest.raises(WrongUse, match="quantize=3"):
+        plan(presses.parse("knorm"), Settings(quantize=(3,)))

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 #: options that take several values behind one flag: --keep 1 .9 .5
-_MANY = ("--keep", "--tokens", "--batch", "--timed-context")
+_MANY = ("--keep", "--compression-ratio", "--tokens", "--quantize", "--batch", "--timed-context")
 _STORY = ("reasoning_gym", "data/in_the_year_2889.txt")
 
 
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
         positions: str = typer.Option("original", help="original, or cache: keys re-rotated to lie close together."),
         query_aware: bool = typer.Option(False, help="Compress after the question was read, not before."),
         chunk: int | None = typer.Option(None, help="Prefill in pieces of this many tokens."),
+        quantize: list[int] = typer.Option([], help="Also a cache rounded to so many bits: --quantize 4 2."),
         controls: bool = typer.Option(True, help="Add random, random + sinks, and sinks + recent."),
         needles: int = typer.Option(2, help="Needles at each of five depths; 0 leaves them out."),
         long: int = typer.Option(2, help="Probes of each long-context task; 0 leaves them out."),
@@ -88,6 +89,7 @@ def register(app: typer.Typer) -> None:
             interval=interval,
             positions=positions,
             chunk=chunk,
+            quantize=tuple(quantize),
             controls=controls,
             write=write,
             needles=needles,

@@ -20,6 +20,7 @@ from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
 from unmask.kvcache.probes import ask
 from unmask.kvcache.protocols import OneShot, Rolling
+from unmask.kvcache.quantized import require_bits
 from unmask.kvcache.result import KvResult
 from unmask.kvcache.scoring import CONTROL, Asked, score
 from unmask.kvcache.selfchecks import require, selfchecks
@@ -45,6 +46,7 @@ class Settings:
         interval: tokens between two evictions when rolling.
         positions: ``original`` or ``cache`` (re-rotated; rotary models only).
         chunk: prefill in pieces of this many tokens.
+        quantize: add arms whose cache is rounded to so many bits (2 or 4), all tokens kept.
         controls: add random tokens, random + sinks, and sinks + recent at the same budgets.
         greedy: length of the greedy continuation that arms must match.
         write, writing_windows: tokens that arms write by themselves, on how many windows.
@@ -67,6 +69,7 @@ class Settings:
     interval: int = 32
     positions: str = "original"
     chunk: int | None = None
+    quantize: tuple[int, ...] = ()
     controls: bool = True
     greedy: int = 32
     write: int = 48
@@ -133,7 +136,7 @@ def bench(
         standard_ppl=standard,
         arms=scored,
     )
-    asked = [a for a in arms if a.press is not None]
+    asked = [a for a in arms if a.name != "full"]
     if settings.needles:
         probes = needles(causal, text, settings.context, each=settings.needles, seed=settings.seed)
         result.needle = ask(model, probes, asked, when, query_aware=settings.query_aware, progress=progress)
@@ -141,11 +144,12 @@ def bench(
         probes = longset(causal, text, settings.context, each=settings.long, seed=settings.seed)
         result.longset = ask(model, probes, asked, when, query_aware=settings.query_aware, progress=progress)
     if settings.repeats:
-        least = min((a for a in asked), key=lambda a: a.budget.tokens(settings.context)).budget if asked else None
+        pressed = [a for a in asked if a.press is not None]
+        least = min(pressed, key=lambda a: a.budget.tokens(settings.context)).budget if pressed else None
         result.timing = measure(
             model,
             windows[0],
-            [a for a in asked if a.budget == least and not a.control],
+            [a for a in asked if a.bits is not None or (a.budget == least and not a.control)],
             sizes=[(b, c) for b in settings.batches for c in settings.timed_contexts or (settings.context,)],
             new_tokens=settings.new_tokens,
             repeats=settings.repeats,
@@ -161,9 +165,12 @@ def plan(specs: list[PressSpec], settings: Settings) -> list[Asked]:
     budgets = list(dict.fromkeys(Budget.parse(b) for b in settings.budgets))
     if not budgets:
         raise WrongUse("no budget is given: write --keep 0.9 or --tokens 256")
+    for bits in settings.quantize:
+        require_bits(bits)
     names = {str(s) for s in specs}
     added = [s for name in CONTROLS if settings.controls for s in presses.parse(name) if str(s) not in names]
-    arms = [Asked(None, Budget.of(keep=1))]
+    whole = Budget.of(keep=1)
+    arms = [Asked(None, whole), *(Asked(None, whole, bits=b) for b in settings.quantize)]
     for budget in budgets:
         if budget.tokens(settings.context) < settings.context:
             arms += [Asked(s, budget) for s in specs] + [Asked(s, budget, True) for s in added]
@@ -209,7 +216,7 @@ def notes(result: KvResult) -> list[str]:
     for arm in result.arms:
         if arm.sizes and arm.sizes.masked_only:
             said.append(f"{arm.press} at {arm.budget} hides tokens and frees no memory: its slots are stored in full.")
-        elif arm.sizes and arm.press != "full" and arm.sizes.full_layers:
+        elif arm.sizes and arm.budget != "1" and arm.sizes.full_layers:
             said.append(f"{arm.press} at {arm.budget} leaves layers {_few(arm.sizes.full_layers)} full.")
     lost: dict[tuple[str, str], tuple[int, int]] = {}
     for row in result.needle:

@@ -118,10 +118,8 @@ def ask(
             if i in failed:
                 continue
             try:
-                if asked is None or asked.press is None:
-                    logits = prefill.full().feed(new_1S[:, :-1])
-                else:
-                    logits = when.start(prefill, asked.press.build(), asked.budget).feed(new_1S[:, :-1])
+                cache = prefill.full() if asked is None else asked.start(prefill, when)
+                logits = cache.feed(new_1S[:, :-1])
             except PressFailed:
                 failed.add(i)
                 continue

@@ -20,6 +20,7 @@ from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec
 from unmask.kvcache.protocols import Track, When
+from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import Arm, Generation, Interval, Sizes, interval
 
 #: the control that every press is held against
@@ -35,10 +36,21 @@ class Asked:
     press: PressSpec | None
     budget: Budget
     control: bool = False
+    bits: int | None = None
 
     @property
     def name(self) -> str:
+        """The press as written, ``full`` without one, ``4-bit`` for a cache that is rounded instead."""
+        if self.bits is not None:
+            return f"{self.bits}-bit"
         return "full" if self.press is None else str(self.press)
+
+    def start(self, prefill: Prefill, when: When) -> Track:
+        """This arm's cache, ready for the first new token."""
+        if self.bits is not None:
+            plain = when.start(prefill, None, self.budget)
+            return Track(prefill, quantized(plain.state, self.bits), growing=plain.growing)
+        return when.start(prefill, None if self.press is None else self.press.build(), self.budget)
 
 
 @dataclass
@@ -141,10 +153,7 @@ def _score_arm(
     seed: int,
     window: int,
 ) -> None:
-    def start() -> Track:
-        return when.start(prefill, None if asked.press is None else asked.press.build(), asked.budget)
-
-    track = start()
+    track = asked.start(prefill, when)
     log_SV = track.feed(new_1S)[0, :-1].float().log_softmax(-1)
     targets_S = new_1S[0, 1:]
     raw.nats.append(_nats(log_SV, targets_S))
@@ -157,11 +166,11 @@ def _score_arm(
     raw.sizes.append(track.sizes(full))
     if reference_1G is not None:
         # teacher-forced on the reference: until its first difference an arm's greedy text *is* the reference
-        picked_G = start().feed(reference_1G)[0, :-1].argmax(-1)
+        picked_G = asked.start(prefill, when).feed(reference_1G)[0, :-1].argmax(-1)
         same = (picked_G == reference_1G[0, 1:]).long()
         raw.match.append(int(same.cumprod(0).sum()))
     if write > 1:
-        raw.written.append(_write(prefill, start(), write, seed, window))
+        raw.written.append(_write(prefill, asked.start(prefill, when), write, seed, window))
 
 
 def _write(prefill: Prefill, track: Track, tokens: int, seed: int, window: int) -> tuple[float, float, float, int]:

@@ -21,6 +21,7 @@ from unmask.core.random import generator
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import prefill_compressed
+from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import Spread, Timing, TimingRow
 from unmask.kvcache.scoring import Asked
 
@@ -56,7 +57,7 @@ def measure(
     Args:
         model: a causal model.
         ids_L: text to fill the contexts with; repeated where it is too short.
-        arms: presses and budgets; the full cache is added, twice.
+        arms: what to time besides the full cache, which is added, twice.
         sizes: (batch, context) pairs.
         new_tokens: tokens decoded greedily after the context, always all of them.
         repeats: warm runs of each arm.
@@ -66,7 +67,7 @@ def measure(
     if new_tokens < 2 or repeats < 1:
         raise WrongUse(f"new_tokens={new_tokens} must be at least 2 and repeats={repeats} at least 1")
     whole = arms[0].budget.of(keep=1) if arms else None
-    everyone = [*([Asked(None, whole)] * 2 if whole else []), *(a for a in arms if a.press is not None)]
+    everyone = [*([Asked(None, whole)] * 2 if whole else []), *(a for a in arms if a.name != "full")]
     rows, floors = [], []
     peak, note = _peak_memory(model.device)
     for batch, context in sizes:
@@ -121,6 +122,8 @@ def _run(model: Any, ids_BL: Tensor, asked: Asked, new_tokens: int, peak: Any) -
     with peak() as most:
         start = clock.now()
         state, logits_BV = prefill_compressed(model, ids_BL, press, tokens)
+        if asked.bits is not None:
+            state = quantized(state, asked.bits)
         next_B = logits_BV.argmax(-1)
         stamps = [clock.now()]
         held, slots = state.bytes(), state.slots()
