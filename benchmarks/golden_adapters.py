@@ -1,4 +1,4 @@
-"""Logits of the public modelling code of LLaDA and Dream on a tiny formula checkpoint: the vectors that keep our parity.
+"""Logits of the public modelling code of LLaDA and Dream on a tiny formula checkpoint: vectors that keep our parity.
 
     python benchmarks/golden_adapters.py --peers <folder> --write tests/adapters/golden/logits.json
 

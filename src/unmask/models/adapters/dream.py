@@ -1,7 +1,7 @@
 """Dream (arXiv 2508.15487): Qwen2's body without a causal mask, its logits SHIFTED by one.
 
-Dream was made from a causal model and kept its habit: the row at position i predicts token i + 1. The contract wants the
-row at i to predict token i, so the body hands each position its predecessor's state.
+Dream was made from a causal model and kept its habit: the row at position i predicts token i + 1. The contract wants
+the row at i to predict token i, so the body hands each position its predecessor's state.
 Shapes: B batch, L length, N gathered rows, D width, V vocabulary.
 """
 
