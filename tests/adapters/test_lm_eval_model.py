@@ -1,0 +1,165 @@
+"""lm-eval runs a local task on a model of ours, and its numbers are the ones that theory gives."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("lm_eval")
+
+from oracles import JointDenoiser
+from unmask.core.errors import WrongUse
+from unmask.data.tokenizer import train_bpe
+from unmask.evaluation.lm_eval_model import UnmaskLM
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.text_model import Card, TextModel
+
+LETTERS = "abc"
+
+
+class Spelling:
+    """A tokenizer of three letters; the mask has id 3."""
+
+    eos_token_id = None
+    all_special_ids = [3]
+    chat_template = None
+
+    def __call__(self, text: str, **kwargs: Any) -> dict[str, list[int]]:
+        return {"input_ids": [LETTERS.index(letter) for letter in text]}
+
+    def batch_decode(self, rows: list[list[int]], **kwargs: Any) -> list[str]:
+        return ["".join(LETTERS[i] for i in row) for row in rows]
+
+
+class OnCpu(TextModel):
+    device = torch.device("cpu")  # type: ignore[assignment]
+
+
+def exact(length: int = 3) -> tuple[UnmaskLM, torch.Tensor]:
+    """A denoiser that knows every conditional of a random joint, so every number has a closed form."""
+    g = torch.Generator().manual_seed(3)
+    joint = torch.rand(*[3] * length, generator=g, dtype=torch.float64)
+    joint = joint / joint.sum()
+    model = OnCpu(JointDenoiser(joint), Spelling(), Card(length=length))
+    model.denoiser.max_length = length
+    return UnmaskLM(model, samples=512, batch_size=256), joint
+
+
+def asked(*args: Any) -> Any:
+    return SimpleNamespace(args=args)
+
+
+def bound_of(joint: torch.Tensor, ids: list[int], hidden: list[int]) -> float:
+    """Sum over n of 1/n times the mean over sets of n hidden places of the sum of log p(place | visible)."""
+    total = 0.0
+    for n in range(1, len(hidden) + 1):
+        sets = list(itertools.combinations(hidden, n))
+        for chosen in sets:
+            index = tuple(slice(None) if i in chosen else token for i, token in enumerate(ids))
+            rest = joint[index]
+            for place in chosen:
+                axis = sorted(chosen).index(place)
+                marginal = rest.sum([a for a in range(rest.ndim) if a != axis]) if rest.ndim > 1 else rest
+                total += math.log(marginal[ids[place]] / marginal.sum()) / n / len(sets)
+    return total
+
+
+def test_one_hidden_token_is_scored_exactly() -> None:
+    lm, joint = exact()
+    (value, greedy), (other, best) = lm.loglikelihood([asked("ab", "c"), asked("ab", "a")], disable_tqdm=True)
+    row = joint[0, 1] / joint[0, 1].sum()
+    assert value == pytest.approx(math.log(row[2]), abs=1e-5)
+    assert other == pytest.approx(math.log(row[0]), abs=1e-5)
+    assert (greedy, best) == (int(row.argmax()) == 2, int(row.argmax()) == 0)
+
+
+def test_several_hidden_tokens_are_bounded() -> None:
+    lm, joint = exact()
+    value, _ = lm.loglikelihood([asked("a", "cb")], disable_tqdm=True)[0]
+    assert value == pytest.approx(bound_of(joint, [0, 2, 1], [1, 2]), abs=0.03)
+    whole = lm.loglikelihood_rolling([asked("acb")], disable_tqdm=True)[0]
+    assert whole == pytest.approx(bound_of(joint, [0, 2, 1], [0, 1, 2]), abs=0.06)
+    # conditionals of one joint: the bound's mean over orders is the log-likelihood itself
+    assert whole == pytest.approx(math.log(joint[0, 2, 1]), abs=0.06)
+
+
+def test_numbers_do_not_depend_on_neighbours() -> None:
+    lm, _ = exact()
+    together = lm.loglikelihood([asked("a", "cb"), asked("b", "ac")], disable_tqdm=True)
+    assert together[1] == lm.loglikelihood([asked("b", "ac")], disable_tqdm=True)[0]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> TextModel:
+    words = train_bpe(["the river runs to the sea", "is it so? yes no"], 280)
+    torch.manual_seed(0)
+    net = MaskedDiffusionModel(
+        MaskedDiffusionConfig(vocab_size=len(words), max_length=32, dim=16, layers=1, heads=2, ffn_dim=24)
+    )
+    return TextModel(net.eval(), words, Card(length=32))
+
+
+def test_a_long_text_is_scored_in_pieces_once(tiny: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = UnmaskLM(tiny, samples=2)
+    seen: list[tuple[int, int]] = []
+
+    def score(before: list[int], after: list[int]) -> float:
+        seen.append((len(before), len(after)))
+        return -1.0
+
+    monkeypatch.setattr(lm, "_score", score)
+    ids = lm._ids("the river " * 12)
+    assert lm.loglikelihood_rolling([asked("the river " * 12)], disable_tqdm=True) == [-float(len(seen))]
+    assert sum(after for _, after in seen) == len(ids) > 32
+    assert all(before + after == 32 for before, after in seen)
+
+
+def test_answers_are_cut_and_seeded(tiny: TextModel) -> None:
+    lm = UnmaskLM(tiny, steps=4)
+    settings = {"until": [], "max_gen_toks": 8, "temperature": 1.0}
+    whole, again = lm.generate_until([asked("the river", settings)] * 2, disable_tqdm=True)
+    assert whole == again and whole
+    stop = whole[len(whole) // 2]
+    cut = lm.generate_until([asked("the river", settings | {"until": stop})], disable_tqdm=True)[0]
+    assert cut == whole.split(stop)[0]
+    with pytest.raises(WrongUse, match="has no token"):
+        lm.loglikelihood([asked("the", "")], disable_tqdm=True)
+    with pytest.raises(WrongUse, match="batch_size='auto'"):
+        UnmaskLM(tiny, batch_size="auto")
+
+
+def test_lm_eval_runs_a_local_task(tiny: TextModel, tmp_path: Path) -> None:
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    rows = [{"question": f"the river {i}", "choices": [" yes", " no"], "answer": i % 2} for i in range(3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "river.yaml").write_text(
+        f"""
+task: river
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: "{tmp_path / "rows.jsonl"}"}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+doc_to_choice: "{{{{choices}}}}"
+metric_list: [{{metric: acc}}]
+"""
+    )
+    lm = UnmaskLM(tiny, samples=4)
+    found = lm_eval.simple_evaluate(
+        model=lm, tasks=["river"], task_manager=TaskManager(include_path=str(tmp_path)), bootstrap_iters=0
+    )
+    want = [
+        max(range(2), key=lambda k: lm.loglikelihood([asked(r["question"], r["choices"][k])], True)[0][0]) for r in rows
+    ]
+    right = sum(w == r["answer"] for w, r in zip(want, rows, strict=True)) / len(rows)
+    assert found["results"]["river"]["acc,none"] == pytest.approx(right)
