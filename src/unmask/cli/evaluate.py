@@ -20,13 +20,21 @@ def register(app: typer.Typer) -> None:
         temperature: float = typer.Option(0.0, help="0 takes the most probable token."),
         judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
         seed: int = typer.Option(0),
+        task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
+        execute: bool = typer.Option(False, "--execute", help="Run code the model wrote; it is limited, not caged."),
         out: Path | None = typer.Option(None, help="Folder for metrics.json and report.html; the run folder's own."),
     ) -> None:
         """Score a model honestly: bound, loss by mask ratio, use of the latent, and what it writes."""
         from rich.console import Console
 
         from unmask import api
+        from unmask.core.errors import WrongUse
 
+        if task is not None:
+            _task(model, task, texts, order, steps, temperature, execute, seed, out)
+            return
+        if execute:
+            raise WrongUse("--execute has no effect without --task")
         loaded = api.load(model)
         result = api.evaluate(
             loaded,
@@ -46,3 +54,40 @@ def register(app: typer.Typer) -> None:
         folder = out or Path(loaded.path or ".") / "evaluation"
         result.save(folder)
         console.print(f"{folder}/metrics.json and report.html", style="dim")
+
+
+def _task(
+    model: str,
+    task: str,
+    count: int,
+    order: str,
+    steps: int,
+    temperature: float,
+    execute: bool,
+    seed: int,
+    out: Path | None,
+) -> None:
+    from rich.console import Console
+
+    from unmask import api
+    from unmask.evaluation.tasks import load_task, run_task
+    from unmask.models.text_model import write_json
+
+    problems = load_task(task, count, seed)  # a wrong name is said before a model is read
+    result = run_task(
+        api.load(model),
+        task,
+        order=order,
+        steps=steps,
+        temperature=temperature,
+        execute=execute,
+        seed=seed,
+        problems=problems,
+    )
+    console = Console()
+    console.print(f"{task}: {result.accuracy(seed)} right by {result.judged_by}", highlight=False)
+    console.print(f"{result.fitted} of {len(problems)} problems fit the model", style="dim", highlight=False)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / f"{task}.json", result.to_json())
+        console.print(f"{out}/{task}.json", style="dim", markup=False, highlight=False)

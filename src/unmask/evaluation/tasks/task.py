@@ -1,0 +1,208 @@
+"""What a task is, and how a model is run on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask.core.errors import WrongUse, did_you_mean
+from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.sampler import generate
+from unmask.evaluation.likelihood import scoring
+from unmask.metrics.bootstrap import Interval, ratio_interval
+from unmask.models.adapters import AdapterModel
+from unmask.models.text_model import TextModel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question, or one hole in a text.
+
+    Attributes:
+        name: of the problem in its source.
+        before, after: text around what is to be written; ``after`` is empty for an answer.
+        answer: what was there, or the right answer.
+        head, tail: for code; with the written text between them, a program that fails where the code is wrong.
+        chat: put ``before`` through the model's chat template where it has one.
+    """
+
+    name: str
+    before: str
+    after: str
+    answer: str
+    head: str | None = None
+    tail: str | None = None
+    chat: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote for a problem, and whether it is right (None: left out, it does not fit the model)."""
+
+    problem: str
+    wrote: str
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What :func:`run_task` measured.
+
+    Attributes:
+        task: its name.
+        judged_by: ``exact match``, ``number`` or ``execution``.
+        answers: one a problem.
+        settings: how it was run.
+    """
+
+    task: str
+    judged_by: str
+    answers: list[Answer]
+    settings: dict[str, Any]
+
+    @property
+    def fitted(self) -> int:
+        """Problems that fit the model's positions; the others are not counted."""
+        return sum(answer.right is not None for answer in self.answers)
+
+    def accuracy(self, seed: int = 0) -> Interval:
+        """Share that is right among those that fit, with its interval over problems.
+
+        Raises:
+            WrongUse: none fits.
+        """
+        right = np.array([answer.right for answer in self.answers if answer.right is not None], dtype=np.float64)
+        if not len(right):
+            raise WrongUse(f"no problem of {self.task!r} fits the model's positions")
+        return ratio_interval(right, np.ones_like(right), seed=seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"fitted": self.fitted}
+
+
+def _loaders() -> dict[str, Callable[[int, int], list[Problem]]]:
+    from unmask.evaluation.tasks import gsm, humaneval
+
+    return {
+        "gsm_symbolic": gsm.problems,
+        "humaneval_single": lambda count, seed: humaneval.problems("single", count, seed),
+        "humaneval_multi": lambda count, seed: humaneval.problems("multi", count, seed),
+        "humaneval_span": lambda count, seed: humaneval.problems("span", count, seed),
+    }
+
+
+def task_names() -> list[str]:
+    """What ``unmask evaluate --task`` takes."""
+    return sorted(_loaders())
+
+
+def load_task(name: str, count: int, seed: int = 0) -> list[Problem]:
+    """The first ``count`` problems of a task.
+
+    Raises:
+        WrongUse: no such task, or a count below 1.
+        MissingExtra: the package that carries its problems is not installed.
+    """
+    loaders = _loaders()
+    if name not in loaders:
+        raise WrongUse(f"there is no task {name!r}; {did_you_mean(name, loaders)}")
+    if count < 1:
+        raise WrongUse(f"count={count} must be at least 1")
+    return loaders[name](count, seed)
+
+
+def run_task(
+    model: TextModel,
+    name: str,
+    *,
+    count: int = 64,
+    order: str = "margin",
+    steps: int | None = None,
+    temperature: float = 0.0,
+    answer_length: int = 128,
+    execute: bool = False,
+    seed: int = 0,
+    problems: list[Problem] | None = None,
+) -> TaskResult:
+    """Write the answers of a task and count the right ones.
+
+    A hole gets as many masks as its text had tokens: the length is given away, as infilling is usually reported
+    (arXiv 2502.06768). An answer gets ``answer_length``.
+
+    Args:
+        count, seed: which problems.
+        order, steps, temperature: how to write; steps None writes one token a step.
+        execute: run the programs that the model completes (:mod:`unmask.evaluation.tasks.execute`). OFF unless asked
+            for: it is code that nobody has read. Without it a hole counts as right if its text came back exactly.
+        problems: instead of the task's own.
+
+    Raises:
+        WrongUse: no such task, a setting out of range, or ``execute`` for a task without programs.
+    """
+    from unmask.evaluation.tasks.execute import passes
+    from unmask.evaluation.tasks.gsm import same_number
+
+    problems = load_task(name, count, seed) if problems is None else problems
+    code = any(problem.head is not None for problem in problems)
+    if execute and not code:
+        raise WrongUse(f"execute=True has no effect on {name!r}, which has no programs")
+    if answer_length < 1:
+        raise WrongUse(f"answer_length={answer_length} must be at least 1")
+    answers = []
+    for number, problem in enumerate(problems):
+        wrote = _write(model, problem, number, order, steps, temperature, answer_length, seed)
+        if wrote is None:
+            answers.append(Answer(problem.name, "", None))
+            continue
+        if not code:
+            right = same_number(wrote, problem.answer)
+        elif execute:
+            right = passes(f"{problem.head}{wrote}{problem.tail}")
+        else:
+            right = wrote == problem.answer
+        answers.append(Answer(problem.name, wrote, right))
+    settings = {"order": order, "steps": steps, "temperature": temperature, "seed": seed, "count": len(problems)}
+    judged = "execution" if execute else "exact match" if code else "number"
+    return TaskResult(name, judged, answers, settings)
+
+
+def _write(
+    model: TextModel,
+    problem: Problem,
+    number: int,
+    order: str,
+    steps: int | None,
+    temperature: float,
+    answer_length: int,
+    seed: int,
+) -> str | None:
+    def ids(text: str) -> list[int]:
+        return list(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    adapted = isinstance(model, AdapterModel)
+    first, last = model.frame if isinstance(model, AdapterModel) else ([], [])
+    if problem.chat and isinstance(model, AdapterModel):
+        before = model.prompt_ids(problem.before)
+    else:
+        before = [*first, *ids(problem.before)]
+    length = len(ids(problem.answer)) if problem.head is not None else answer_length
+    row = [*before, *[model.denoiser.mask_id] * length, *ids(problem.after), *last]
+    limit = model.denoiser.max_length or (None if adapted else model.card.length)
+    if limit is not None and len(row) > limit:
+        return None
+    plan = DecodingPlan(order=order, quota="linear", steps=steps or length, temperature=temperature, seed=seed)
+    with scoring(model.denoiser):
+        found = generate(
+            model.denoiser,
+            torch.tensor([row], device=model.device),
+            plan,
+            # the problem's number names its noise: neither order nor count of the others matters
+            row_ids_B=torch.tensor([number], device=model.device),
+            trace=None,
+        ).sequences
+    return model.decode(found[:, len(before) : len(before) + length])[0]
