@@ -68,4 +68,3 @@ def uniform(seed: int, *names: Tensor | int, device: torch.device | str | None =
 def generator(seed: int, *names: int) -> torch.Generator:
     """A CPU generator named like the numbers of :func:`uniform`, for what torch draws itself (randperm, randn)."""
     return torch.Generator().manual_seed(int(hashed(seed, *names)) & (2**63 - 1))
-
