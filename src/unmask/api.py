@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unmask.training.recipe import Recipe
 
 
-def load(path_or_id: str | Path, device: str | torch.device | None = None) -> TextModel:
+def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Any:
     """A model from a run folder, or somebody else's masked model.
 
     Args:
@@ -36,6 +36,10 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Te
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    from unmask.models.tidal_text import is_tidal, load_tidal
+
+    if is_tidal(path_or_id):
+        return load_tidal(path_or_id, device)
     if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
         return load_native(path_or_id, device)  # says what is missing
     from unmask.models.adapters import load_adapter
