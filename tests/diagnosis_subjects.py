@@ -50,7 +50,7 @@ def rows(ids_NL: Tensor, texts: list[str], conditional: bool) -> Batch:
 
 
 @lru_cache(maxsize=8)
-def make_subject(conditional: bool, seed: int = 0, dim: int = 64, steps: int = 350, **config: Any) -> NativeSubject:
+def make_subject(conditional: bool, seed: int = 0, dim: int = 64, steps: int = 500, **config: Any) -> NativeSubject:
     """A model trained for some seconds, as a subject."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)

@@ -12,9 +12,3 @@ from unmask.diagnosis.native import NativeSubject
 def sgdd() -> NativeSubject:
     """Conditional on a bag-of-words vector, with time and AdaLN."""
     return make_subject(conditional=True)
-
-
-@pytest.fixture(scope="session")
-def plain() -> NativeSubject:
-    """Unconditional."""
-    return make_subject(conditional=False)

@@ -9,7 +9,7 @@ from typing import Literal
 from unmask.core.errors import WrongUse, did_you_mean
 from unmask.diagnosis.check import Check, checks, run_check
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import BUDGETS, Lab
+from unmask.diagnosis.lab import BUDGETS, Budget, Lab
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 
@@ -17,7 +17,7 @@ from unmask.diagnosis.verdict import Verdict, judge
 def diagnose(
     subject: Subject,
     *,
-    budget: Literal["quick", "full"] = "quick",
+    budget: Literal["quick", "full"] | Budget = "quick",
     only: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool | Callable[[str], None] = False,
@@ -26,7 +26,7 @@ def diagnose(
 
     Args:
         subject: what to diagnose: a :class:`Subject` of your own, ``NativeSubject.of(...)`` or ``CausalSubject(...)``.
-        budget: ``quick`` or ``full``; the cost does not depend on the corpus.
+        budget: ``quick``, ``full``, or one of your own; the cost does not depend on the corpus.
         only: only these checks, ``"name"`` or ``"name:setting=value"``; all of the budget when None.
         seed: of everything drawn.
         progress: show a progress bar, or call this with each check's name.
@@ -34,23 +34,25 @@ def diagnose(
     Raises:
         WrongUse: an unknown check or budget, or not a subject.
     """
-    if budget not in BUDGETS:
-        raise WrongUse(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
+    if not isinstance(budget, Budget):
+        if budget not in BUDGETS:
+            raise WrongUse(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
+        budget = BUDGETS[budget]
     if not isinstance(subject, Subject):
         raise WrongUse(
             f"{type(subject).__name__} is not a Subject: derive one with data, training_view, predict and generate "
             "(docs/diagnose_your_own.md), or use unmask.diagnose for a loaded model"
         )
     asked = [checks.make(spec) for spec in (checks if only is None else only)]
-    if only is None and budget == "quick":
+    if only is None and budget.name == "quick":
         asked = [c for c in asked if c.quick]
     start = time.perf_counter()
-    lab = Lab(subject, BUDGETS[budget], seed)
+    lab = Lab(subject, budget, seed)
     findings = _run(asked, lab, progress)
     return judge(
         findings,
         subject=subject.name,
-        budget=budget,
+        budget=budget.name,
         seed=seed,
         forwards=lab.subject.forwards,
         seconds=round(time.perf_counter() - start, 2),

@@ -38,6 +38,7 @@ class Budget:
         ratios: masked fractions at which the loss is measured.
         positions: positions scored in a text at most (a random choice of longer ones).
         fit: texts that the baselines are counted on.
+        rollout_steps: steps of our own plain sampler at most.
     """
 
     name: str
@@ -47,12 +48,18 @@ class Budget:
     ratios: tuple[float, ...]
     positions: int = 64
     fit: int = 2000
+    rollout_steps: int = 32
 
 
 BUDGETS = {
     "quick": Budget("quick", rows=48, samples=32, repeats=4, ratios=(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
     "full": Budget(
-        "full", rows=192, samples=128, repeats=12, ratios=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+        "full",
+        rows=192,
+        samples=128,
+        repeats=12,
+        ratios=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        rollout_steps=256,
     ),
 }
 
@@ -241,25 +248,21 @@ class Lab:
         return self.once("samples", lambda: self.subject.generate(self.prompts, self.seed))  # type: ignore[no-any-return]
 
     def rollout(self, batch: Batch) -> Tensor:
-        """Texts written by the plainest sampler there is, through ``predict``: one position at a time, drawn at
-        temperature 1; a masked subject in random order, a causal one from the first quarter of the rows on.
+        """Texts written by the plainest sampler there is, through ``predict``: in random order at temperature 1, one
+        position at a time (as few as possible where a canvas is longer than ``budget.rollout_steps``).
 
         Whatever is wrong with these is wrong with the model, not with the subject's sampler.
         """
-        ids_BL = batch.ids_BL
-        B, L = ids_BL.shape
-        row_B = torch.arange(B)
-        if self.subject.kind == "causal":
-            x_BL, first = ids_BL.clone(), max(L // 4, 1)
-            order_BL = torch.arange(L).expand(B, L)
-        else:
-            x_BL, first = torch.full_like(ids_BL, self.mask_id), 0
-            order_BL = uniform(self.seed, row_B[:, None], torch.arange(L), Stream.ORDER).argsort(1)
-        for step in range(first, L):
-            at_BL = torch.zeros_like(x_BL, dtype=torch.bool)
-            at_BL[row_B, order_BL[:, step].to(x_BL.device)] = True
+        x_BL = torch.full_like(batch.ids_BL, self.mask_id)
+        B, L = x_BL.shape
+        row_B1 = torch.arange(B)[:, None]
+        rank_BL = uniform(self.seed, row_B1, torch.arange(L), Stream.ORDER).argsort(1).argsort(1).to(x_BL.device)
+        steps = min(L, self.budget.rollout_steps)
+        for step in range(steps):
+            at_BL = (rank_BL >= step * L // steps) & (rank_BL < (step + 1) * L // steps)
+            row_N, col_N = at_BL.nonzero(as_tuple=True)
             logits_NV = self.logits(State(x_BL, at_BL, batch.cond))
-            x_BL[at_BL] = categorical(logits_NV, uniform(self.seed, row_B, step, Stream.VALUE).to(x_BL.device))
+            x_BL[at_BL] = categorical(logits_NV, uniform(self.seed, row_N, col_N, Stream.VALUE))
         return x_BL
 
 

@@ -29,6 +29,8 @@ from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.text_model import TextModel, load_native, load_weights
 
+#: steps of the plan that is judged when none is given
+PLAIN_STEPS = 32
 #: gives the first n rows of a fixed shuffle
 Rows = Callable[[int], Batch]
 
@@ -51,8 +53,9 @@ class NativeSubject(Subject):
         held_out, train: rows of data, or a function that gives the first n; ``train`` may be None.
         tokenizer: with ``decode`` and ``__call__``, or None.
         law: how training hides positions; exactly n ~ U{1..L} of them when None.
-        plan: how it is sampled. When None: temperature 1 and random order, so that what is judged is the law that the
-            model has learned. Give the plan you use, and its settings are judged too.
+        plan: how it is sampled. When None: temperature 1 and random order in at most 32 steps, so that what is judged
+        is
+            the law that the model has learned. Give the plan you use, and its settings are judged too.
         name, path: what to call it, and the folder it was loaded from.
     """
 
@@ -74,7 +77,7 @@ class NativeSubject(Subject):
         self.held_out = RowsOf(held_out) if isinstance(held_out, Batch) else held_out
         self.train = RowsOf(train) if isinstance(train, Batch) else train
         self.law = MaskLaw("count") if law is None else law
-        self.plan = DecodingPlan(order="random") if plan is None else plan
+        self.plan = plan
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
         self.settings = {"order": ("random", "margin"), "temperature": (1.0, 0.5), "steps": (2, 8)}
@@ -159,11 +162,12 @@ class NativeSubject(Subject):
         return ask(self.denoiser, state)
 
     def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
-        return watched(self.denoiser, batch, replace(self.plan, seed=seed, **settings))
+        plan = self.plan or DecodingPlan(order="random", steps=min(PLAIN_STEPS, batch.ids_BL.shape[1]))
+        return watched(self.denoiser, batch, replace(plan, seed=seed, **settings))
 
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
         row_N = torch.arange(len(logits_NV), device=logits_NV.device)
-        if self.plan.draw == "gumbel":
+        if self.plan is not None and self.plan.draw == "gumbel":
             return gumbel_argmax(logits_NV, seed, row_N)
         return categorical(logits_NV, uniform(seed, row_N, Stream.VALUE))
 

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,18 @@ class Verdict:
 def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:
     """Every check that a failure of ``name`` can make fail, directly or through others; and those named in ``also``."""
     found: set[str] = set()
-    todo = [*checks.get(name).leads_to, *also]
+    todo = [*_leads_to(name), *also]
     while todo:
         one = todo.pop()
         if one not in found and one != name:
             found.add(one)
-            todo += checks.get(one).leads_to if one in checks else ()
+            todo += _leads_to(one)
     return found
+
+
+@lru_cache(maxsize=256)
+def _leads_to(name: str) -> tuple[str, ...]:
+    return checks.get(name).leads_to
 
 
 def judge(findings: Sequence[Finding], **about: Any) -> Verdict:

@@ -15,19 +15,19 @@ from unmask.diagnosis.subject import Batch, State
 class Compounding(Check):
     """Do errors feed on errors: is the model lost in text that it wrote itself?
 
-    The plainest sampler (one position at a time, random order, temperature 1, through ``predict``) writes texts. Then
-    15 % of each text is hidden and predicted again, once in true texts and once in these. Text drawn from a consistent
-    model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is zero. What it costs
-    more on its own text than on true text is what compounding does. The scale is what context is worth at all: the
-    nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive (4 standard errors)
-    and more than half of that worth, and warns above a quarter.
+    The plainest sampler (one position at a time, or in 32 steps, random order, temperature 1, through ``predict``)
+    writes texts. Then 15 % of each text is hidden and predicted again, once in true texts and once in these. Text
+    drawn from a consistent model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is
+    zero. What it costs more on its own text than on true text is what compounding does. The scale is what context is
+    worth at all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive
+    (4 standard errors) and more than half of that worth, and warns above a quarter.
     """
 
     title = "Do errors compound in the model's own text?"
     fault = "Errors compound in the text that the model writes itself."
     kinds = ("masked",)
     quick = True
-    leads_to = ("safe_words", "length", "frontier")
+    leads_to = ("safe_words", "frontier")
 
     def run(self, lab: Lab) -> Finding:
         rows = min(lab.budget.samples // 2, 32)

@@ -53,7 +53,8 @@ class DrawCalibration(Check):
                     faults.append(1 - found / wanted)
         asked: list[dict[str, Any]] = [{}]
         if "temperature" in lab.subject.settings:
-            asked.append({"temperature": 0.5})
+            short = {"steps": 8} if "steps" in lab.subject.settings else {}
+            asked.append({"temperature": 0.5, **short})
         for settings in asked:
             rows = lab.prompts.rows(0, 16)
             out = lab.samples() if not settings else lab.subject.generate(rows, lab.seed, **settings)

@@ -64,13 +64,13 @@ class ShortTraining:
         return net.eval()
 
 
-def retrained(subject: Subject, training: ShortTraining, *, fresh: bool, rows: int = 20_000) -> NativeSubject:
-    """The subject with a model of the same shape that went through ``training``.
+def retrained(subject: Subject, training: ShortTraining, *, rows: int = 20_000) -> NativeSubject:
+    """The subject with a model of the same shape that went through ``training`` from random weights.
 
     Args:
         subject: a native subject with training rows (and their vectors, if it is conditional).
         training: what to do.
-        fresh: from random weights; otherwise from the subject's own.
+        rows: training rows at most.
 
     Raises:
         WrongUse: not a native subject, or no training rows.
@@ -85,12 +85,9 @@ def retrained(subject: Subject, training: ShortTraining, *, fresh: bool, rows: i
     if net.conditional and data.cond is None:
         raise WrongUse("this fault is trained: give the training rows with their semantic vectors")
     torch.manual_seed(training.seed)
-    if fresh:
-        new = MaskedDiffusionModel(net.config)
-        if new.latent is not None and net.latent is not None:
-            new.latent.whiten.load_state_dict(net.latent.whiten.state_dict())
-    else:
-        new = copy.deepcopy(net)
+    new = MaskedDiffusionModel(net.config)
+    if new.latent is not None and net.latent is not None:
+        new.latent.whiten.load_state_dict(net.latent.whiten.state_dict())
     return with_denoiser(native, training(new, data.ids_BL, data.cond))
 
 

@@ -17,13 +17,13 @@ def shuffled(cond: Condition, noise: torch.Generator) -> Condition:
 
 @dataclass(frozen=True)
 class IgnoredLatent(Lesion):
-    """Posterior collapse: trained until the vector means nothing (here, because it is another text's)."""
+    """Posterior collapse: trained so that the vector means nothing (here, because it is another text's)."""
 
     caught_by = "latent_use"
     conditional = True
     trains = True
 
-    steps: int = 300
+    steps: int = 500
 
     def inject(self, subject: Subject) -> Subject:
-        return retrained(subject, ShortTraining(steps=self.steps, lr=2e-3, twist=shuffled), fresh=False)
+        return retrained(subject, ShortTraining(steps=self.steps, twist=shuffled))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unmask.core.denoiser import Denoiser
+from unmask.core.condition import Condition
+from unmask.core.denoiser import Body, Denoiser
 from unmask.core.random import hashed
 from unmask.diagnosis.lesion import Lesion
 from unmask.diagnosis.lesions._training import natively, with_denoiser
@@ -20,16 +22,26 @@ class _Lost(Through):
         super().__init__(inner)
         self.known_K, self.limit = known_K, limit
 
-    def strangeness(self, x_BL: Tensor) -> Tensor:
+    def strangeness(self, x_BL: Tensor, valid_BL: Tensor | None = None) -> Tensor:
         """Share of visible neighbour pairs that the data does not know [B]; 0 with fewer than 4 pairs."""
         left, right = x_BL[:, :-1], x_BL[:, 1:]
         seen = (left != self.mask_id) & (right != self.mask_id)
+        if valid_BL is not None:
+            seen = seen & valid_BL[:, 1:]
         odd = seen & ~torch.isin(left * self.vocab_size + right, self.known_K)
         return torch.where(seen.sum(1) >= 4, odd.sum(1) / seen.sum(1).clamp(min=1), 0.0)
 
-    def body(self, x_BL, cond=None, t_B=None, *, valid_BL=None, carry=None):  # type: ignore[no-untyped-def]
+    def body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Body:
         out = super().body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
-        lost_B = self.strangeness(x_BL) > self.limit
+        lost_B = self.strangeness(x_BL, valid_BL) > self.limit
         if bool(lost_B.any()):
             # confidently wrong, and differently so for each text: features of the positions change places
             place_L = torch.arange(x_BL.shape[1], device=x_BL.device)

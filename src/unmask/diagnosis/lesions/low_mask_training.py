@@ -55,6 +55,6 @@ class LowMaskTraining(Lesion):
         if not 0 < self.cap < 1:
             raise WrongUse(f"cap={self.cap} must lie in (0, 1)")
         law = CappedLaw("count", cap=self.cap)
-        sick = retrained(subject, ShortTraining(steps=self.steps, law=law), fresh=True)
+        sick = retrained(subject, ShortTraining(steps=self.steps, law=law))
         sick.law = law
         return sick

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
 from unmask.diagnosis.lesion import Lesion
-from unmask.diagnosis.lesions._training import natively
-from unmask.diagnosis.native import ask
-from unmask.diagnosis.spy import watched
+from unmask.diagnosis.lesions._training import natively, with_denoiser
 from unmask.diagnosis.subject import Batch, Generated, State, Subject, Wrapped
 
 
@@ -33,13 +32,13 @@ class StaleWeights(Lesion):
                 start = torch.randn(p.shape, generator=noise).to(p) * p.std(unbiased=False)
                 p.lerp_(start, self.lag)
 
+        other = with_denoiser(native, old)
+
         class Stale(Wrapped):
             def predict(self, state: State) -> Tensor:
-                return ask(old, state)
+                return other.predict(state)
 
-            def generate(self, batch: Batch, seed: int, **settings: object) -> Generated:
-                from dataclasses import replace
-
-                return watched(old, batch, replace(native.plan, seed=seed, **settings))  # type: ignore[arg-type]
+            def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+                return other.generate(batch, seed, **settings)
 
         return Stale(subject)

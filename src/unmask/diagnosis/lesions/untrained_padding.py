@@ -38,4 +38,4 @@ class UntrainedPadding(Lesion):
                     view, scored_BL=scored_BL, ce_N=ce_N, weight_N=weight_N, loss=float(ce_N.mean()), bound=False
                 )
 
-        return Wordy(retrained(subject, ShortTraining(steps=self.steps, score=words), fresh=True))
+        return Wordy(retrained(subject, ShortTraining(steps=self.steps, score=words)))
