@@ -133,8 +133,7 @@ class TidalSubject(Subject):
     def reloaded(self):
         with tempfile.TemporaryDirectory() as folder:
             self.net.save_pretrained(folder)
-            again = TidalModel.from_pretrained(folder).eval()
-        return type(self)(again).predict
+            return dict(TidalModel.from_pretrained(folder).named_parameters())
 
 
 def trained(subject_class=TidalSubject, steps=250, **network):
