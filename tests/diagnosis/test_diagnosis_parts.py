@@ -157,7 +157,7 @@ def test_what_is_not_provided_is_never_a_pass() -> None:
     lab = Lab(Nothing(), BUDGETS["quick"])
     for name in checks:
         assert run_check(checks.make(name), lab).status == "not_run", name
-    assert not any(Nothing().provides(m) for m in METHODS)
+    assert not any(Nothing().provides(m) or lab.subject.provides(m) for m in METHODS)
     assert Wrapped(toy()).provides("predict") and not Wrapped(Nothing()).provides("predict")
 
 
@@ -213,6 +213,25 @@ def test_a_loss_that_ignores_the_targets_proves_nothing() -> None:
 
     finding = run_check(checks.make("scored_visible"), Lab(Stubborn(toy()), BUDGETS["quick"]))
     assert finding.status == "not_run" and "batch.targets" in finding.next_step
+
+
+def test_noise_that_is_not_seeded_is_said() -> None:
+    class Careless(Wrapped):
+        calls = 0
+
+        def training_view(self, batch: Batch, seed: int) -> TrainingView:
+            self.calls += 1
+            return self.inner.training_view(batch, seed + self.calls)
+
+    for name in ("scored_visible", "train_inference"):
+        finding = run_check(checks.make(name), Lab(Careless(toy()), BUDGETS["quick"]))
+        assert finding.status == "fail" and "draw all its noise from the seed" in finding.measured
+
+
+def test_padding_is_asked_about_only_where_it_is_heeded() -> None:
+    subject = toy()
+    subject.ragged = False
+    assert run_check(checks.make("future_invariance"), Lab(subject, BUDGETS["quick"])).status == "not_run"
 
 
 def test_two_texts_are_the_least() -> None:

@@ -177,9 +177,8 @@ def test_the_walk_through_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     space: dict[str, Any] = {}
     exec(compile(code, "diagnose_your_own.md", "exec"), space)
-    verdict, subject = space["verdict"], space["MySubject"]
-    assert issubclass(subject, Subject) and (tmp_path / "my_model.html").is_file()
-    assert verdict.finding("target_alignment").status == "pass"
-    lines = text[text.index("class MySubject") :].split("```")[0].splitlines()
+    assert issubclass(space["MySubject"], Subject) and (tmp_path / "my_model.html").is_file()
+    assert space["verdict"].status in ("pass", "warn"), space["verdict"].headline
+    assert space["broken"].causes[0].finding.check == "target_alignment"
+    lines = text[text.index("class MySubject") :].split("\n\n\nverdict")[0].splitlines()
     assert len([line for line in lines if line.strip()]) <= 30
-    space["lines"] = lines

@@ -38,6 +38,19 @@ class Guarded(Wrapped):
         super().__init__(inner)
         self.forwards = 0
 
+    def provides(self, method: str) -> bool:
+        return self.inner.provides(method)
+
+    def same_view(self, batch: Batch, seed: int, like: TrainingView) -> TrainingView:
+        """The view of a batch under a seed that was seen before; inputs and scored positions must be the same again."""
+        view = self.training_view(batch, seed)
+        if not (torch.equal(view.x_BL, like.x_BL) and torch.equal(view.scored_BL, like.scored_BL)):
+            raise SubjectFault(
+                "training_view",
+                f"hides other positions when asked twice with seed {seed}: draw all its noise from the seed",
+            )
+        return view
+
     def _ask(self, method: str, call: Callable[[], Any]) -> Any:
         try:
             with torch.no_grad():

@@ -60,6 +60,7 @@ class NativeSubject(Subject):
     """
 
     kind = "masked"
+    ragged = True
 
     def __init__(
         self,

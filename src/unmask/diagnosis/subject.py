@@ -186,6 +186,7 @@ class Subject:
         vocab_size: V; mask_id, pad_id, eos_id: ids or None.
         tokenizer: with ``decode``, and for the round trip with ``encode``; None if there is none.
         conditional: True if a semantic vector is to change the answer.
+        ragged: True if :meth:`predict` heeds ``state.valid_BL``; only then is it asked with padding.
         settings: what :meth:`generate` takes beside batch and seed, with values to try, e.g.
             ``{"order": ("random", "margin"), "steps": (4, 16)}``.
     """
@@ -198,6 +199,7 @@ class Subject:
     eos_id: int | None = None
     tokenizer: Any = None
     conditional: bool = False
+    ragged: bool = False
     settings: dict[str, tuple[Any, ...]] = {}
 
     # -- the four ---------------------------------------------------------------------------------------------------
@@ -260,6 +262,7 @@ FACTS = (
     "eos_id",
     "tokenizer",
     "conditional",
+    "ragged",
     "settings",
 )
 METHODS = (

@@ -28,6 +28,12 @@ class FutureInvariance(Check):
     leads_to = ("train_inference", "batch_invariance", *EVERYTHING)
 
     def run(self, lab: Lab) -> Finding:
+        if lab.subject.kind == "masked" and not lab.subject.ragged:
+            return Finding(
+                "not_run",
+                why="the subject does not say that predict heeds valid_BL",
+                next_step="Set ragged = True if it does.",
+            )
         pairs = self._causal(lab) if lab.subject.kind == "causal" else self._masked(lab)
         floor = max(4 * lab.noise_floor(), lab.rounding())
         worst = max(pairs, key=lambda name: pairs[name])

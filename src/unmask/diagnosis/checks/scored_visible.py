@@ -28,11 +28,12 @@ class ScoredVisible(Check):
 
     def run(self, lab: Lab) -> Finding:
         batch, s = lab.batch, lab.subject
-        view, again = s.training_view(batch, 0), s.training_view(batch, 0)
+        view = s.training_view(batch, 0)
+        again = s.same_view(batch, 0, view)
         hidden_BL = view.x_BL == lab.mask_id
         other_BL = self._others(lab, batch.ids_BL)
-        at_seen = s.training_view(replace(batch, target_BL=torch.where(hidden_BL, batch.ids_BL, other_BL)), 0)
-        at_hidden = s.training_view(replace(batch, target_BL=torch.where(hidden_BL, other_BL, batch.ids_BL)), 0)
+        at_seen = s.same_view(replace(batch, target_BL=torch.where(hidden_BL, batch.ids_BL, other_BL)), 0, view)
+        at_hidden = s.same_view(replace(batch, target_BL=torch.where(hidden_BL, other_BL, batch.ids_BL)), 0, view)
         floor = abs(again.loss - view.loss) + 1e-4 * max(abs(view.loss), 1e-9)
         moved_seen, moved_hidden = at_seen.loss - view.loss, at_hidden.loss - view.loss
         scored_hidden_N = hidden_BL[view.scored_BL].cpu()

@@ -32,7 +32,8 @@ class TrainInference(Check):
         gaps, floors, rows, trained = [], [], [], []
         twice = 0.0
         for seed in range(2):
-            view, again = s.training_view(batch, seed), s.training_view(batch, seed)
+            view = s.training_view(batch, seed)
+            again = s.same_view(batch, seed, view)
             at_BL = lab.some(view.scored_BL)
             kept_N = at_BL[view.scored_BL].cpu()
             state = State(view.x_BL, at_BL, view.cond)
