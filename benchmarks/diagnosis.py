@@ -147,7 +147,7 @@ def subjects(words: argparse.Namespace) -> Iterator[Subject]:
 
 def sick(subject: Subject, words: argparse.Namespace) -> Iterator[tuple[str, str, Subject, str]]:
     """(lesion, the check that must name it, the subject with it, the budget)."""
-    for name in lesions:
+    for name in words.lesions or lesions:
         leaf = lesions.get(name)
         if subject.kind not in leaf.kinds or (leaf.conditional and not subject.conditional):
             continue
@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--texts", type=int, default=40_000)
     parser.add_argument("--budget", default="quick", choices=("quick", "full"))
+    parser.add_argument("--lesions", nargs="+", help="only these")
     parser.add_argument("--write", type=Path)
     words = parser.parse_args()
     planted: list[dict[str, Any]] = []

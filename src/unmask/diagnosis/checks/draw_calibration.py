@@ -17,6 +17,9 @@ from unmask.diagnosis.subject import Generated, State
 #: fp32 uniforms ends at 16.64, so a log-odds of 18 leaves it almost no draw in the tail
 TAIL_IDS, TAIL_DRAWS, TAIL_ODDS = 2**20, 1536, 18.0
 
+#: draws that the temperature is estimated from, and logits held for it
+FIT_ROWS, FIT_NUMBERS = 512, 2**24
+
 
 @dataclass(frozen=True)
 class DrawCalibration(Check):
@@ -125,7 +128,11 @@ class DrawCalibration(Check):
                 logp_NV = torch.where(torch.isfinite(logp_NV), torch.lerp(null, logp_NV, out.guidance), logp_NV)
             logits.append(logp_NV.cpu())
             ids.append(after_BL[at_BL].cpu())
-        return fit_temperature(torch.cat(logits), torch.cat(ids))
+        both = torch.cat(logits), torch.cat(ids)
+        # a few hundred draws fix the temperature to a few hundredths
+        most = max(min(FIT_ROWS, FIT_NUMBERS // lab.subject.vocab_size), 16)
+        part = torch.randperm(len(both[1]), generator=torch.Generator().manual_seed(lab.seed))[:most]
+        return fit_temperature(both[0][part], both[1][part])
 
 
 def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
@@ -138,7 +145,6 @@ def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
         return 0.0, 0.0
     wide_NV = logits_NV.masked_fill(~torch.isfinite(logits_NV), -1e30)
     drawn = float(wide_NV.gather(-1, ids_N[:, None]).sum())
-    low, high = 1e-3, 1e3
 
     def moments(b: float) -> tuple[float, float]:
         p_NV = (b * wide_NV).softmax(-1)
@@ -146,12 +152,13 @@ def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
         mean_N = (p_NV * safe_NV).sum(-1)
         return float(mean_N.sum()), float(((p_NV * safe_NV.square()).sum(-1) - mean_N.square()).sum())
 
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        if drawn > moments(middle)[0]:
-            low = middle
-        else:
-            high = middle
-    b = math.sqrt(low * high)
-    error_b = 1 / math.sqrt(max(moments(b)[1], 1e-12))
+    b, variance = 1.0, 0.0
+    for _ in range(50):
+        mean, variance = moments(b)
+        # Newton's step, never more than a factor of 3 at a time
+        new = min(max(b + (drawn - mean) / max(variance, 1e-12), b / 3), 3 * b)
+        b, change = new, abs(new - b)
+        if change < 1e-5 * b or not 1e-4 < b < 1e4:
+            break
+    error_b = 1 / math.sqrt(max(variance, 1e-12))
     return 1 / b, error_b / b**2
