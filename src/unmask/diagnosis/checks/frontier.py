@@ -21,7 +21,7 @@ class Frontier(Check):
     unigram entropy is compared with that of the held-out texts, with an error from leaving out texts (jackknife). It
     fails if the entropy is surely (4 standard errors) and by more than a tenth below the data's while the judge does
     not find the samples surely worse than the data; it warns if the entropy is that low and the judge finds them worse
-    too.
+    too. Samples most of which are repeated word for word, unlike the data, are collapse itself, and explain the rest.
     """
 
     title = "Is a good judge's score bought with low entropy?"
@@ -37,10 +37,13 @@ class Frontier(Check):
         error = (mine.error**2 + data.error**2) ** 0.5
         low = data.value - mine.value > SURE * error and lost > 0.1
         worse = judged.value - judged_data.value > SURE * (judged.error**2 + judged_data.error**2) ** 0.5
+        copies, copies_data = self._copies(lab, mine_BL), self._copies(lab, data_BL)
+        collapsed = copies > 0.5 and copies_data < 0.25
+        repeated = f"{copies:.0%} of the samples are written more than once; " if copies else ""
         status = "fail" if low and not worse else "warn" if low else "pass"
         return Finding(
             status,  # type: ignore[arg-type]
-            measured=f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
+            measured=repeated + f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
             threshold="an entropy within a tenth of the data's",
             why="A few safe texts please any judge; the entropy shows the price."
             if status != "pass"
@@ -54,6 +57,7 @@ class Frontier(Check):
                 "entropy_nats": mine.value,
                 "entropy_nats_data": data.value,
                 "entropy_lost": lost,
+                "written_more_than_once": copies,
             },
             plot=Plot(
                 "bars",
@@ -62,7 +66,9 @@ class Frontier(Check):
                 "",
                 "nats a token",
             ),
-            share=lost if status != "pass" else 0.0,
+            own=collapsed and status == "fail",
+            explains=("length", "safe_words") if collapsed else (),
+            share=max(lost, copies) if status != "pass" else 0.0,
         )
 
     @staticmethod
@@ -75,6 +81,13 @@ class Frontier(Check):
         left_out = torch.tensor([pooled_entropy(texts[:i] + texts[i + 1 :]) for i in range(n)], dtype=torch.float64)
         error = float(((n - 1) / n * (left_out - left_out.mean()).square().sum()).sqrt())
         return Mean(whole, error, n)
+
+    @staticmethod
+    def _copies(lab: Lab, ids_BL: Tensor) -> float:
+        """Share of texts that stand there more than once."""
+        inside_BL = lab.in_text(ids_BL)
+        texts = [tuple(row[keep].tolist()) for row, keep in zip(ids_BL, inside_BL, strict=True)]
+        return sum(texts.count(text) > 1 for text in texts) / len(texts)
 
     @staticmethod
     def _judged(lab: Lab, ids_BL: Tensor) -> Mean:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ class Guidance(Check):
     At r = 1, where guidance matters most, the true text is scored under gamma l_c + (1 - gamma) l_u for several gammas.
     gamma = 0 is the null condition alone: trained, it must not be surely worse than counting words (4 standard errors;
     a failure if also by more than 5 % of the words' entropy). The sampler's own gamma must not make the most probable
-    id right surely less often than no guidance.
+    id right surely less often than no guidance, nor the true token surely less probable than a uniform guess (log V).
     """
 
     title = "Is the null condition trained, and does guidance help?"
@@ -61,7 +62,8 @@ class Guidance(Check):
         excess = mean_by_text(torch.cat(ce[0.0]) - unigram_N, row_N)
         untrained = excess.surely_above > 0 and excess.value > 0.05 * lab.counts.entropy
         drop = mean_by_text(torch.cat(hit[1.0]) - torch.cat(hit[own]), row_N)
-        hurts = own != 1.0 and drop.surely_above > 0
+        absurd = nats[own].surely_above > math.log(lab.subject.vocab_size)
+        hurts = own != 1.0 and (drop.surely_above > 0 or absurd)
         status = "fail" if untrained or hurts else "warn" if excess.surely_above > 0 else "pass"
         best = max(right, key=lambda g: right[g].value)
         why = "The null condition knows what counting words knows, and guidance is measured against it."
@@ -69,7 +71,8 @@ class Guidance(Check):
             why = (
                 "Guidance pushes away from the null condition's answer; if that answer is noise, so is the push."
                 if not hurts
-                else f"At gamma = {own:g} the right word is the most probable one less often than without guidance."
+                else f"At gamma = {own:g} the right word is less often the most probable one, or less probable than by "
+                "chance."
             )
         return Finding(
             status,  # type: ignore[arg-type]
@@ -77,7 +80,8 @@ class Guidance(Check):
             f"{float(unigram_N.mean()):.2f}; the most probable id is right in {right[1.0].value:.1%} without guidance, "
             f"{right[best].value:.1%} at best (gamma {best:g})"
             + (f", {right[own].value:.1%} at the sampler's {own:g}" if own != 1 else ""),
-            threshold="null not surely worse than counting words; the sampler's gamma not surely worse than 1",
+            threshold="null not surely worse than counting words; the sampler's gamma not surely worse than 1, nor "
+            f"than a uniform guess ({math.log(lab.subject.vocab_size):.2f} nats)",
             why=why,
             next_step="Drop the condition in 10 to 15 % of the training rows, and use the same null in the sampler."
             if status != "pass"

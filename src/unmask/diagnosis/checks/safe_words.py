@@ -20,8 +20,9 @@ class SafeWords(Check):
     one of the 10 most common ids (counted elsewhere), the entropy a token under the unigram counts, and the share of
     tokens that repeat one of the two before them. The error is that of the difference of two means over texts. A number
     is off if it is surely (4 standard errors) on the bad side *and* the excess is more than a quarter of what the data
-    leaves: a quarter of the tokens that are not common become common, or repeat, or a quarter of the nats a token
-    are gone.
+    leaves: a quarter of the tokens that are not common become common, or repeat, or a quarter of the nats a token are
+    gone. Where the sampler is set colder than 1 and the same model, drawn plainly at 1 through ``predict``, writes no
+    safe words, the temperature is the cause.
     """
 
     title = "Does it fall back on safe words?"
@@ -36,18 +37,10 @@ class SafeWords(Check):
         out = lab.samples()
         fresh = self._start(lab)
         data, mine = self._facts(lab, lab.prompts.ids_BL, top_V), self._facts(lab, out.ids_BL[:, fresh:], top_V)
-        common = _difference(mine["common"], data["common"])
-        nats = _difference(data["nats"], mine["nats"])
-        repeat = _difference(mine["repeat"], data["repeat"])
-        shares = {
-            "common": common.value / max(1 - data["common"].value, 1e-9),
-            "nats": nats.value / max(data["nats"].value, 1e-9),
-            "repeat": repeat.value / max(1 - data["repeat"].value, 1e-9),
-        }
-        sure = {"common": common, "nats": nats, "repeat": repeat}
-        bad = {k: v for k, v in shares.items() if v > 0.25 and sure[k].surely_above > 0}
-        near = {k: v for k, v in shares.items() if v > 0.1 and sure[k].surely_above > 0}
+        shares, bad, near = self._lost(data, mine)
         status = "fail" if bad else "warn" if near else "pass"
+        # the same model, drawn plainly at temperature 1: does it write safe words too?
+        cold = status == "fail" and 0 <= out.temperature < 1 and not self._plainly(lab, data, top_V)
         return Finding(
             status,  # type: ignore[arg-type]
             measured=f"{mine['common'].value:.0%} of the tokens written are among the {len(top_V)} most common "
@@ -69,8 +62,33 @@ class SafeWords(Check):
                 "first_step_from_unigram": self._first_step(lab),
             },
             plot=self._plot(lab, out.ids_BL[:, fresh:]),
+            own=cold,
+            explains=("length",) if cold else (),
             share=max(shares.values()) if status != "pass" else 0.0,
         )
+
+    @staticmethod
+    def _lost(data: dict[str, Mean], mine: dict[str, Mean]) -> tuple[dict[str, float], bool, bool]:
+        """What share of the data's uncommon tokens, nats and fresh tokens is lost; too much; much."""
+        sure = {
+            "common": _difference(mine["common"], data["common"]),
+            "nats": _difference(data["nats"], mine["nats"]),
+            "repeat": _difference(mine["repeat"], data["repeat"]),
+        }
+        left = {"common": 1 - data["common"].value, "nats": data["nats"].value, "repeat": 1 - data["repeat"].value}
+        shares = {name: gap.value / max(left[name], 1e-9) for name, gap in sure.items()}
+        bad, near = (
+            any(shares[name] > limit and sure[name].surely_above > 0 for name in sure) for limit in (0.25, 0.1)
+        )
+        return shares, bad, near
+
+    def _plainly(self, lab: Lab, data: dict[str, Mean], top_V: Tensor) -> bool:
+        """Whether plain drawing through ``predict`` fails too; False where it cannot be tried."""
+        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+            return False
+        batch = lab.batch.rows(0, min(lab.budget.samples // 2, 32))
+        plain = self._facts(lab, lab.once("rollout", lambda: lab.rollout(batch)), top_V)
+        return self._lost(data, plain)[1]
 
     @staticmethod
     def _start(lab: Lab) -> int:
