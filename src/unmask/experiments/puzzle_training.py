@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
@@ -183,11 +184,12 @@ def train(
     started = saved = time.monotonic()
     base, first, sums = state.seconds, state.step, [0.0, 0]
     bar = _bar(run.steps, state.step) if progress else nullcontext()
+    wanted = range(state.step, min(run.steps, run.steps if until is None else until))
     with bar as shown:
-        for step in range(state.step, min(run.steps, run.steps if until is None else until)):
+        for step, made in zip(wanted, _made(boards, run, wanted, kind), strict=True):
             if minutes is not None and time.monotonic() - started > 60 * minutes:
                 break
-            batch = boards.batch(run.batch, run.seed, step).to(device)
+            batch = made.to(device)
             with torch.autocast(kind, torch.bfloat16):
                 value = loss(model, batch, step)
             optimizer.zero_grad()
@@ -225,6 +227,29 @@ def train(
     _put(model, ema)
     model.eval()
     return state
+
+
+def _made(boards: Batches, run: Run, steps: range, kind: str) -> Iterable[PuzzleBatch]:
+    """The steps' batches; on a GPU other processes make them ahead, or it would wait for them."""
+    ahead = _Ahead(boards, run, steps)
+    if kind != "cuda" or not steps:
+        return (ahead[i] for i in range(len(ahead)))
+    return DataLoader(ahead, batch_size=None, num_workers=2, prefetch_factor=8)
+
+
+@dataclass(frozen=True)
+class _Ahead(Dataset[PuzzleBatch]):
+    """Batches by their place in the rest of the run."""
+
+    boards: Batches
+    run: Run
+    steps: range
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, i: int) -> PuzzleBatch:
+        return self.boards.batch(self.run.batch, self.run.seed, self.steps[i])
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -12,7 +12,10 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +36,7 @@ def build(
     out: str | Path,
     seed: int = 0,
     shard_size: int = 20_000,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``n`` puzzles to a folder, or finish a build that was interrupted.
@@ -43,6 +47,7 @@ def build(
         out: the folder; made if missing.
         seed: shard i draws from ``default_rng([seed, i])``.
         shard_size: puzzles in a file.
+        workers: processes that write shards; their number changes nothing in the files.
         progress: called with (puzzles done, n) after each shard.
 
     Raises:
@@ -62,15 +67,33 @@ def build(
             raise WrongUse(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
-    for i, start in enumerate(range(0, n, shard_size)):
-        count = min(shard_size, n - start)
-        path = folder / f"{i:05d}.npy"
-        if not path.exists():
-            array = _pack(puzzle.sample(count, np.random.default_rng([seed, i])))
-            _replace(path, partial(np.save, arr=array, allow_pickle=False))
-        if progress is not None:
-            progress(start + count, n)
+    sizes = [min(shard_size, n - start) for start in range(0, n, shard_size)]
+    missing = [i for i in range(len(sizes)) if not (folder / f"{i:05d}.npy").exists()]
+    done = n - sum(sizes[i] for i in missing)
+    write = partial(_write_shard, puzzle, folder, seed)
+    with _processes(min(workers, len(missing))) as each:
+        for count in each(write, missing, [sizes[i] for i in missing]):
+            done += count
+            if progress is not None:
+                progress(done, n)
     return folder
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Callable[..., Any]]:
+    """A ``map`` over so many processes; the plain one where a single process does."""
+    if workers < 2:
+        yield map
+        return
+    # spawned: a forked child may inherit a lock that one of torch's threads holds
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _write_shard(puzzle: Puzzle, folder: Path, seed: int, i: int, count: int) -> int:
+    array = _pack(puzzle.sample(count, np.random.default_rng([seed, i])))
+    _replace(folder / f"{i:05d}.npy", partial(np.save, arr=array, allow_pickle=False))
+    return count
 
 
 def _pack(batch: PuzzleBatch) -> NDArray[np.uint8]:
