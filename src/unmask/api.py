@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
+from unmask.models.adapters.text import AdapterModel, Prompted
 from unmask.models.text_model import TextModel, is_native, load_native
 
 if TYPE_CHECKING:
@@ -87,14 +88,14 @@ class Samples:
 
 def sample(
     model: TextModel,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Any] | None = None,
     n: int | None = None,
     *,
     order: Any = None,
-    steps: int | None = 16,
+    steps: int | None | Literal["auto"] = "auto",
     quota: Any = None,
     guidance: Any = 1.0,
-    temperature: float = 0.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
@@ -115,14 +116,17 @@ def sample(
 
     Args:
         model: from :func:`load`.
-        texts: texts whose meaning to write, for a model with an encoder.
+        texts: texts whose meaning to write, for a model with an encoder; prompts to answer, for an adapted model:
+            texts or chats (lists of ``{"role": ..., "content": ...}``), through its chat template where it has one; a
+            text that shows mask tokens is filled in there.
         n: samples a text; without texts, samples in all (1 when neither is given).
         order, quota, sampler, remasking: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or instances.
-        steps: denoising steps for the row.
+        steps: denoising steps for the row; None is one a token, ``auto`` 16 where quota and sampler count steps.
         guidance: gamma in ``gamma * l_c + (1 - gamma) * l_u``; 1 is off; SGDD's w is gamma - 1.
-        temperature: 0 takes the most probable token.
+        temperature: 0 takes the most probable token; None is 0 for one text a condition, prompt or canvas, else 1:
+            several samples at 0 would be one text again and again.
         top_k, top_p, repetition_penalty, block_length: see :class:`unmask.decoding.plan.DecodingPlan`.
-        length: canvas length; the model's own when None.
+        length: canvas length, or that of an answer to a prompt; the model's own when None.
         canvas: ids [B, L] to fill in: given tokens stay, hidden positions hold the mask id; replaces ``length``.
         condition: semantic vectors at hand instead of ``texts``.
         seed: same seed, same texts, whatever the batch size.
@@ -137,10 +141,13 @@ def sample(
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
     model = _denoises(model, "sample")
+    if temperature is None:
+        free = texts is None and condition is None and canvas is None
+        temperature = 1.0 if free or (n or 1) > 1 else 0.0
     plan = DecodingPlan(
         order=order,
         quota=quota,
-        steps=steps,
+        steps=None if steps == "auto" else steps,
         guidance=guidance,
         temperature=temperature,
         top_k=top_k,
@@ -151,38 +158,27 @@ def sample(
         block_length=block_length,
         seed=seed,
     )
+    if steps == "auto" and plan.counts_steps:
+        plan = replace(plan, steps=16)
     if n is not None and n < 1:
         raise WrongUse(f"n={n} must be at least 1")
     if batch_size < 1:
         raise WrongUse(f"batch_size={batch_size} must be at least 1")
     if precision not in ("fp32", "bf16"):
         raise WrongUse(f"precision={precision!r} must be 'fp32' or 'bf16'")
-    if isinstance(texts, str):
-        raise WrongUse("texts must be a list: write [text]")
-    if texts is not None and condition is not None:
-        raise WrongUse("give texts or a condition, not both")
-    if texts is not None and not texts:
-        raise WrongUse("texts is empty: give at least one text, or n for free samples")
-    cond = model.condition(texts) if texts is not None else condition
-    copies = (n or 1) if cond is not None or canvas is not None else 1
-    if cond is not None:
-        cond = cond.repeat(copies)
-    if canvas is not None:
-        canvas = canvas.to(model.device).repeat_interleave(copies, 0)
-        if cond is not None and len(cond) != len(canvas):
-            raise WrongUse(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
-    else:
-        canvas = model.canvas(len(cond) if cond is not None else (n or 1), length)
+    rows_in = _rows(model, texts, n, length, canvas, condition)
     parts, traces, forwards = [], [], 0
-    for start in range(0, len(canvas), batch_size):
-        rows = torch.arange(start, min(start + batch_size, len(canvas)))
+    for start in range(0, len(rows_in.x_BL), batch_size):
+        rows = torch.arange(start, min(start + batch_size, len(rows_in.x_BL)), device=model.device)
         show = _live(model) if live and start == 0 else None
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
             found = generate(
                 model.denoiser,
-                canvas[rows],
+                rows_in.x_BL[rows],
                 plan,
-                cond=None if cond is None else cond[rows.to(cond.present_B.device)],
+                fill_BL=None if rows_in.prompted is None else rows_in.prompted.fill_BL[rows],
+                valid_BL=None if rows_in.prompted is None else rows_in.prompted.valid_BL[rows],
+                cond=None if rows_in.cond is None else rows_in.cond[rows.to(rows_in.cond.present_B.device)],
                 row_ids_B=rows,
                 trace=("committed" if trace is True or live else trace) or None,
                 callback=_both(show, callback),
@@ -192,7 +188,52 @@ def sample(
         forwards += found.forwards
     sequences = torch.cat(parts)
     whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
-    return Samples(model.decode(sequences), sequences, whole, forwards, model)
+    return Samples(rows_in.texts(model, sequences), sequences, whole, forwards, model)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What :func:`sample` is to write: canvases, and what belongs to them."""
+
+    x_BL: Tensor
+    cond: Condition | None = None
+    prompted: Prompted | None = None
+
+    def texts(self, model: TextModel, sequences_BL: Tensor) -> list[str]:
+        if self.prompted is not None and isinstance(model, AdapterModel):
+            return model.answers(self.prompted, sequences_BL)
+        return model.decode(sequences_BL)
+
+
+def _rows(
+    model: TextModel,
+    texts: Sequence[Any] | None,
+    n: int | None,
+    length: int | None,
+    canvas: Tensor | None,
+    condition: Condition | None,
+) -> _Rows:
+    if isinstance(texts, str):
+        raise WrongUse("texts must be a list: write [text]")
+    if texts is not None and condition is not None:
+        raise WrongUse("give texts or a condition, not both")
+    if texts is not None and not texts:
+        raise WrongUse("texts is empty: give at least one text, or n for free samples")
+    if texts is not None and isinstance(model, AdapterModel):
+        if canvas is not None:
+            raise WrongUse("give texts or a canvas, not both: an adapted model's texts are prompts")
+        prompted = model.answer_canvas(texts, length).repeat(n or 1)
+        return _Rows(prompted.x_BL, prompted=prompted)
+    cond = model.condition(texts) if texts is not None else condition
+    copies = (n or 1) if cond is not None or canvas is not None else 1
+    if cond is not None:
+        cond = cond.repeat(copies)
+    if canvas is None:
+        return _Rows(model.canvas(len(cond) if cond is not None else (n or 1), length), cond)
+    canvas = canvas.to(model.device).repeat_interleave(copies, 0)
+    if cond is not None and len(cond) != len(canvas):
+        raise WrongUse(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
+    return _Rows(canvas, cond)
 
 
 def train(recipe: Recipe) -> TextModel:
@@ -362,7 +403,8 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.held_out import fitting, held_out
 
-        sources, references, found = held_out(model, data)
+        # words are counted in what is left when there is no training data to count them in
+        sources, references, found = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
         sources, references = fitting(model, sources, references)
         train_texts = None if found is None else [found.train[i] for i in evenly(len(found.train), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)

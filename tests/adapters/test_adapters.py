@@ -169,15 +169,13 @@ def test_dream_answers_for_its_own_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["llada", "dream", "bert"])
 def test_an_adapted_model_writes_and_is_scored(tmp_path: Path, kind: str) -> None:
     model = load_adapter(masked_lm(tmp_path, kind)[0] if kind == "bert" else native(tmp_path, kind))
-    x_BL, valid_BL = model.answer_canvas(["the river", "a house stands by the"], 6)
-    hidden_BL = x_BL == model.denoiser.mask_id
-    found = generate(model.denoiser, x_BL, DecodingPlan(steps=3), valid_BL=valid_BL)
+    rows = model.answer_canvas(["the river", "a house stands by the"], 6)
+    found = generate(model.denoiser, rows.x_BL, DecodingPlan(steps=3), fill_BL=rows.fill_BL, valid_BL=rows.valid_BL)
     assert (found.sequences != model.denoiser.mask_id).all() and found.forwards <= 3
-    assert torch.equal(found.sequences[~hidden_BL], x_BL[~hidden_BL])
-    alone_BL, _ = model.answer_canvas(["the river"], 6)
-    alone = generate(model.denoiser, alone_BL, DecodingPlan(steps=3)).sequences
-    if kind != "bert":  # absolute positions move with the padding
-        assert torch.equal(found.sequences[0, valid_BL[0]], alone[0])
+    assert torch.equal(found.sequences[~rows.fill_BL], rows.x_BL[~rows.fill_BL])
+    assert rows.fill_BL.sum(1).tolist() == [6, 6] and not rows.valid_BL[0].all()
+    alone = generate(model.denoiser, model.answer_canvas(["the river"], 6).x_BL, DecodingPlan(steps=3)).sequences
+    assert torch.equal(found.sequences[0, rows.valid_BL[0]], alone[0])
     ids_NL = model.tokenize(TEXTS, 20)
     assert model.decode(ids_NL) == TEXTS
     score = bound(model.denoiser, ids_NL, samples=4)

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
         order: str = typer.Option("margin", help="Decoding order."),
         steps: int = typer.Option(16, help="Decoding steps."),
         guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u."),
-        temperature: float = typer.Option(0.0, help="0 takes the most probable token."),
+        temperature: float | None = typer.Option(
+            None, help="0 takes the most probable token; 1 for a model that writes freely, else 0, when not given."
+        ),
         judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
         seed: int = typer.Option(0),
         task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
@@ -62,7 +64,7 @@ def _task(
     count: int,
     order: str,
     steps: int,
-    temperature: float,
+    temperature: float | None,
     execute: bool,
     seed: int,
     out: Path | None,
@@ -79,7 +81,7 @@ def _task(
         task,
         order=order,
         steps=steps,
-        temperature=temperature,
+        temperature=temperature or 0.0,
         execute=execute,
         seed=seed,
         problems=problems,

@@ -67,7 +67,7 @@ class DecodingPlan:
                 )
         if "order" in sampler.uses:
             orders.make(self.order if self.order is not None else "margin")
-        if "quota" in sampler.uses and not self.quota_leaf.uses_steps and self.steps is not None:
+        if self.steps is not None and not self.counts_steps:
             raise WrongUse(
                 f"steps={self.steps} has no effect with quota {quotas.name_of(self.quota_leaf)!r}, which decides by "
                 "itself: leave steps out"
@@ -121,6 +121,12 @@ class DecodingPlan:
     def remasker(self) -> Remasker | None:
         """The remasker as an instance, or None."""
         return None if self.remasking is None else remaskers.make(self.remasking)
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether ``steps`` shapes anything: adaptive quotas and ``first_hitting`` decide by themselves."""
+        uses = self.sampler_leaf.uses
+        return "steps" in uses and ("quota" not in uses or self.quota_leaf.uses_steps)
 
     @cached_property
     def guide(self) -> Guidance:

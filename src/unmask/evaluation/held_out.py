@@ -23,7 +23,7 @@ def held_out(
         texts: how many at most.
 
     Returns:
-        (sources, references, the data they came from or None for a list).
+        (sources, references, the data they came from; None for a list, and for a model that names no training data).
     """
     if texts < 1:
         raise WrongUse(f"texts={texts} must be at least 1")
@@ -45,6 +45,14 @@ def held_out(
         limit=int(split["limit"]) if "limit" in split else None,
         validation=float(split.get("validation", 0.03)),
     )
+    if "data" not in recipe:
+        # somebody else's model: as far as anyone knows it has trained on none of these, so all may be scored
+        written = [*found.validation, *found.train]
+        read = written
+        if found.validation_pairs is not None and found.train_pairs is not None:
+            read = [*found.validation_pairs.sources, *found.train_pairs.sources]
+        chosen = evenly(len(written), texts)
+        return [read[i] for i in chosen], [written[i] for i in chosen], None
     if not len(found.validation):
         raise WrongUse(f"{recipe['data'] if own else data!r} holds out no text")
     chosen = evenly(len(found.validation), texts)

@@ -6,6 +6,7 @@ Shapes: B rows, L length, N texts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -15,6 +16,27 @@ from unmask.core.errors import WrongUse
 from unmask.models.text_model import TextModel
 
 Message = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """Prompts laid out for writing.
+
+    Attributes:
+        x_BL: ids; positions to be written hold the mask id.
+        fill_BL: positions to be written; a mask inside a chat's own words is none.
+        valid_BL: False in the padding.
+        whole_B: rows whose text had holes of its own, and is shown whole.
+    """
+
+    x_BL: Tensor
+    fill_BL: Tensor
+    valid_BL: Tensor
+    whole_B: Tensor
+
+    def repeat(self, times: int) -> Prompted:
+        """Each row ``times`` times, neighbours together."""
+        return Prompted(*(getattr(self, f.name).repeat_interleave(times, 0) for f in fields(self)))
 
 
 class AdapterModel(TextModel):
@@ -81,26 +103,46 @@ class AdapterModel(TextModel):
             raise WrongUse("this model's tokenizer has no chat template: give prompts as plain texts")
         return self.frame[0] + list(self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def answer_canvas(self, prompts: Sequence[str | Sequence[Message]], length: int) -> tuple[Tensor, Tensor]:
-        """Prompts, each followed by ``length`` masks (and the frame's end), padded on the left.
+    def answer_canvas(self, prompts: Sequence[str | Sequence[Message]], length: int | None = None) -> Prompted:
+        """Prompts, each followed by ``length`` masks (and the frame's end), padded on the right.
 
-        Returns:
-            ids [B, L] and ``valid_BL``, False in the padding.
+        Without ``length`` an answer gets the card's, or what the model's positions leave beside the longest prompt.
+        A plain text that shows the mask token itself (``the [MASK] of France``) is filled in there, and nothing is
+        appended. Positions count from the row's own start, so a row is the same alone and among longer ones.
 
         Raises:
             WrongUse: no prompt, or more tokens than the model has positions.
         """
-        if not prompts or length < 1:
+        if not prompts or (length is not None and length < 1):
             raise WrongUse(f"{len(prompts)} prompts and length={length} must both be at least 1")
-        after = [] if self.tokenizer.chat_template else self.frame[1]
-        rows = [self.prompt_ids(prompt) + [self.denoiser.mask_id] * length + after for prompt in prompts]
-        width, limit = max(map(len, rows)), self.denoiser.max_length
+        mask_id, limit = self.denoiser.mask_id, self.denoiser.max_length
+        chat = bool(self.tokenizer.chat_template)
+        after = [] if chat else self.frame[1]
+        prompts_ids = [self.prompt_ids(prompt) for prompt in prompts]
+        if length is None:
+            taken = max(map(len, prompts_ids)) + len(after)
+            length = max(1, self.card.length if limit is None else min(self.card.length, limit - taken))
+        rows, fills, whole = [], [], []
+        for ids in prompts_ids:
+            holes = [] if chat else [token == mask_id for token in ids]
+            whole.append(any(holes))
+            answer = 0 if whole[-1] else length
+            rows.append(ids + [mask_id] * answer + after)
+            fills.append((holes if whole[-1] else [False] * len(ids) + [True] * answer) + [False] * len(after))
+        width = max(map(len, rows))
         if limit is not None and width > limit:
             raise WrongUse(f"a prompt with {length} tokens to write needs {width} positions; the model has {limit}")
-        fill = self.denoiser.pad_id if self.denoiser.pad_id is not None else self.denoiser.eos_id or 0
-        x_BL = torch.tensor([[fill] * (width - len(row)) + row for row in rows], device=self.device)
-        short_B1 = torch.tensor([[width - len(row)] for row in rows], device=self.device)
-        return x_BL, torch.arange(width, device=self.device) >= short_B1
+        pad = self.denoiser.pad_id if self.denoiser.pad_id is not None else self.denoiser.eos_id or 0
+        x_BL = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=self.device)
+        fill_BL = torch.tensor([fill + [False] * (width - len(fill)) for fill in fills], device=self.device)
+        length_B1 = torch.tensor([[len(row)] for row in rows], device=self.device)
+        valid_BL = torch.arange(width, device=self.device) < length_B1
+        return Prompted(x_BL, fill_BL, valid_BL, torch.tensor(whole, device=self.device))
+
+    def answers(self, prompted: Prompted, sequences_BL: Tensor) -> list[str]:
+        """What was written for each prompt, up to its EOS; a text with holes comes back whole."""
+        shown_BL = torch.where(prompted.whole_B[:, None], prompted.valid_BL, prompted.fill_BL)
+        return [self.decode(row[shown][None])[0] for row, shown in zip(sequences_BL, shown_BL, strict=True)]
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Not for somebody else's model.
