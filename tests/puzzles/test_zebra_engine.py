@@ -188,3 +188,9 @@ def test_a_puzzle_too_large_for_the_canvas_is_refused() -> None:
     line = "; ".join(["4x4"] + [clue_text(c, 4, 4) for c in made.clue_BK3[0] if c[0]])
     with pytest.raises(WrongUse, match="4x4"):
         Zebra(3, 3).read(line)
+
+
+def test_a_single_puzzle_of_the_rare_side_can_be_asked_for() -> None:
+    """One draw may hold no puzzle of the side that was asked for; it is then drawn again."""
+    for seed in range(12):
+        assert len(Zebra(side="test").sample(1, np.random.default_rng(seed))) == 1

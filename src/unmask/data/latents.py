@@ -4,7 +4,8 @@ A store belongs to one encoder (its identity, its precision and the stored type)
 ``.npy`` of vectors, a ``.keys.npy`` with the hash of each row's text, and a ``.json`` with both files' sizes. The JSON
 is written last, each file to a temporary name and then renamed: whatever moment the process dies at, a shard without
 its JSON, or whose files are not as long as the JSON says, is not there. What an interrupted run leaves is harmless and
-may be deleted. Two processes may fill one store; at worst both encode the same text.
+may be deleted. Two processes may fill one store; at worst both encode the same text. Those of one launch (torchrun,
+accelerate) each encode their share.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.core.errors import WrongUse
+from unmask.data import ranks
 
 DTYPES = ("float32", "float16")
 _KEY = np.dtype("S16")
@@ -172,13 +174,20 @@ def cached_latents(
     key_N = np.fromiter((_key(text) for text in texts), _KEY, len(texts))
     missing = np.flatnonzero(store.find(key_N) < 0)
     missing = missing[np.sort(np.unique(key_N[missing], return_index=True)[1])]
+    ranks.wait()  # until everyone has seen what is missing, nobody adds to it
     if len(missing):
-        with _bar(len(missing), progress) as advance:
-            for start in range(0, len(missing), shard_rows):
-                rows = missing[start : start + shard_rows]
+        part = ranks.share(len(missing))
+        mine = missing[part.start : part.stop]
+        with _bar(len(mine), progress and ranks.first()) as advance:
+            for start in range(0, len(mine), shard_rows):
+                rows = mine[start : start + shard_rows]
                 _encode_shard(store, encoder, key_N[rows], [texts[int(i)] for i in rows], batch_size, advance)
+        ranks.wait()
         store = Store(folder, encoder.width, dtype)
-    return Latents(store, store.find(key_N))
+    found = store.find(key_N)
+    if (found < 0).any():
+        raise WrongUse(f"{folder} lacks vectors that other processes made: the cache must be on a disk that all see")
+    return Latents(store, found)
 
 
 def _encode_shard(

@@ -29,9 +29,9 @@ def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = pri
     name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}"
     if not (root / name / "meta.json").exists():
         say(f"building {n:,} puzzles: {PUZZLES.spec_of(puzzle)}")
-    # one shard is a few minutes' work at most; small sets are made at once
-    workers = 1 if n <= 20_000 else os.cpu_count() or 1
-    return Shards(build(puzzle, n, out=root / name, seed=seed, workers=workers))
+    # every core has work to the end, and an interrupted build has lost little
+    size, workers = max(1_000, n // 64), os.cpu_count() or 1
+    return Shards(build(puzzle, n, out=root / name, seed=seed, shard_size=size, workers=workers))
 
 
 def vanilla(steps: int, temperature: float = 0.0) -> DecodingPlan:

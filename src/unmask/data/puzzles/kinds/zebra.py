@@ -78,8 +78,9 @@ class Zebra(Puzzle):
             kept = (found.clue_BK3[:, :, 0] > 0).sum(axis=1) <= self.form.slots
             if self.side != "any":
                 kept &= is_test(signature(found)) == (self.side == "test")
-            found = found[kept]
-            done.append(self._canvas(found))
+            # of a size of which few were drawn perhaps none is on this side
+            if kept.any():
+                done.append(self._canvas(found[kept]))
         answer, rank = (np.concatenate(part)[:n] for part in zip(*done, strict=True))
         return answer, rank
 
