@@ -40,6 +40,20 @@ def test_logits_equal_the_denoisers_own() -> None:
     assert fast(torch.empty(0, 64)).shape == (0, net.vocab_size)
 
 
+def test_half_precision_is_the_one_that_autocast_would_use() -> None:
+    h_ND = torch.randn(9, 64, generator=torch.Generator().manual_seed(1))
+    net, half = Wide(), Wide(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = FastHead(net, calls=100)
+        logits_NV, own_NV = fast(h_ND), net.head(h_ND)
+    assert logits_NV.dtype == own_NV.dtype == torch.bfloat16
+    torch.testing.assert_close(logits_NV, own_NV)
+    torch.testing.assert_close(FastHead(half, calls=100)(h_ND.bfloat16()), half.head(h_ND.bfloat16()))
+    wide = Wide(torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert FastHead(wide, calls=100)(h_ND.double()).dtype == torch.float64
+
+
 def test_it_steps_aside() -> None:
     class Own(Wide):
         def head(self, h_ND: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from unmask.decoding import DecodingPlan, Guidance, Progress, Trace, generate
 from unmask.decoding import rows as rows_module
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.guidance import guide
+from unmask.decoding.head import FastHead
 from unmask.decoding.order import ranked
 from unmask.decoding.rows import RowStats
 
@@ -31,8 +32,9 @@ def stats_of(logits_NV: Tensor, *needs: str) -> RowStats:
 
 
 # -- statistics -----------------------------------------------------------------------------------------------------
-def test_statistics_equal_the_plain_softmax() -> None:
-    logits_NV = torch.randn(7, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+@pytest.mark.parametrize("vocab", [50, 256, 1000])
+def test_statistics_equal_the_plain_softmax(vocab: int) -> None:
+    logits_NV = torch.randn(7, vocab, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
     logits_NV[:, 9] = float("-inf")
     rows, p_NV = stats_of(logits_NV, "best", "rest", "second", "entropy"), logits_NV.softmax(-1)
     top = p_NV.topk(2, dim=-1)
@@ -42,6 +44,18 @@ def test_statistics_equal_the_plain_softmax() -> None:
     torch.testing.assert_close(1 - rows.shortfall_N, top.values[:, 0] - top.values[:, 1])
     torch.testing.assert_close(rows.log_norm_N, logits_NV.logsumexp(-1))
     torch.testing.assert_close(rows.entropy_N, torch.special.entr(p_NV).sum(-1))
+
+
+def test_the_best_id_is_the_first_of_the_largest() -> None:
+    for vocab in (3, 256, 600, 1024):
+        for places in ([0], [vocab - 1], [vocab // 2, vocab - 1], [1, 2], [0, vocab // 2, vocab - 1]):
+            logits_NV = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab))
+            logits_NV[1, places] = 9.0
+            assert stats_of(logits_NV).best_id_N[1] == places[0] and stats_of(logits_NV).best_N[1] == 9
+            assert torch.equal(stats_of(logits_NV).best_id_N[::2], logits_NV[::2].argmax(-1))
+    logits_NV[2, 700] = float("nan")
+    with pytest.raises(UnmaskError, match="NaN"):
+        _ = stats_of(logits_NV).best_id_N
 
 
 def test_statistics_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,15 +121,45 @@ def test_guidance_is_the_stated_formula() -> None:
     c, u = (torch.randn(3, 9, generator=g, dtype=torch.float64) for _ in range(2))
     for gamma in (0.0, 0.5, 1.0, 2.7):
         mixed = gamma * c.log_softmax(-1) + (1 - gamma) * u.log_softmax(-1)
-        torch.testing.assert_close(guide(c, u, gamma), mixed - mixed.logsumexp(-1, keepdim=True))
+        torch.testing.assert_close(guide(c, u, gamma).log_softmax(-1), mixed - mixed.logsumexp(-1, keepdim=True))
     # the sources' forms: l_c + w (l_c - l_u) with gamma = w + 1, and l_u + (cfg + 1)(l_c - l_u) with gamma = cfg + 1
     torch.testing.assert_close(guide(c, u, 3.0).softmax(-1), (c + 2 * (c - u)).softmax(-1))
     torch.testing.assert_close(guide(c, u, 3.0).softmax(-1), (u + 3 * (c - u)).softmax(-1))
-    c[:, 4] = u[:, 4] = float("-inf")
-    u[:, 5] = float("-inf")
-    for gamma in (0.5, 3.0):
-        log_p = guide(c, u, gamma)
-        assert not torch.isnan(log_p).any() and (log_p[:, 4] == float("-inf")).all() and (log_p[:, 5] < 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0, 3.0])
+def test_guidance_where_a_branch_forbids(gamma: float) -> None:
+    """What p_c forbids stays forbidden; what only p_u forbids keeps log p_c; constants a row and branch fall out."""
+    g = torch.Generator().manual_seed(0)
+    c, u = (torch.randn(4, 9, generator=g, dtype=torch.float64) for _ in range(2))
+    inf = float("inf")
+    c[:, 4] = u[:, 4] = -inf
+    c[0, 5] = u[1, 6] = u[2, 4] = -inf
+    u[0, 4] = 0.3
+    log_c, log_u = c.log_softmax(-1), u.log_softmax(-1)
+    only_u = torch.isinf(log_u) & torch.isfinite(log_c)
+    mixed = gamma * log_c + (1 - gamma) * log_u
+    wanted = torch.where(torch.isinf(log_c), -inf, torch.where(only_u, log_c, mixed)).log_softmax(-1)
+    torch.testing.assert_close(guide(c, u, gamma).log_softmax(-1), wanted)
+    assert (wanted[:, 4] == -inf).all() and wanted[0, 5] == -inf and torch.isfinite(wanted[1, 6])
+    shift = torch.tensor([[100.0], [-3.0], [0.0], [7.0]], dtype=torch.float64)
+    torch.testing.assert_close(guide(c + shift, u - 2 * shift, gamma).log_softmax(-1), wanted)
+
+
+def test_a_head_that_is_one_product_mixes_the_branches_before_it() -> None:
+    """Half the rows and the same logits as two heads mixed; a head of the denoiser's own sees both branches."""
+
+    class Own(TinyNet):
+        def head(self, h_ND: Tensor) -> Tensor:
+            return super().head(h_ND)
+
+    plain, own = TinyNet(conditional=True), Own(conditional=True)
+    h_2ND = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
+    for gamma in (0.0, 0.5, 3.0):
+        mixed, rows = FastHead(plain, 1).guided(*h_2ND, gamma)
+        apart, own_rows = FastHead(own, 1).guided(*h_2ND, gamma)
+        torch.testing.assert_close(mixed.softmax(-1), apart.softmax(-1))
+        assert (rows, own_rows) == (5, 10) and (mixed[:, MASK] == float("-inf")).all()
 
 
 def test_guidance_by_null_takes_both_branches_in_one_forward() -> None:
@@ -125,7 +169,7 @@ def test_guidance_by_null_takes_both_branches_in_one_forward() -> None:
     net.calls.clear()
     strong = generate(net, x_BL, DecodingPlan(steps=5, guidance=3.0), cond=latents(), trace=None)
     assert set(net.calls) == {8} and strong.forwards == plain.forwards == 5
-    assert strong.head_rows == 2 * plain.head_rows
+    assert strong.head_rows == plain.head_rows
     net.calls.clear()
     none = generate(net, x_BL, DecodingPlan(steps=5, guidance=1.0), cond=latents(), trace=None)
     assert set(net.calls) == {4} and none.head_rows == plain.head_rows

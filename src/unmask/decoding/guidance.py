@@ -66,17 +66,28 @@ class Guidance:
 
 
 def guide(logits_c_NV: Tensor, logits_u_NV: Tensor, gamma: float) -> Tensor:
-    """gamma log p_c + (1 - gamma) log p_u, renormalised; an id without mass under p_c never gets any.
+    """gamma log p_c + (1 - gamma) log p_u, up to a constant a row; an id without mass under p_c never gets any.
+
+    An id that only p_u forbids follows p_c: any finite weight would make it certain or impossible.
 
     Args:
-        logits_c_NV, logits_u_NV: with and without the condition.
+        logits_c_NV, logits_u_NV: with and without the condition; constants in them fall out.
         gamma: see :class:`Guidance`.
 
     Returns:
-        log probabilities [N, V] in nats.
+        logits [N, V]; who wants log probabilities normalises them once.
     """
-    log_c_NV, log_u_NV = logits_c_NV.log_softmax(-1), logits_u_NV.log_softmax(-1)
-    mixed_NV = torch.lerp(log_u_NV, log_c_NV, gamma)
-    # -inf - -inf is NaN and an id that only the unconditional branch forbids would get +inf: both follow p_c
-    unsure_NV = torch.isinf(log_c_NV) | torch.isinf(log_u_NV)
-    return torch.where(unsure_NV, log_c_NV, mixed_NV).log_softmax(-1)
+    mixed_NV = torch.lerp(logits_u_NV, logits_c_NV, gamma)
+    # nearly every column is finite: a sum a column finds the others in one pass
+    odd_M = (~torch.isfinite(mixed_NV.sum(0))).nonzero()[:, 0]
+    if len(odd_M):
+        c_NM, u_NM = logits_c_NV[:, odd_M], logits_u_NV[:, odd_M]
+        # -inf - -inf is NaN and an id that only p_u forbids would get +inf
+        follow_NM = c_NM
+        if bool((torch.isinf(u_NM) & torch.isfinite(c_NM)).any()):
+            # log p_c on the scale of the mixture, whose constant is the branches' mixed log-sum-exp
+            gap_N1 = logits_u_NV.logsumexp(-1, keepdim=True) - logits_c_NV.logsumexp(-1, keepdim=True)
+            follow_NM = c_NM + (1 - gamma) * gap_N1
+        unsure_NM = torch.isinf(c_NM) | torch.isinf(u_NM)
+        mixed_NV[:, odd_M] = torch.where(unsure_NM, follow_NM, mixed_NV[:, odd_M])
+    return mixed_NV

@@ -1,18 +1,22 @@
-"""The output head for few rows at a time, on a CPU.
+"""The output head for few rows at a time.
 
-A head of 32k ids applied to 16 rows spends most of its time laying out the weight matrix anew for each product. oneDNN
-can lay it out once; measured 2 to 3 times faster at 4 to 80 rows (docs/decisions/0005-sampling-speed.md). Where that is
-not possible (another device or dtype, a denoiser with its own ``head``, a build without oneDNN) the denoiser's is used.
+Two things that the denoiser's own ``head`` does not know. Guidance mixes logits, and a head that is one product after
+``project`` may mix its *features* instead: half the rows, and nothing of size [N, V] to mix. And on a CPU a head of 32k
+ids applied to 16 rows spends most of its time laying out the weight matrix anew for each product; oneDNN can lay it out
+once, measured 2 to 3 times faster at 4 to 80 rows in fp32 and up to 2 times in bf16
+(docs/decisions/0005-sampling-speed.md). Where that is not possible (another device or dtype, a denoiser with its own
+``head``, a build without oneDNN) the denoiser's is used.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
+from unmask.decoding.guidance import guide
 
 #: below this many weights the layout costs nothing worth saving; above, a second copy of the head costs too much memory
 FEWEST, MOST = 2**20, 2**28
@@ -20,8 +24,18 @@ FEWEST, MOST = 2**20, 2**28
 WORTH = 8
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """A weight laid out for oneDNN, beside what it was made from."""
+
+    source_VD: Tensor
+    weight: Tensor
+    bias_V: Tensor | None
+    dtype: torch.dtype
+
+
 class FastHead:
-    """``denoiser.head`` with the weight laid out once.
+    """``denoiser.head`` with the weight laid out once, and guidance inside.
 
     Args:
         denoiser: the model; its weights must not change while this lives.
@@ -30,30 +44,59 @@ class FastHead:
 
     def __init__(self, denoiser: Denoiser, calls: int) -> None:
         self.denoiser = denoiser
-        self._wanted = calls >= WORTH and type(denoiser).head is Denoiser.head and torch.backends.mkldnn.is_available()
-        self._packed: tuple[Tensor, Any] | None = None
+        kind = type(denoiser)
+        self._linear = kind.head is Denoiser.head and kind.forbid is Denoiser.forbid
+        self._wanted = calls >= WORTH and self._linear and torch.backends.mkldnn.is_available()
+        self._packed: _Packed | None = None
 
     def __call__(self, h_ND: Tensor) -> Tensor:
-        """Logits [N, V]; the mask id has ``-inf``."""
-        if not self._wanted or h_ND.device.type != "cpu" or h_ND.dtype != torch.float32 or not len(h_ND):
+        """Logits [N, V] in the model's precision; the mask id has ``-inf``."""
+        if not self._linear:
             return self.denoiser.head(h_ND)
-        features_ND, weight_VD, bias_V = self.denoiser.project(h_ND)
-        if self._packed is None or self._packed[0] is not weight_VD:
-            self._packed = self._pack(features_ND, weight_VD)
-        if self._packed is None:
-            return self.denoiser.head(h_ND)
-        logits_NV = torch.ops.mkldnn._linear_pointwise(features_ND, self._packed[1], bias_V, "none", [], "")
+        return self._product(*self.denoiser.project(h_ND))
+
+    def guided(self, h_ND: Tensor, other_ND: Tensor, gamma: float) -> tuple[Tensor, int]:
+        """Logits of classifier-free guidance, up to a constant a row, and the rows the head ran on.
+
+        Args:
+            h_ND, other_ND: hidden states with and without the condition.
+            gamma: see :func:`unmask.decoding.guidance.guide`.
+        """
+        both_ND = torch.cat([h_ND, other_ND])
+        if not self._linear:
+            logits_c_NV, logits_u_NV = wide(self.denoiser.head(both_ND)).chunk(2)
+            return guide(logits_c_NV, logits_u_NV, gamma), len(both_ND)
+        features_ND, weight_VD, bias_V = self.denoiser.project(both_ND)
+        # gamma + (1 - gamma) = 1: an affine map of the mixture is the mixture of the affine maps
+        c_ND, u_ND = wide(features_ND).chunk(2)
+        return self._product(torch.lerp(u_ND, c_ND, gamma).to(features_ND.dtype), weight_VD, bias_V), len(h_ND)
+
+    def _product(self, features_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
+        if self._wanted and len(features_ND) and (self._packed is None or self._packed.source_VD is not weight_VD):
+            self._packed = self._pack(features_ND, weight_VD, bias_V)
+        packed = self._packed
+        if packed is None or not self._wanted or not len(features_ND):
+            return self.denoiser.forbid(torch.nn.functional.linear(features_ND, weight_VD, bias_V))
+        features_ND = features_ND.to(packed.dtype)
+        logits_NV = torch.ops.mkldnn._linear_pointwise(features_ND, packed.weight, packed.bias_V, "none", [], "")
         return self.denoiser.forbid(logits_NV)
 
-    def _pack(self, features_ND: Tensor, weight_VD: Tensor) -> tuple[Tensor, Any] | None:
-        fits = (
-            FEWEST <= weight_VD.numel() <= MOST
-            and weight_VD.dtype == features_ND.dtype == torch.float32
-            and weight_VD.device.type == "cpu"
-            and not torch.is_autocast_enabled("cpu")
+    def _pack(self, features_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> _Packed | None:
+        device = weight_VD.device.type
+        dtype = weight_VD.dtype
+        if torch.is_autocast_enabled(device) and dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(device)
+        works = dtype == torch.float32 or (
+            dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # asked of the processor
         )
         # a weight made anew at each call would be laid out at each call
-        self._wanted = fits and self._packed is None
+        self._wanted = device == "cpu" and works and FEWEST <= weight_VD.numel() <= MOST and self._packed is None
         if not self._wanted:
             return None
-        return weight_VD, torch.ops.mkldnn._reorder_linear_weight(weight_VD, len(features_ND))
+        laid_out = torch.ops.mkldnn._reorder_linear_weight(weight_VD.detach().to(dtype), len(features_ND))
+        return _Packed(weight_VD, laid_out, None if bias_V is None else bias_V.detach().to(dtype), dtype)
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least fp32: half precision has 3 digits, too few to compare confidences."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -2,10 +2,10 @@
 
 Shapes: N candidate rows, K rows that are drawn, V vocabulary (docs/notation.md).
 
-All statistics come from ``e = exp(l - max l)`` with the best id's own 1 taken out. Its sum, ``rest``, keeps full
-relative precision however sure the model is: ``log p_max = -log1p(rest)`` and ``1 - margin = (rest + second) / (1 +
-rest)`` tell 1 - 1e-9 from 1 - 1e-20, where an fp32 softmax says 1.0 for both and leaves the choice to the position
-(Dream#72).
+All statistics come from ``e = exp(l - max l)`` with the best id's own 1 taken out (a softmax over its largest entry).
+Its sum, ``rest``, keeps full relative precision however sure the model is: ``log p_max = -log1p(rest)`` and
+``1 - margin = (rest + second) / (1 + rest)`` tell 1 - 1e-9 from 1 - 1e-20, where an fp32 softmax says 1.0 for both and
+leaves the choice to the position (Dream#72).
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from unmask.core.errors import UnmaskError, WrongUse
 
 #: logits held at once; beyond this the head runs in pieces and pieces are thrown away
 CHUNK_ELEMENTS = 2**26
+
+#: neighbours whose largest logit is found at once
+PIECE = 256
 
 STATISTICS = ("best", "rest", "second", "entropy")
 
@@ -108,18 +111,43 @@ class RowStats:
 
 
 def _measure(logits_NV: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-    top = logits_NV.max(-1)
-    found = {"best_id": top.indices, "best": top.values.double()}
-    if not torch.isfinite(top.values).all():
+    best_N, best_id_N = _best(logits_NV)
+    found = {"best_id": best_id_N, "best": best_N.double()}
+    if not torch.isfinite(best_N).all():
         raise UnmaskError("the denoiser's logits hold NaN, +inf or a row of -inf: nothing can be drawn from them")
     if wanted == {"best"}:
         return found
-    e_NV = (logits_NV - top.values[:, None]).exp_()
-    e_NV.scatter_(1, top.indices[:, None], 0.0)
-    found["rest"] = e_NV.sum(-1).double()
+    # one fused pass; what it divides by cancels below
+    p_NV = logits_NV.softmax(-1)
+    best_id_N1 = best_id_N[:, None]
+    top_N1 = p_NV.gather(1, best_id_N1)
+    p_NV.scatter_(1, best_id_N1, 0.0)
+    top_N = top_N1[:, 0].double()
+    found["rest"] = p_NV.sum(-1).double() / top_N
     if "second" in wanted:
-        found["second"] = e_NV.amax(-1).double()
+        found["second"] = p_NV.amax(-1).double() / top_N
     if "entropy" in wanted:
         # -e log e = e (max - l), and 0 where e is 0
-        found["entropy"] = torch.special.entr(e_NV).sum(-1).double()
+        found["entropy"] = torch.special.entr(p_NV.div_(top_N1)).sum(-1).double()
     return found
+
+
+def _best(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each row and where it stands first.
+
+    ``max(-1)`` goes through a row number by number to know where; the largest of each piece is found many at a time.
+    """
+    N, V = logits_NV.shape
+    whole = V - V % PIECE
+    if whole == 0 or logits_NV.device.type != "cpu":
+        top = logits_NV.max(-1)
+        return top.values, top.indices
+    pieces_NPS = logits_NV[:, :whole].unflatten(1, (-1, PIECE))
+    top = pieces_NPS.amax(-1).max(-1)
+    inside_N = pieces_NPS[torch.arange(N), top.indices].argmax(-1)
+    best_N, best_id_N = top.values, top.indices * PIECE + inside_N
+    if whole < V:
+        last = logits_NV[:, whole:].max(-1)
+        later_N = last.values > best_N
+        best_N, best_id_N = torch.maximum(best_N, last.values), torch.where(later_N, last.indices + whole, best_id_N)
+    return best_N, best_id_N

@@ -18,8 +18,7 @@ from unmask.core.draw import categorical, gumbel_argmax, restrict
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream
 from unmask.decoding.canvas import Canvas
-from unmask.decoding.guidance import guide
-from unmask.decoding.head import FastHead
+from unmask.decoding.head import FastHead, wide
 from unmask.decoding.order import Candidates
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.recorder import Recorder
@@ -56,7 +55,7 @@ class Generation:
         trace: events, or None.
         forwards: body passes, each over all rows still being written.
         forwards_B: passes each row took part in.
-        head_rows: rows the output head was run on (both branches of guidance counted).
+        head_rows: rows the output head was run on (both branches of guidance counted, where the head cannot mix them).
         plan: what it was made with.
     """
 
@@ -207,13 +206,11 @@ class Run:
 
     def _head(self, h_KD: Tensor, other_KD: Tensor | None, x_KL: Tensor | None) -> Tensor:
         if other_KD is None:
-            logits_KV = self.head(h_KD)
-            self.head_rows += len(h_KD)
+            logits_KV, rows = self.head(h_KD), len(h_KD)
         else:
-            both = self.head(torch.cat([h_KD, other_KD]))
-            self.head_rows += len(both)
-            logits_KV = guide(_wide(both[: len(h_KD)]), _wide(both[len(h_KD) :]), self.plan.guide.gamma)
-        logits_KV = _wide(logits_KV)
+            logits_KV, rows = self.head.guided(h_KD, other_KD, self.plan.guide.gamma)
+        self.head_rows += rows
+        logits_KV = wide(logits_KV)
         if x_KL is not None:
             logits_KV = self._penalise(logits_KV.log_softmax(-1), x_KL)
         return logits_KV
@@ -287,11 +284,6 @@ class Run:
             self.cond = None if self.cond is None else self.cond[keep_R]
             self.valid_RL = None if self.valid_RL is None else self.valid_RL[keep_R]
         return canvas
-
-
-def _wide(logits_NV: Tensor) -> Tensor:
-    """At least fp32: half precision has 3 digits, too few to compare confidences."""
-    return logits_NV if logits_NV.dtype in (torch.float32, torch.float64) else logits_NV.float()
 
 
 def _take(carry: Any, rows: Tensor) -> Any:
