@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
+from unmask.data import ranks
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
@@ -36,6 +37,7 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
         WrongUse: there is no such folder or hub id, or it is a causal language model, which has no masks to fill.
     """
     if device is None:
+        ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from unmask.models.tidal_text import is_tidal, load_tidal
 
@@ -111,6 +113,7 @@ def sample(
     trace: bool | Literal["committed", "full"] = False,
     live: bool = False,
     callback: Callback | None = None,
+    share: bool = False,
 ) -> Samples:
     """Write texts.
 
@@ -136,6 +139,7 @@ def sample(
         trace: keep who was unmasked when; ``"full"`` also the best guess everywhere.
         live: show the unmasking of the first row in the terminal.
         callback: called after each step.
+        share: each process of a launch (torchrun, accelerate) writes its part and gets everyone's; all must call.
 
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
@@ -167,9 +171,10 @@ def sample(
     if precision not in ("fp32", "bf16"):
         raise WrongUse(f"precision={precision!r} must be 'fp32' or 'bf16'")
     rows_in = _rows(model, texts, n, length, canvas, condition)
+    mine = ranks.share(len(rows_in.x_BL)) if share else range(len(rows_in.x_BL))
     parts, traces, forwards = [], [], 0
-    for start in range(0, len(rows_in.x_BL), batch_size):
-        rows = torch.arange(start, min(start + batch_size, len(rows_in.x_BL)), device=model.device)
+    for start in range(mine.start, mine.stop, batch_size):
+        rows = torch.arange(start, min(start + batch_size, mine.stop), device=model.device)
         show = _live(model) if live and start == 0 else None
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
             found = generate(
@@ -186,6 +191,9 @@ def sample(
         parts.append(found.sequences)
         traces.append(found.trace)
         forwards += found.forwards
+    if share:
+        parts = [part.to(model.device) for part in ranks.gather([part.cpu() for part in parts])]
+        traces, forwards = ranks.gather(traces), sum(ranks.gather([forwards]))
     sequences = torch.cat(parts)
     whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
     return Samples(rows_in.texts(model, sequences), sequences, whole, forwards, model)
@@ -281,6 +289,7 @@ def generation_probe(prepared: Any, recipe: Recipe) -> Any:
             guidance=t.probe_guidance,
             temperature=1.0 if free else 0.0,
             seed=t.seed,
+            share=True,
         )
         score = word_distribution_overlap(found.texts, texts) if free else float(word_f1(found.texts, texts).mean())
         lines = [f"step {step}: generation {score:.3f}"]
@@ -307,6 +316,7 @@ def evaluate(
     samples: int = 8,
     seed: int = 0,
     trace: bool = True,
+    share: bool = False,
 ) -> Evaluation:
     """Score a model on held-out texts: bound, loss by mask ratio, use of the latent, and what it writes.
 
@@ -318,6 +328,7 @@ def evaluate(
         samples: corruptions a text for the bound.
         seed: of everything random.
         trace: put one animated unmasking on the page.
+        share: each process of a launch (torchrun, accelerate) scores its part and gets everyone's; all must call.
 
     Returns:
         ``.metrics``, ``.tables()``, ``.save(folder)``.
@@ -351,6 +362,7 @@ def evaluate(
         temperature=temperature,
         seed=seed,
         trace=trace,
+        share=share,
     )
     generation = score_generation(
         written.texts,
@@ -362,6 +374,7 @@ def evaluate(
         embed=_embed(model),
         training_texts=found.train if found is not None else None,
         seed=seed,
+        share=share,
     )
     page = written.trace.select([0]).html(written.pieces) if written.trace is not None else None
     about = {
@@ -382,6 +395,7 @@ def evaluate(
         about={k: str(v) for k, v in about.items()},
         samples=samples,
         seed=seed,
+        share=share,
     )
 
 

@@ -73,7 +73,7 @@ def test_a_run_that_stopped_goes_on_exactly(texts, tmp_path):
 def test_half_written_checkpoints_are_never_seen(texts, tmp_path, monkeypatch):
     """A process killed while it writes leaves the staging folder, not a checkpoint."""
 
-    def die(self, folder):
+    def die(self, folder, averages=None):
         raise Stop
 
     monkeypatch.setattr(Ema, "save", die)

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core.errors import WrongUse
+        from unmask.data import ranks
 
         if report is not None and report.suffix != ".html":
             raise WrongUse(f"--report {report} must end in .html")
@@ -30,7 +31,17 @@ def register(app: typer.Typer) -> None:
             raise WrongUse(f"--json {json} must end in .json")
         loaded = api.load(model)
         console = Console()
-        verdict = api.diagnose(loaded, data, budget=budget, only=check or None, seed=seed, progress=console.is_terminal)  # type: ignore[arg-type]
+        verdict = api.diagnose(
+            loaded,
+            data,
+            budget=budget,  # type: ignore[arg-type]
+            only=check or None,
+            seed=seed,
+            progress=console.is_terminal and ranks.first(),
+            share=True,
+        )
+        if not ranks.first():
+            raise typer.Exit(verdict.exit_code)
         console.print(verdict)
         page = report or Path(loaded.path or ".") / "diagnosis.html"
         verdict.save(page)

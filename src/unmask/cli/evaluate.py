@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core.errors import WrongUse
+        from unmask.data import ranks
 
         if task is not None:
             _task(model, task, texts, order, steps, temperature, execute, seed, out)
@@ -49,7 +50,10 @@ def register(app: typer.Typer) -> None:
             temperature=temperature,
             judge=None if judge in (None, "none") else judge,
             seed=seed,
+            share=True,
         )
+        if not ranks.first():
+            return
         console = Console()
         for table in result.tables():
             console.print(table)

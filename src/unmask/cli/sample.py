@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core.errors import WrongUse
+        from unmask.data import ranks
 
         texts = list(text)
         if file is not None:
@@ -71,8 +72,11 @@ def register(app: typer.Typer) -> None:
             seed=seed,
             precision=precision,  # type: ignore[arg-type]
             trace=trace is not None or live,
-            live=live,
+            live=live and ranks.first(),
+            share=True,
         )
+        if not ranks.first():
+            return
         console = Console()
         for i, written in enumerate(out.texts):
             if texts:

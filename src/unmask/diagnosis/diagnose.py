@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from unmask.core.errors import WrongUse, did_you_mean
+from unmask.data import ranks
 from unmask.diagnosis.check import Check, checks, run_check
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.lab import BUDGETS, Budget, Lab
@@ -21,6 +22,7 @@ def diagnose(
     only: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool | Callable[[str], None] = False,
+    share: bool = False,
 ) -> Verdict:
     """Ask every question that the budget allows.
 
@@ -30,6 +32,8 @@ def diagnose(
         only: only these checks, ``"name"`` or ``"name:setting=value"``; all of the budget when None.
         seed: of everything drawn.
         progress: show a progress bar, or call this with each check's name.
+        share: each process of a launch (torchrun, accelerate) runs every n-th check and gets the whole verdict; all
+            must call.
 
     Raises:
         WrongUse: an unknown check or budget, or not a subject.
@@ -48,13 +52,19 @@ def diagnose(
         asked = [c for c in asked if c.quick]
     start = time.perf_counter()
     lab = Lab(subject, budget, seed)
-    findings = _run(asked, lab, progress)
+    world, me = (ranks.count(), ranks.index()) if share else (1, 0)
+    findings = _run(asked[me::world], lab, progress)
+    forwards = lab.subject.forwards
+    if share:
+        dealt = [iter(part) for part in ranks.gather([findings])]
+        findings = [next(dealt[i % world]) for i in range(len(asked))]
+        forwards = sum(ranks.gather([forwards]))
     return judge(
         findings,
         subject=subject.name,
         budget=budget.name,
         seed=seed,
-        forwards=lab.subject.forwards,
+        forwards=forwards,
         seconds=round(time.perf_counter() - start, 2),
     )
 

@@ -220,6 +220,7 @@ def evaluate(
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,
+    share: bool = False,
 ) -> Evaluation:
     """Score a model on held-out texts: the bound, its latent where it has one, and what was written beside them.
 
@@ -230,9 +231,9 @@ def evaluate(
             its null condition.
         generation: from :func:`unmask.evaluation.generation.score_generation`.
         trace_html, about: carried into the page.
-        law, samples, batch_size, seed: see :func:`unmask.evaluation.likelihood.bound`.
+        law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
     """
-    settings: dict[str, Any] = {"law": law, "samples": samples, "batch_size": batch_size, "seed": seed}
+    settings: dict[str, Any] = {"law": law, "samples": samples, "batch_size": batch_size, "seed": seed, "share": share}
     latent = None
     if latents_NZ is not None:
         latent = latent_use(denoiser, ids_NL, latents_NZ, posterior=posterior_of(denoiser), **settings)

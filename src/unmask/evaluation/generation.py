@@ -114,6 +114,7 @@ def score_generation(
     bos: bool = False,
     mauve_min_texts: int = MIN_TEXTS,
     seed: int = 0,
+    share: bool = False,
 ) -> GenerationScores:
     """Score what was written.
 
@@ -127,6 +128,7 @@ def score_generation(
         training_texts: read once, for the share of 4-grams that stand in them.
         data_quality: of these references under this judge, where it was measured before (a sweep over samplers).
         seed: of the intervals.
+        share: each process of a launch judges its part of the texts; all must call.
 
     Raises:
         WrongUse: no output, or outputs, inputs and references that do not pair up.
@@ -169,8 +171,9 @@ def score_generation(
             bos=bos,
             mauve_min_texts=mauve_min_texts,
             seed=seed,
+            share=share,
         ),
-        data_quality=data_quality or judge_texts(references, judge, bos=bos, seed=seed),
+        data_quality=data_quality or judge_texts(references, judge, bos=bos, seed=seed, share=share),
         lengths_N=lengths,
         data_lengths_M=data_lengths,
         length=length_distance(lengths, data_lengths),

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.core.errors import WrongUse
+from unmask.data import ranks
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.distinct_n import distinct_n
 from unmask.metrics.mauve import MIN_TEXTS, Mauve, mauve
@@ -89,6 +90,7 @@ def judge_texts(
     bos: bool = False,
     mauve_min_texts: int = MIN_TEXTS,
     seed: int = 0,
+    share: bool = False,
 ) -> Quality:
     """Score a sample of texts.
 
@@ -101,6 +103,7 @@ def judge_texts(
             everything worse with it.
         mauve_min_texts: the smallest sample MAUVE is measured on.
         seed: of the intervals.
+        share: each process of a launch scores its part of the texts and gets everyone's; all must call.
 
     Raises:
         WrongUse: no text, or ``bos`` with a judge that has none.
@@ -112,7 +115,9 @@ def judge_texts(
     truncated = 0
     if judge is not None:
         sequences, truncated = _tokenize(judge, texts)
-        nats = _nats(judge, sequences, bos)
+        mine = ranks.share(len(texts)) if share else range(len(texts))
+        nats = _nats(judge, sequences[mine.start : mine.stop], bos)
+        nats = ranks.gather(nats) if share else nats
     enough = data_texts is not None and embed is not None and min(len(texts), len(data_texts)) >= mauve_min_texts
     if data_texts is None or embed is None:
         distance = mauve(None, None)

@@ -83,6 +83,7 @@ def latent_use(
     batch_size: int = 64,
     seed: int = 0,
     posterior: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    share: bool = False,
 ) -> LatentUse:
     """Score texts under true, shuffled, null and noise latents.
 
@@ -90,7 +91,7 @@ def latent_use(
         denoiser: a conditional model.
         ids_NL: clean ids of the texts.
         latents_NZ: the latent each text is written from.
-        law, samples, batch_size, seed: see :func:`unmask.evaluation.likelihood.bound`.
+        law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
         posterior: latents -> mu, log variance [N, C] of the model's bottleneck (:func:`posterior_of` finds it).
 
     Raises:
@@ -100,7 +101,7 @@ def latent_use(
         raise WrongUse("this denoiser takes no latent, so there is no use of one to measure")
 
     def under(cond: Condition) -> Likelihood:
-        return bound(denoiser, ids_NL, cond, law=law, samples=samples, batch_size=batch_size, seed=seed)
+        return bound(denoiser, ids_NL, cond, law=law, samples=samples, batch_size=batch_size, seed=seed, share=share)
 
     true = Condition.of(latents_NZ)
     false = {

@@ -19,6 +19,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, generator
+from unmask.data import ranks
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import Corruption, MaskLaw
 from unmask.metrics.bootstrap import Interval, ratio_interval
@@ -126,6 +127,7 @@ def bound(
     batch_size: int = 64,
     seed: int = 0,
     open_NL: Tensor | None = None,
+    share: bool = False,
 ) -> Likelihood:
     """NELBO of texts, and loss and accuracy by mask ratio.
 
@@ -143,6 +145,7 @@ def bound(
         batch_size: rows a forward pass.
         seed: of the corruptions; two calls with one seed score the same corruptions, so that they can be paired.
         open_NL: positions that are written and scored; all when None (a prompt or a board's givens are closed).
+        share: each process of a launch scores its part of the texts and gets everyone's; all must call.
 
     Raises:
         WrongUse: no text, a mask id in a text, conditions that do not pair up, or a law that makes no bound.
@@ -156,13 +159,14 @@ def bound(
     open_NL = torch.ones_like(ids_NL, dtype=torch.bool) if open_NL is None else open_NL.to(device)
     length_N = text_lengths(ids_NL, denoiser.eos_id, denoiser.pad_id)
     in_text_NL = torch.arange(L, device=device) < length_N[:, None]
+    mine = ranks.share(N) if share else range(N)
 
     nelbo_N = torch.zeros(N, dtype=torch.float64, device=device)
     kl_N: Tensor | None = None
     # nats, hits, count; text and padding
     sums = torch.zeros(3, 2 * N * K, dtype=torch.float64, device=device)
     with scoring(denoiser):
-        for text_B, full_B, corruption in _corruptions(denoiser, ids_NL, open_NL, law, samples, batch_size, seed):
+        for text_B, full_B, corruption in _corruptions(denoiser, ids_NL, open_NL, law, samples, batch_size, seed, mine):
             part = None if cond is None else cond.to(device)[text_B]
             carry = None
             if denoiser.wants_carry:
@@ -180,6 +184,10 @@ def bound(
             cell_N = (text_N * K + bin_B[losses.row_N]) * 2 + (~in_text_NL[text_N, losses.col_N]).long()
             for total, value_N in zip(sums, (nats_N, losses.hit_N.double(), torch.ones_like(nats_N)), strict=True):
                 total.index_add_(0, cell_N[keep_N], value_N[keep_N])
+    if share:
+        nelbo_N, sums = ranks.add_up(nelbo_N), ranks.add_up(sums)
+        if any(ranks.gather([kl_N is not None])):
+            kl_N = ranks.add_up(torch.zeros_like(nelbo_N) if kl_N is None else kl_N)
     table = sums.view(3, N, K, 2).cpu().numpy()
     return Likelihood(
         nelbo_N=(nelbo_N / samples).cpu().numpy(),
@@ -208,14 +216,21 @@ def _check(
 
 
 def _corruptions(
-    denoiser: Denoiser, ids_NL: Tensor, open_NL: Tensor, law: MaskLaw, samples: int, batch_size: int, seed: int
+    denoiser: Denoiser,
+    ids_NL: Tensor,
+    open_NL: Tensor,
+    law: MaskLaw,
+    samples: int,
+    batch_size: int,
+    seed: int,
+    mine: range,
 ) -> Iterator[tuple[Tensor, Tensor, Corruption]]:
     """Text number [B], whether the row is the text's fully masked one [B] (its weight is 0), and the corruption."""
     rows = samples + 1
     texts = -(-batch_size // rows)
-    for start in range(0, len(ids_NL), texts):
+    for start in range(mine.start, mine.stop, texts):
         group = []
-        for i in range(start, min(start + texts, len(ids_NL))):
+        for i in range(start, min(start + texts, mine.stop)):
             ids, open_ = ids_NL[i].expand(samples, -1), open_NL[i].expand(samples, -1)
             group.append((i, law.corrupt(ids, denoiser.mask_id, generator(seed, i, Stream.CORRUPT), open_)))
         number = torch.tensor([i for i, _ in group], device=ids_NL.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,9 +143,16 @@ class TrainArguments(TrainingArguments):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:
             raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
+        if self.fsdp:
+            self.fsdp_config: Any = self.fsdp_config or {"version": 2}
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
         self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
         super().__post_init__()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are spread over the processes (FSDP), asked for here or by ``accelerate launch``."""
+        return bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
 
 
 def field_names(*classes: type) -> list[str]:

@@ -16,7 +16,7 @@ FILE = "ema.safetensors"
 
 
 class Ema:
-    """Averages of a model's trained parameters, in fp32.
+    """Averages of a model's trained parameters, in fp32; sharded where the parameters are (FSDP).
 
     Args:
         model: the model.
@@ -35,8 +35,12 @@ class Ema:
         """Move the averages towards the model's weights; call once an optimiser step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        live = list(self._live(model))
+        if hasattr(live[0], "device_mesh"):
+            # the model was sharded after these were made
+            self.average = {n: split_like(m, p) for (n, m), p in zip(self.average.items(), live, strict=True)}
         mine = list(self.average.values())
-        new = [p.detach().to(m.dtype) for m, p in zip(mine, self._live(model), strict=True)]
+        new = [p.detach().to(m.dtype) for m, p in zip(mine, live, strict=True)]
         torch._foreach_lerp_(mine, new, 1 - decay)
 
     @contextmanager
@@ -54,10 +58,14 @@ class Ema:
                 for p, value in zip(live, kept, strict=True):
                     p.copy_(value)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the averages beside a checkpoint's weights."""
+    def full(self) -> dict[str, Tensor]:
+        """The averages as whole tensors; where they are sharded, every process must call."""
+        return {n: whole(v) for n, v in self.average.items()}
+
+    def save(self, folder: str | Path, averages: dict[str, Tensor] | None = None) -> None:
+        """Write the averages beside a checkpoint's weights; ``averages`` are those of :meth:`full` if at hand."""
         save_file(
-            {n: v.contiguous() for n, v in self.average.items()},
+            {n: v.contiguous() for n, v in (averages or self.full()).items()},
             str(Path(folder) / FILE),
             metadata={"updates": str(self.updates)},
         )
@@ -82,8 +90,22 @@ class Ema:
             odd = sorted(found.keys() ^ self.average.keys())[:3]
             raise CheckpointError(f"{str(path)!r} holds the averages of another model (differs in {', '.join(odd)})")
         for name, value in found.items():
-            self.average[name].copy_(value)
+            self.average[name].copy_(split_like(value, self.average[name]))
 
     def _live(self, model: nn.Module) -> Iterator[nn.Parameter]:
         named = dict(model.named_parameters())
         return (named[n] for n in self.average)
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor without its sharding; every process must call if it has one."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def split_like(value: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, sharded as another is and where it is."""
+    if not hasattr(like, "device_mesh") or hasattr(value, "device_mesh"):
+        return value.to(like.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data import ranks
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
@@ -21,9 +23,10 @@ from unmask.data.tidal.dataset import collate as collate_rows
 from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel, load_native
+from unmask.models.text_model import Card, TextModel, load_native, write_json
+from unmask.training.checkpoint import last_checkpoint, start_over
 from unmask.training.recipe import Recipe
-from unmask.training.steady import Probe, SteadyTrainer, last_checkpoint
+from unmask.training.steady import Probe, SteadyTrainer
 from unmask.training.tidal import TidalTrainer, prepare_tidal
 from unmask.training.trainer import DiffusionTrainer
 
@@ -68,7 +71,11 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
     start = load_native(m.start_from) if m.start_from else None
     encoder = _encoder(recipe, start)
-    tokenizer = start.tokenizer if start else _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder)
+    if start:
+        tokenizer = start.tokenizer
+    else:
+        made = _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder) if ranks.first() else None
+        tokenizer = ranks.from_first(made)
     parts = []
     for texts in (data.train, data.validation):
         canvases = encode_fixed(tokenizer, texts, m.length, over_long=d.over_long)
@@ -127,19 +134,24 @@ def train(
     """
     t = recipe.train
     folder = Path(str(t.output_dir))
+    if not ranks.first():
+        say = _silent
     _claim(folder, recipe)
     tidal = recipe.model.family == "tidal"
     prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
+    net = prepared.model.denoiser
     trainer = (TidalTrainer if tidal else DiffusionTrainer)(
         law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
-        model=prepared.model.denoiser,
+        # a sharded network cannot be looked at: the one that evaluation sees is a copy
+        model=copy.deepcopy(net) if t.sharded else net,
+        shown=net.to(t.device) if t.sharded else None,
         args=t,
         train_dataset=prepared.train,
         eval_dataset=prepared.validation,
         data_collator=collate_rows if tidal else collate,
     )
-    checkpoint = last_checkpoint(folder) if t.resume else None
+    checkpoint = last_checkpoint(folder, say) if t.resume else None
     if checkpoint:
         say(f"resuming from {checkpoint}")
     try:
@@ -151,9 +163,10 @@ def train(
     trainer.best_weights()
     prepared.model.denoiser.eval()
     prepared.model.card.scores = _last_scores(trainer)
-    if trainer.is_world_process_zero():
+    if ranks.first():
         prepared.model.save(folder)
         say(f"saved {folder}")
+    ranks.wait()
     prepared.model.path = str(folder)
     return prepared.model
 
@@ -263,11 +276,20 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         "logging_steps",
         "show_texts",
         "dataloader_num_workers",
+        # how a step's rows are split; how many they are is compared below
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "fsdp",
     }
-    mine = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in loose}
+    t = recipe.train
+    rows = t.train_batch_size * t.gradient_accumulation_steps * ranks.count()
+    mine = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in loose} | {"rows a step": str(rows)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if file.is_file() and recipe.train.resume and last_checkpoint(folder):
+        if not t.resume and ranks.first():
+            start_over(folder)
+        ranks.wait()
+        if file.is_file() and last_checkpoint(folder):
             theirs = json.loads(file.read_text(encoding="utf-8"))
             odd = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
             if odd:
@@ -276,11 +298,15 @@ def _claim(folder: Path, recipe: Recipe) -> None:
                     f"{folder} holds a run with {name}={theirs.get(name)} and this recipe has {name}={mine.get(name)}: "
                     "choose another output_dir, or --resume false to start over"
                 )
-        from unmask.models.text_model import write_json
-
-        write_json(file, mine)
+        ranks.wait()
+        if ranks.first():
+            write_json(file, mine)
     except OSError as error:
         raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
+
+
+def _silent(_: str) -> None:
+    """Only the first process speaks."""
 
 
 def _last_scores(trainer: SteadyTrainer) -> dict[str, float]:

@@ -1,30 +1,52 @@
 """The Hugging Face Trainer with an average of the weights, bad batches skipped, and checkpoints that are never half.
 
-What is trained is a subclass's affair: it says what the loss is and what the held-out figures are.
+What is trained is a subclass's affair: it says what the loss is and what the held-out figures are. A step's loss is a
+mean over the whole step: how its rows are split into processes and micro-batches changes rounding only.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from unmask.core.errors import UnmaskError
+from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
+from unmask.data import ranks
 from unmask.models.quiet import quiet
+from unmask.models.text_model import check_fit, first_line, read_weights
 from unmask.training.arguments import TrainArguments
-from unmask.training.ema import Ema
+from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
+from unmask.training.ema import Ema, whole
+from unmask.training.order import ShuffledRows
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
 Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 
-STAGING = ".staging"
+__all__ = ["Part", "Probe", "SteadyTrainer", "last_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a micro-batch of one process is of its optimiser step.
+
+    Attributes:
+        rows: (first, total): where its rows stand among those of the step, for noise that is drawn for the whole step.
+        share_K: by what the batch's own mean losses are multiplied so that the mean over processes and micro-batches is
+            the mean over the step; one a divisor that :meth:`SteadyTrainer.weigh` names.
+    """
+
+    rows: tuple[int, int]
+    share_K: Tensor
 
 
 class SteadyTrainer(Trainer):  # type: ignore[misc]
@@ -32,22 +54,46 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         probes: what is computed and shown at each evaluation besides the held-out figures.
+        shown: a second copy of the model, which evaluation and the probes look at and which the final weights are put
+            into, where the trained one is sharded (FSDP) and cannot be looked at; the trained one itself when None.
         args, train_dataset, eval_dataset, data_collator: as the Hugging Face Trainer's.
     """
 
     args: TrainArguments
 
-    def __init__(self, *, probes: list[Probe] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, probes: list[Probe] | None = None, shown: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.probes = probes or []
+        self.probes, self.shown = probes or [], shown
+        if self.args.sharded:
+            # the embedding is the head too and must stay in the outermost unit; accelerate would make it one by itself
+            self.model.get_input_embeddings = _none
+            self.model._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks})
+            if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
+                raise WrongUse("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
+        # every step has as many rows as any other, so the number of steps says how many rows are drawn
+        self._step_rows = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        if self.args.max_steps <= 0:
+            rows = self.args.num_train_epochs * len(self.train_dataset)
+            self.args.max_steps = max(1, round(rows / self._step_rows))
         self.ema = Ema(self.model, self.args.ema) if self.args.ema else None
-        self.skipped, self.skipped_in_a_row, self._micro = 0, 0, 0
+        self.skipped, self.skipped_in_a_row = 0, 0
+        self._parts: list[Part] = []
+        self._micro = 0
         self._staged = False
         self._bad_batch: dict[str, Any] | None = None
         self._last_batch: dict[str, Any] = {}
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
         self.add_callback(_AfterStep(self))
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if self.args.sharded and state.distributed_type == DistributedType.MULTI_CPU:
+            # accelerate shards on GPUs alone and would quietly keep whole copies; torch can on CPUs as well
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**(self.args.fsdp_plugin_args or {}))
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
     def since_last_log(self) -> dict[str, float]:
@@ -58,15 +104,46 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         """Figures on the held-out data, and ``generation``, which ranks checkpoints where no probe gives it."""
         raise NotImplementedError
 
-    def rows_of_step(self, batch: int) -> tuple[int, int]:
-        """Index of this batch's first row among those of the optimiser step, and how many these are.
+    def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
+        """By what this micro-batch's losses are divided, [K]; they add up over a step.
 
-        Processes and micro-batches each take a part; noise drawn for the whole step does not depend on the split.
+        Args:
+            batch: what the collator made.
+            rows: as :attr:`Part.rows`.
         """
-        world, micro = self.args.world_size, self._micro
-        self._micro = (micro + 1) % self.args.gradient_accumulation_steps
-        first = batch * (micro * world + self.args.process_index)
-        return first, batch * world * self.args.gradient_accumulation_steps
+        raise NotImplementedError
+
+    @property
+    def part(self) -> Part:
+        """What the micro-batch at hand is of its step."""
+        return self._parts[self._micro]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ShuffledRows:
+        rows = len(self.train_dataset if train_dataset is None else train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return ShuffledRows(rows, self.args.max_steps * self._step_rows, seed)
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        self._parts, self._micro = self._split(batches), 0
+        return batches, items
+
+    def _split(self, batches: list[dict[str, Tensor]]) -> list[Part]:
+        world, me, micros = self.args.world_size, self.args.process_index, len(batches)
+        rows, weights = [], []
+        for micro, batch in enumerate(batches):
+            size = len(next(iter(batch.values())))
+            rows.append((size * (micro * world + me), size * micros * world))
+            weights.append(self.weigh(batch, rows[-1]).double().cpu())
+        if not weights:
+            return []
+        total_K = self.over_processes(torch.stack(weights).sum(0)).clamp(min=1e-9)
+        pieces = float(micros * world)
+        return [
+            Part(r, (w / total_K * pieces if pieces > 1 else torch.ones_like(w)))
+            for r, w in zip(rows, weights, strict=True)
+        ]
 
     def over_processes(self, sums: Tensor) -> Tensor:
         """Sums added up over the processes, on the CPU."""
@@ -74,9 +151,9 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             sums = self.accelerator.reduce(sums.to(self.args.device), "sum").cpu()
         return sums
 
-    # -- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._micro += 1
         bad = not bool(torch.isfinite(loss))
         if self.args.world_size > 1:
             # every process must take the same decision, or they wait for each other for ever
@@ -94,7 +171,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             UnmaskError: naming the step and the file that holds the batch.
         """
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm(grads))) if grads else True
+        finite = bool(torch.isfinite(whole(torch.nn.utils.get_total_norm(grads)))) if grads else True
         if finite and self._bad_batch is None:
             self.skipped_in_a_row = 0
             return
@@ -103,17 +180,24 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             p.grad = None
         self.skipped += 1
         self.skipped_in_a_row += 1
-        from safetensors.torch import save_file
-
-        batch = self._bad_batch or self._last_batch
-        self._bad_batch = None
         where = Path(str(self.args.output_dir)) / f"bad_batch_step{self.state.global_step}.safetensors"
-        save_file({k: v.detach().cpu().contiguous() for k, v in batch.items() if isinstance(v, Tensor)}, str(where))
+        self._keep_batch(self._bad_batch or self._last_batch, where)
+        self._bad_batch = None
         if self.skipped_in_a_row >= self.args.bad_batches:
             raise UnmaskError(
                 f"loss or gradient was not finite {self.skipped_in_a_row} times in a row, last at step "
                 f"{self.state.global_step}; that batch is in {where.name}: lower learning_rate or look at the data"
             )
+
+    def _keep_batch(self, batch: dict[str, Any], where: Path) -> None:
+        """Write a batch for inspection: the first process's arrays by their names, the others' with a number behind."""
+        from safetensors.torch import save_file
+
+        mine = {k: v.detach().cpu().contiguous() for k, v in batch.items() if isinstance(v, Tensor)}
+        everyone = ranks.gather([mine])
+        if self.is_world_process_zero():
+            arrays = {f"{k}.{i}" if i else k: v for i, part in enumerate(everyone) for k, v in part.items()}
+            save_file(arrays, str(where))
 
     @property
     def _net(self) -> Any:
@@ -125,16 +209,21 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             logs.update(self.since_last_log())
             if self.skipped:
                 logs["skipped_batches"] = float(self.skipped)
+        # Trainer counts its own single pass over the sampler; a reader wants passes over the data
+        self.state.epoch = self.state.global_step * self._step_rows / len(self.train_dataset)
         super().log(logs, start_time)
 
     # -- evaluation -------------------------------------------------------------------------------------------------
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The held-out figures of the kind of model, and what the probes say."""
-        net = self._net
+        net = self._net if self.shown is None else self.shown
         was_training = net.training
         net.eval()
         with torch.no_grad():
-            if self.ema is not None:
+            if self.shown is not None:
+                self._put(self._weights(), self.shown)
+                metrics, lines = self._scores(net)
+            elif self.ema is not None:
                 with self.ema.applied(net):
                     metrics, lines = self._scores(net)
             else:
@@ -173,41 +262,42 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         run = Path(str(self.args.output_dir))
-        staging = run / STAGING
-        name = f"checkpoint-{self.state.global_step}"
+        staging, name = run / STAGING, f"checkpoint-{self.state.global_step}"
         if self.args.should_save and staging.exists():
             shutil.rmtree(staging)
         self.accelerator.wait_for_everyone()
         self._staged = True
         try:
             super()._save_checkpoint(model, trial)
+            averages = None if self.ema is None else self.ema.full()
+            if self.state.best_global_step:
+                best = run / f"checkpoint-{self.state.best_global_step}"
+                fresh = self.state.best_global_step == self.state.global_step
+                self.state.best_model_checkpoint = str(best) if fresh or best.exists() else None
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                if self.ema is not None:
+                    self.ema.save(staging / name, averages)
+                self.state.save_to_json(str(staging / name / "trainer_state.json"))
+                publish(run, name)
+                drop_old(run, self.args.save_total_limit, self.state.best_model_checkpoint)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch and safetensors say of a full disk that it is no OSError
+            raise CheckpointError(
+                f"{name} could not be written ({first_line(error)}); those before it in {str(run)!r} are whole"
+            ) from error
         finally:
             self._staged = False
-        if not self.args.should_save:
-            self.accelerator.wait_for_everyone()
-            return
-        if self.ema is not None:
-            self.ema.save(staging / name)
-        if self.state.best_global_step:
-            best = run / f"checkpoint-{self.state.best_global_step}"
-            fresh = self.state.best_global_step == self.state.global_step
-            self.state.best_model_checkpoint = str(best) if fresh or best.exists() else None
-        self.state.save_to_json(str(staging / name / "trainer_state.json"))
-        _sync(staging / name)
-        final = run / name
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(staging / name, final)
-        self._drop_old(run)
         self.accelerator.wait_for_everyone()
 
-    def _drop_old(self, run: Path) -> None:
-        found = sorted(run.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
-        keep = {p.name for p in found[-(self.args.save_total_limit or len(found) or 1) :]}
-        best = self.state.best_model_checkpoint
-        for folder in found:
-            if folder.name not in keep and (best is None or folder.name != Path(best).name):
-                shutil.rmtree(folder)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if not self.args.sharded:
+            super().save_model(output_dir, _internal_call)
+            return
+        # beside torch's own shards, which only this kind of run reads: whole weights for whoever looks at a checkpoint
+        state = {name: whole(v) for name, v in self._net.state_dict().items()}
+        if self.args.should_save:
+            self._save(output_dir, state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         # weights and configuration only: Trainer would add a pickle of the arguments
@@ -217,22 +307,35 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             self._net.save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        # Trainer would load what fits and warn about the rest
+        check_fit(self._net, read_weights(folder), folder)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.ema is not None:
-            self.ema.load(resume_from_checkpoint)
+            self.ema.load(folder)
 
     def best_weights(self) -> None:
         """Put the weights to be saved into the model: the best checkpoint's, averaged where there is an average."""
+        net = self._net if self.shown is None else self.shown
         best = self.state.best_model_checkpoint
         if best and Path(best).is_dir():
-            super()._load_best_model()
-            if self.ema is not None:
-                self.ema.load(best)
+            if self.ema is None:
+                self._put(read_weights(Path(best)), net)
+                return
+            self.ema.load(best)
+        self._put(self._weights(), net)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What is evaluated and saved: the average where there is one; whole, whatever the sharding."""
         if self.ema is not None:
-            with torch.no_grad():
-                named = dict(self._net.named_parameters())
-                for name, mean in self.ema.average.items():
-                    named[name].copy_(mean)
+            return self.ema.full()
+        return {name: whole(p.detach()) for name, p in self._net.named_parameters()}
+
+    @torch.no_grad()
+    def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:
+        for name, p in net.named_parameters():
+            if name in weights:
+                p.copy_(weights[name])
 
     def _load_best_model(self) -> None:
         """Trainer's hook at the end; :meth:`best_weights` does it, with the average."""
@@ -253,14 +356,5 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
             self.trainer.ema.update(self.trainer._net)
 
 
-def last_checkpoint(run: str | Path) -> str | None:
-    """The newest checkpoint of a run folder; what a killed process left half-written does not count."""
-    return get_last_checkpoint(str(run)) if Path(run).is_dir() else None
-
-
-def _sync(folder: Path) -> None:
-    """Make sure the bytes are on disk before the rename says they are."""
-    for file in folder.iterdir():
-        if file.is_file():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
+def _none() -> None:
+    return None

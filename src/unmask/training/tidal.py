@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, generator
+from unmask.data import ranks
 from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
 from unmask.data.tidal.dataset import Example, TidalDataset, batches, examples_of
@@ -58,7 +59,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     train, held_out, longer = tidal_examples(recipe, say)
     start = load_tidal(m.start_from) if m.start_from else None
     if start is None:
-        tokenizer = _tokenizer(recipe, train)
+        tokenizer = ranks.from_first(_tokenizer(recipe, train) if ranks.first() else None)
         config = config_for(
             tokenizer,
             writes=m.writes,
@@ -129,18 +130,31 @@ class TidalTrainer(SteadyTrainer):
         self.law = law
         self._sums = torch.zeros(2, dtype=torch.float64)
 
+    def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
+        """Written characters; with blocks in any order the hidden ones, or under a bound all that could be hidden."""
+        if not self._net.any_order:
+            return (batch["target"] >= 0).sum()[None]
+        open_BL = batch["character"] > 0
+        if self.args.weighting != "maskgit":
+            return open_BL.sum()[None]
+        hidden = self.law.corrupt(batch["input_ids"], self._net.mask_id, self._noise(), open_BL, rows)
+        return hidden.masked_BL.sum()[None]
+
+    def _noise(self) -> torch.Generator:
+        return generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
+
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, Any]:
-        part = self.rows_of_step(len(inputs["input_ids"]))
-        noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
+        weighting: Any = self.args.weighting
 
         def run(net: TidalModel) -> TokenLosses:
-            return block_losses(net, inputs, self.law, noise, part=part, weighting=self.args.weighting)  # type: ignore[arg-type]
+            return block_losses(net, inputs, self.law, self._noise(), part=self.part.rows, weighting=weighting)
 
         losses: TokenLosses = model(run=run)
         self._sums += torch.tensor([float(losses.hit_N.sum()), len(losses.hit_N)], dtype=torch.float64)
-        return (losses.loss, losses) if return_outputs else losses.loss
+        loss = losses.loss * float(self.part.share_K[0])
+        return (loss, losses) if return_outputs else loss
 
     def since_last_log(self) -> dict[str, float]:
         """Share of characters that were most probable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
 from unmask.diffusion.objective import TokenLosses, token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import Corruption, MaskLaw
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 from unmask.training.steady import Probe, SteadyTrainer, last_checkpoint
@@ -33,26 +34,37 @@ class DiffusionTrainer(SteadyTrainer):
         self._kl = torch.zeros(2, dtype=torch.float64)
 
     # -- one step ---------------------------------------------------------------------------------------------------
+    def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
+        """What the cross-entropies are divided by under the weighting, and what the KL is: the text's tokens."""
+        tokens = batch["length"].sum()
+        masked = tokens
+        if self.args.weighting == "maskgit":
+            masked_BL = self._corrupt(batch["input_ids"], rows).masked_BL
+            weight_BL = self._token_weight(batch)
+            masked = masked_BL.sum() if weight_BL is None else weight_BL[masked_BL].sum()
+        return torch.stack([masked.double(), tokens.double()])
+
+    def _corrupt(self, ids_BL: Tensor, rows: tuple[int, int]) -> Corruption:
+        noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
+        return self.law.corrupt(ids_BL, self._net.mask_id, noise, part=rows)
+
+    def _token_weight(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        if self.args.pad_weight == 1:
+            return None
+        place_L = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
+        return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, Any]:
         ids_BL = inputs["input_ids"]
-        B = len(ids_BL)
-        first, total = self.rows_of_step(B)
-        step = self.state.global_step
-        corruption = self.law.corrupt(
-            ids_BL, self._net.mask_id, generator(self.args.seed, step, Stream.CORRUPT), part=(first, total)
-        )
+        part, step = self.part, self.state.global_step
+        corruption = self._corrupt(ids_BL, part.rows)
         cond = None
         if "latent" in inputs:
-            row_B = torch.arange(first, first + B)
+            row_B = torch.arange(len(ids_BL)) + part.rows[0]
             drop_B = uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.unconditional
             cond = Condition.of(inputs["latent"]).drop(drop_B.to(ids_BL.device))
-        weight_BL = None
-        if self.args.pad_weight != 1:
-            place_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
-            is_pad_BL = place_L >= inputs["length"][:, None]
-            weight_BL = torch.where(is_pad_BL, self.args.pad_weight, 1.0)
 
         def run(net: MaskedDiffusionModel) -> TokenLosses:
             carry = None
@@ -66,18 +78,18 @@ class DiffusionTrainer(SteadyTrainer):
                 cond,
                 weighting=self.args.weighting,  # type: ignore[arg-type]
                 tokens_B=inputs["length"],
-                token_weight_BL=weight_BL,
+                token_weight_BL=self._token_weight(inputs),
                 carry=carry,
             )
 
         losses: TokenLosses = model(run=run)
-        loss = losses.loss
+        of_ce, of_kl = part.share_K.tolist()
+        loss = losses.loss * of_ce
         if losses.kl_BZ is not None:
             # free bits a dimension (1606.04934), then nats a token like the cross-entropy (1612.00410)
             kl_Z = losses.kl_BZ.mean(0)
-            loss = (
-                loss + self.args.vib_beta * kl_Z.clamp(min=self.args.free_bits).sum() / inputs["length"].float().mean()
-            )
+            kl = kl_Z.clamp(min=self.args.free_bits).sum() / inputs["length"].float().mean()
+            loss = loss + self.args.vib_beta * of_kl * kl
             self._kl += torch.tensor([float(kl_Z.detach().sum()), 1.0], dtype=torch.float64)
         edges = torch.tensor(RATIO_EDGES, device=ids_BL.device)
         self._sums += torch.stack(losses.before(inputs["length"]).by_fraction(edges)).cpu()
@@ -89,8 +101,9 @@ class DiffusionTrainer(SteadyTrainer):
         for name, ce, hits, count in zip(RATIO_NAMES, *self.over_processes(self._sums).tolist(), strict=True):
             if count:
                 figures[f"loss_{name}"], figures[f"accuracy_{name}"] = ce / count, hits / count
-        if self._kl[1]:
-            figures["kl_nats"] = float(self._kl[0] / self._kl[1])
+        kl, batches = self.over_processes(self._kl).tolist()
+        if batches:
+            figures["kl_nats"] = kl / batches
         self._sums.zero_()
         self._kl.zero_()
         return figures

@@ -1,0 +1,76 @@
+"""Work shared by the processes that ``torchrun`` or ``accelerate launch`` started.
+
+Alone, every function here is the identity. With others, each process takes its share of the rows, and what they found
+is put together in the order of the rows, so that nothing a user sees depends on how many there were. All processes of a
+launch must make these calls together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def count() -> int:
+    """How many processes work together; the first call joins them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return 1
+    if not torch.distributed.is_initialized():
+        from accelerate import PartialState
+
+        # it reads the launcher's variables, takes NCCL with GPUs and gloo elsewhere, and picks this process's GPU
+        PartialState(cpu=not torch.accelerator.is_available())
+    return torch.distributed.get_world_size()
+
+
+def index() -> int:
+    """This process's number, from 0."""
+    return torch.distributed.get_rank() if count() > 1 else 0
+
+
+def first() -> bool:
+    """Whether this process is the one that writes files and speaks."""
+    return index() == 0
+
+
+def share(rows: int) -> range:
+    """This process's rows: a contiguous part, as long as the others' to within one."""
+    world, me = count(), index()
+    return range(rows * me // world, rows * (me + 1) // world)
+
+
+def gather(mine: Sequence[T]) -> list[T]:
+    """Everyone's items in the order of the processes, for everyone."""
+    if count() == 1:
+        return list(mine)
+    parts: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(parts, list(mine))
+    return [item for part in parts for item in part]
+
+
+def add_up(mine: torch.Tensor) -> torch.Tensor:
+    """The sum of everyone's tensors, for everyone."""
+    if count() > 1:
+        mine = mine.clone()
+        torch.distributed.all_reduce(mine)
+    return mine
+
+
+def from_first(value: T | None) -> T:
+    """The first process's value, for everyone; what the others give is not looked at."""
+    if count() > 1:
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        value = box[0]
+    return value  # type: ignore[return-value]
+
+
+def wait() -> None:
+    """Go on when everyone is here."""
+    if count() > 1:
+        torch.distributed.barrier()

@@ -1,0 +1,61 @@
+"""In which order rows are trained on: a shuffle for every epoch that takes no memory, however long the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from unmask.core.random import Stream, hashed
+
+_AT_ONCE = 8192
+_ROUNDS = 4
+
+
+class ShuffledRows(Sampler[int]):
+    """``total`` row numbers: epoch after epoch of all ``rows``, each epoch in an order of its own.
+
+    The end of an epoch is no end of a batch: the next epoch goes on in the same one, so every optimiser step has as
+    many rows as any other, however they are split. The number at a place is a function of (seed, place), so a run that
+    goes on finds its rows at once.
+
+    Args:
+        rows: in the data set.
+        total: to be drawn.
+        seed: of the order.
+    """
+
+    def __init__(self, rows: int, total: int, seed: int) -> None:
+        self.rows, self.total, self.seed = rows, total, seed
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[int]:
+        for start in range(0, self.total, _AT_ONCE):
+            yield from self.at(torch.arange(start, min(start + _AT_ONCE, self.total))).tolist()
+
+    def at(self, place_N: Tensor) -> Tensor:
+        """The row numbers at some places."""
+        return shuffled(place_N % self.rows, self.rows, self.seed, place_N // self.rows)
+
+
+def shuffled(place_N: Tensor, rows: int, seed: int, epoch_N: Tensor) -> Tensor:
+    """Which row stands at each place of an epoch's order.
+
+    A Feistel network (Luby & Rackoff 1988, doi:10.1137/0217022) permutes the numbers below the next power of four; one
+    that lands outside the rows is sent through again until it is inside, so the rows are permuted among themselves.
+    """
+    bits = max(1, -(-max(rows - 1, 1).bit_length() // 2))
+    low = (1 << bits) - 1
+    out_N = place_N.clone()
+    todo = torch.arange(len(place_N))
+    while len(todo):
+        left, right = out_N[todo] >> bits, out_N[todo] & low
+        for turn in range(_ROUNDS):
+            left, right = right, left ^ (hashed(seed, epoch_N[todo], turn, right, Stream.SHUFFLE) & low)
+        out_N[todo] = (left << bits) | right
+        todo = todo[out_N[todo] >= rows]
+    return out_N

@@ -1,0 +1,106 @@
+"""What the test in this folder runs alone and, with torchrun, in two processes; the first one writes down what it saw.
+
+python launched.py FOLDER TEXTS ROWS_A_PROCESS
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import unmask
+from unmask import api
+from unmask.data import ranks
+from unmask.data.latents import cached_latents
+from unmask.training.checkpoint import checkpoints, last_checkpoint
+from unmask.training.recipe import parse
+from unmask.training.run import train
+
+
+class Spelling:
+    """An encoder that counts letters, and counts what it was given."""
+
+    width, identity = 26, "spelling"
+    seen = 0
+
+    def encode(self, texts, batch_size=64, progress=False):
+        self.seen += len(texts)
+        return np.array([[t.count(chr(97 + i)) for i in range(26)] for t in texts], np.float32)
+
+
+class Stop(Exception):
+    pass
+
+
+def recipe(texts, folder, rows, **changed):
+    settings = dict(
+        data=texts, task="unconditional", conditioning="none", vocab_size=300, length=12, dim=16, layers=2,
+        heads=2, ffn_dim=32, validation=0.2, max_steps=10, save_steps=5, eval_steps=5, logging_steps=1, warmup_steps=2,
+        per_device_train_batch_size=rows, bf16=False, report_to="none", disable_tqdm=True, probe_texts=4,
+        eval_texts=16, output_dir=str(folder), learning_rate=0.01, ema=0.9, save_total_limit=9,
+    )  # fmt: skip
+    return parse({**settings, **changed})
+
+
+def losses(folder):
+    state = json.loads((Path(last_checkpoint(folder)) / "trainer_state.json").read_text())
+    return [h["loss"] for h in state["log_history"] if "loss" in h]
+
+
+def total(model):
+    return float(sum(v.double().abs().sum() for v in model.denoiser.state_dict().values()))
+
+
+def interrupted(settings):
+    def stop(net, step):
+        if step == 10:
+            raise Stop
+        return {}, []
+
+    return lambda prepared: [api.generation_probe(prepared, settings), stop]
+
+
+def main(folder: Path, texts: str, rows: int) -> dict:
+    torch.set_num_threads(1)
+    found = {"processes": ranks.count()}
+    # training with whole copies; its probe samples together
+    model = unmask.train(recipe(texts, folder / "copies", rows))
+    found["copies"] = {"losses": losses(folder / "copies"), "weights": ranks.gather([total(model)])}
+
+    if ranks.count() > 1:
+        # sharded weights, cut off at step 10 before that checkpoint is written, and again
+        sharded = recipe(texts, folder / "sharded", rows, fsdp="full_shard auto_wrap")
+        try:
+            train(sharded, interrupted(sharded))
+        except Stop:
+            found["cut at"] = [p.name for p in checkpoints(folder / "sharded")]
+        again = unmask.train(recipe(texts, folder / "sharded", rows, fsdp="full_shard auto_wrap"))
+        found["sharded"] = {"losses": losses(folder / "sharded"), "weights": ranks.gather([total(again)])}
+
+    encoder = Spelling()
+    lines = Path(texts).read_text().splitlines()
+    vectors = cached_latents(lines, encoder, folder / "cache", shard_rows=16, progress=False)
+    found["latents"] = {
+        "encoded": ranks.gather([encoder.seen]),
+        "right": ranks.gather([bool((vectors[:] == Spelling().encode(lines)).all())]),
+    }
+
+    loaded = unmask.load(folder / "copies", "cpu")
+    wrote = unmask.sample(loaded, n=9, steps=6, seed=3, batch_size=4, trace=True, share=True)
+    found["texts"], found["replayed"] = wrote.texts, wrote.trace.replay().tolist()
+    scores = unmask.evaluate(loaded, texts=20, steps=4, judge=None, samples=4, share=True)
+    found["metrics"] = {k: v for k, v in scores.metrics.items() if np.isfinite(v)}
+    asked = ["scored_visible", "bound_calibration", "batch_invariance", "mask_mass", "vocabulary"]
+    verdict = unmask.diagnose(loaded, only=asked, share=True)
+    found["findings"] = [(f.check, f.status) for f in verdict.findings]
+    return found
+
+
+if __name__ == "__main__":
+    out, texts, rows = sys.argv[1:]
+    seen = main(Path(out), texts, int(rows))
+    if ranks.first():
+        (Path(out) / "seen.json").write_text(json.dumps(seen))
+    ranks.wait()
