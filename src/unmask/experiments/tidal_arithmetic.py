@@ -2,7 +2,7 @@
 
 The same problems, network, parameters, steps and batches; only the way the answer is written differs. Run it with
 ``python -m unmask.experiments.tidal_arithmetic --out runs/tidal_arithmetic``; settings of the recipe
-``tidal_arithmetic`` can be given as flags (``--max_steps 500``).
+``tidal_arithmetic`` can be given as flags (``--max_steps 500 --positions rope``), for every arm.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unmask.data.tidal.dataset import Example
-from unmask.evaluation.tidal import exact_match, exact_match_probe
+from unmask.evaluation.tidal import exact_match, write
 from unmask.models.text_model import write_json
 from unmask.models.tidal_text import TidalTextModel
 from unmask.recipes import find
@@ -55,11 +56,9 @@ def run(
         recipe = parse(settings, flags)
         say(f"== {arm}")
 
-        def probes(prepared: TidalPrepared) -> list[Any]:
-            return [exact_match_probe(prepared.model, prepared.validation.examples[:probe])]
-
+        curve: list[dict[str, float]] = []
         started = time.perf_counter()
-        model: TidalTextModel = train(recipe, probes, say)
+        model: TidalTextModel = train(recipe, partial(_probes, probe, curve, started), say)
         seconds = time.perf_counter() - started
         _, held_out, longer = tidal_examples(recipe, lambda _: None)
         results[arm] = {
@@ -68,14 +67,38 @@ def run(
             "rows_a_step": recipe.train.per_device_train_batch_size,
             "seconds": round(seconds, 1),
             **{
-                f"{where} {kind}": measure(model, [e for e in examples if f" {sign} " in e[0]])
+                f"{where} {kind}": measure(model, part)
                 for where, examples in (("held-out", held_out), ("longer", longer))
-                for kind, sign in (("sums", "+"), ("differences", "-"))
+                for kind, part in by_sign(examples).items()
             },
+            "settings": recipe.settings(),
+            "curve": curve,
         }
-        say(str(results[arm]))
+        say(", ".join(f"{k} {v['exact']:.1%}" for k, v in results[arm].items() if isinstance(v, dict) and "exact" in v))
         write_json(out / "results.json", results)
     return results
+
+
+def by_sign(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Sums and differences apart."""
+    return {kind: [e for e in examples if f" {sign} " in e[0]] for kind, sign in (("sums", "+"), ("differences", "-"))}
+
+
+def _probes(count: int, curve: list[dict[str, float]], started: float, prepared: TidalPrepared) -> list[Any]:
+    """A probe for training: exact match on sums and on differences, kept in ``curve`` with steps and seconds."""
+    model, examples = prepared.model, prepared.validation.examples[:count]
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        seconds = time.perf_counter() - started
+        right = {kind: exact_match(model, part) for kind, part in by_sign(examples).items()}
+        share = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+        curve.append({"step": step, "seconds": round(seconds, 1), **share})
+        shown = write(model, [prompt for prompt, _ in examples[:2]], max_blocks=2, most=32)
+        said = ", ".join(f"{kind} {value:.1%}" for kind, value in share.items())
+        wrote = "; ".join(prompt + text for (prompt, _), text in zip(examples, shown.texts, strict=False))
+        return {"generation": share["sums"], **share}, [f"step {step}, {seconds:.0f} s: {said} ({wrote})"]
+
+    return [probe]
 
 
 def measure(model: TidalTextModel, examples: Sequence[Example]) -> dict[str, float]:
