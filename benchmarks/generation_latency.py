@@ -1,61 +1,115 @@
 """Seconds to write one 64-token text with SGDD's 6 x 512 decoder: 16 steps, guidance, 50,265 ids. Last line is JSON.
 
-The source states 3-4 s on a GPU. Weights are random: time does not depend on them.
+    python benchmarks/generation_latency.py                            # fp32 and bf16 (autocast)
+    python benchmarks/generation_latency.py --compile                  # also with the body compiled (a minute or two)
+    python benchmarks/generation_latency.py --write docs/benchmarks    # keep it
+
+The source states 3-4 s on a GPU. Weights are random: time does not depend on them. Beside it the matrix products alone:
+the linear layers of the body on both branches, the head on the hidden positions.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import platform
 import statistics
-import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from unmask.core.condition import Condition
+from unmask.decoding.head import FastHead
 from unmask.decoding.plan import DecodingPlan
-from unmask.decoding.sampler import generate
+from unmask.decoding.sampler import Progress, generate
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from where import where
 
 REPEATS = 9
+LENGTH = 64
+PLAN = DecodingPlan(order="top_prob", quota="cosine", steps=16, temperature=0.0, guidance=3.0)
 
 
-def main() -> None:
+def model() -> MaskedDiffusionModel:
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=50_265, mask_token_id=50_264, pad_token_id=1, eos_token_id=2, max_length=64, dim=512, layers=6,
+        vocab_size=50_265, mask_token_id=50_264, pad_token_id=1, eos_token_id=2, max_length=LENGTH, dim=512, layers=6,
         heads=8, ffn_dim=2048, conditioning="cross", latent_dim=768, latent_tokens=1, time_embedding=True,
         self_conditioning=True,
     )  # fmt: skip
-    net = MaskedDiffusionModel(config).eval()
-    canvas = torch.full((1, 64), net.mask_id)
-    cond = Condition.of(torch.randn(1, 768))
-    plan = DecodingPlan(order="top_prob", quota="cosine", steps=16, temperature=0.0, guidance=3.0)
+    return MaskedDiffusionModel(config).eval()
+
+
+def seconds(run: Callable[[], Any], half: bool) -> list[float]:
+    """Wall seconds of each repeat; the first two warm up."""
+    found = []
+    for repeat in range(REPEATS + 2):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.no_grad():
+            run()
+        if repeat > 1:
+            found.append(time.perf_counter() - start)
+    return found
+
+
+def products(net: MaskedDiffusionModel, hidden: list[int]) -> Callable[[], None]:
+    """Every matrix product of the body for 2 x 64 positions and of the head for the hidden ones, and nothing else."""
+    layers = [
+        m for block in net.blocks for name, m in block.named_modules()
+        if isinstance(m, nn.Linear) and not name.endswith("cross.kv")
+    ]  # fmt: skip
+    inputs = {m.in_features: torch.randn(2 * LENGTH, m.in_features) for m in layers}
+
+    def run() -> None:
+        head = FastHead(net, len(hidden))
+        for rows in hidden:
+            for layer in layers:
+                layer(inputs[layer.in_features])
+            head(inputs[net.config.dim][:rows])
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile on the body")
+    parser.add_argument("--write", type=Path, help="folder for generation_latency.json")
+    arguments = parser.parse_args()
+    net, canvas, cond = model(), torch.full((1, LENGTH), model().mask_id), Condition.of(torch.randn(1, 768))
+    hidden: list[int] = []
+
+    def count(progress: Progress) -> None:
+        hidden.append(int((progress.sequences_BL == net.mask_id).sum()) + len(progress.value_K))
+
+    found = generate(net, canvas, PLAN, cond=cond, trace=None, callback=count)
+
+    def write(subject: MaskedDiffusionModel) -> Callable[[], Any]:
+        return lambda: generate(subject, canvas, PLAN, cond=cond, trace=None)
+
+    runs = {"": write(net), "products": products(net, hidden)}
+    if arguments.compile:
+        fast = model()
+        fast.body = torch.compile(fast.body)  # type: ignore[method-assign]
+        runs["compiled"] = write(fast)
     result: dict[str, Any] = {"benchmark": "generation_latency", "repeats": REPEATS}
+    for name, run in runs.items():
+        for half in (True, False):
+            key = "_".join(filter(None, ("s", name, "bf16" if half else "fp32")))
+            spent = seconds(run, half)
+            result[f"median_{key}"], result[f"min_{key}"] = round(statistics.median(spent), 3), round(min(spent), 3)
+    result |= {"forwards": found.forwards, "head_rows": found.head_rows, **where()}
     for precision in ("bf16", "fp32"):
-        seconds = []
-        for repeat in range(REPEATS + 1):
-            start = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                found = generate(net, canvas, plan, cond=cond, trace=None)
-            if repeat:  # the first one warms up
-                seconds.append(time.perf_counter() - start)
-        result[f"median_s_{precision}"] = round(statistics.median(seconds), 3)
-        result[f"min_s_{precision}"] = round(min(seconds), 3)
-    result |= {
-        "forwards": found.forwards,
-        "head_rows": found.head_rows,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout[:-1],
-    }
-    print(
-        f"one 64-token text, 16 steps, guidance 3, {result['threads']} threads: median {result['median_s_bf16']:.2f} s "
-        f"in bf16, {result['median_s_fp32']:.2f} s in fp32"
-    )
+        whole, products_alone = result[f"median_s_{precision}"], result[f"median_s_products_{precision}"]
+        print(
+            f"one {LENGTH}-token text, 16 steps, guidance 3, {result['threads']} threads, {precision}: median "
+            f"{whole:.2f} s; matrix products alone {products_alone:.2f} s"
+        )
+    if arguments.write:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        (arguments.write / "generation_latency.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
