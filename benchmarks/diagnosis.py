@@ -1,250 +1,322 @@
 """Lesions x checks: is every planted fault named first, and is no healthy model blamed? Last line is JSON.
 
-    python benchmarks/diagnosis.py [FOLDER ...] [--seeds 0 1 2] [--dims 64 128] [--budget quick] [--write
-    docs/diagnosis_benchmark.md]
+    python benchmarks/diagnosis.py --prepare runs/diagnosis_bench
+    python benchmarks/diagnosis.py --from runs/diagnosis_bench --out runs/diagnosis_results --workers 15
+    python benchmarks/diagnosis.py --table runs/diagnosis_results [--write docs/diagnosis_benchmark.md]
 
-``FOLDER`` are runs of ``unmask train`` (their cards name their data). Without any, small models on clauses of the World
-English Bible are trained here: plain and conditional on MiniLM's vector, each size and seed; and a causal one.
+The first writes text, vectors and tokenizer; the second needs nothing but that folder. It trains SGDD, plain masked
+diffusion and a causal model (weights stay in ``OUT/models``) and adds one line for each model and fault to
+``OUT/results.jsonl``: stopped, it goes on where it was. One process a worker, one thread a process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
+import platform
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from unmask.core.condition import Condition
+from diagnosis_models import Model, load_subject, prepare, train_into
 from unmask.core.errors import WrongUse
-from unmask.data.corpora import verses
-from unmask.data.tokenizer import encode_fixed, train_bpe
-from unmask.diagnosis.causal import CausalSubject
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.lesion import lesions
-from unmask.diagnosis.lesions._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.subject import Batch, Subject
-from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-
-LENGTH, VOCAB = 32, 1024
+from unmask.diagnosis.subject import Subject
+from unmask.evaluation.page import write_page
 
 
-class Corpus:
-    """Clauses of verses as canvases with MiniLM's vectors; made once."""
+@dataclass(frozen=True)
+class Cell:
+    """One diagnosis: a model, healthy (``lesion`` empty) or with a fault planted."""
 
-    def __init__(self, texts: int) -> None:
-        clauses = {c.strip() for verse in verses("web").values() for c in re.split(r"(?<=[,;:.!?])", verse)}
-        chosen = sorted(c for c in clauses if 20 <= len(c) <= 80)
-        random.Random(0).shuffle(chosen)
-        chosen = chosen[:texts]
-        cut = len(chosen) // 15
-        self.tokenizer = train_bpe(chosen[cut:], VOCAB)
-        self.held, self.train = self._rows(chosen[:cut]), self._rows(chosen[cut:])
+    model: Model
+    lesion: str = ""
+    budget: Literal["quick", "full"] = "quick"
+    seed: int = 0
 
-    def _rows(self, texts: list[str]) -> Batch:
-        from unmask.models.encoders import SentenceEncoder
-
-        rows = encode_fixed(self.tokenizer, texts, LENGTH, over_long="drop")
-        kept = tuple(texts[i] for i in rows.rows)
-        vectors = torch.from_numpy(SentenceEncoder.load("minilm").encode(list(kept), batch_size=256, progress=True))
-        return Batch(torch.from_numpy(rows.ids).long(), Condition.of(vectors.float()), texts=kept)
+    @property
+    def key(self) -> str:
+        return " ".join([self.model.name, self.lesion or "healthy", self.budget, str(self.seed)])
 
 
-def without_vectors(batch: Batch) -> Batch:
-    return Batch(batch.ids_BL, texts=batch.texts)
+@dataclass(frozen=True)
+class Work:
+    """Where a worker finds things."""
+
+    inputs: Path
+    models: Path
+    steps: int
+    device: str
+
+    def weights(self, model: Model) -> Path:
+        return self.models / f"{model.name}_{self.steps}.safetensors"
 
 
-def masked(corpus: Corpus, conditional: bool, dim: int, seed: int, steps: int) -> NativeSubject:
-    torch.manual_seed(seed)
-    train, held = corpus.train, corpus.held
-    config: dict[str, Any] = {}
-    if conditional:
-        assert train.cond is not None
-        config = {"conditioning": "adaln", "latent_dim": train.cond.latent_BZ.shape[1], "latent_tokens": 4}
-    else:
-        train, held = without_vectors(train), without_vectors(held)
-    net = MaskedDiffusionModel(
-        MaskedDiffusionConfig(
-            vocab_size=VOCAB,
-            max_length=LENGTH,
-            dim=dim,
-            layers=3,
-            heads=4,
-            ffn_dim=4 * dim,
-            time_embedding=True,
-            **config,
-        )
-    )
-    if net.latent is not None and train.cond is not None:
-        net.latent.whiten.fit(train.cond.latent_BZ[:20_000])
-    ShortTraining(steps=steps, seed=seed, lr=2e-3)(net, train.ids_BL, train.cond)
-    kind = "SGDD" if conditional else "plain"
-    return NativeSubject(net, held, train, tokenizer=corpus.tokenizer, name=f"{kind} {dim} seed {seed}")
+def models(words: argparse.Namespace) -> list[Model]:
+    """The largest first, since they take longest."""
+    kinds = [(kind, seed) for seed in words.seeds for kind in ("sgdd", "plain")]
+    kinds += [("causal", words.seeds[0])]
+    chosen = [Model(kind, dim, seed) for dim in sorted(words.dims, reverse=True) for kind, seed in kinds]
+    return [m for m in chosen if m.kind in words.kinds]
 
 
-def causal(corpus: Corpus, dim: int, seed: int, steps: int) -> CausalSubject:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCAB, hidden_size=dim, intermediate_size=2 * dim, num_hidden_layers=3, num_attention_heads=4,
-            max_position_embeddings=4 * LENGTH, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1,
-            eos_token_id=1,
-        )
-    )  # fmt: skip
-    best = torch.optim.AdamW(model.parameters(), 3e-3)
-    rate = torch.optim.lr_scheduler.OneCycleLR(best, 3e-3, total_steps=steps + 1)
-    noise = torch.Generator().manual_seed(seed)
-    ids_NL = corpus.train.ids_BL
-    for _ in range(steps):
-        ids_BL = ids_NL[torch.randint(0, len(ids_NL), (64,), generator=noise)]
-        logits_BLV = model(input_ids=ids_BL).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits_BLV[:, :-1].flatten(0, 1), ids_BL[:, 1:].flatten(), ignore_index=0
-        )
-        best.zero_grad()
-        loss.backward()
-        best.step()
-        rate.step()
-    held, train = without_vectors(corpus.held), without_vectors(corpus.train)
-    return CausalSubject(
-        model.eval(), held, train, pad_id=0, eos_id=1, tokenizer=corpus.tokenizer, name=f"causal {dim} seed {seed}"
-    )
-
-
-def from_folder(folder: str) -> NativeSubject:
-    from unmask import api
-
-    model = api.load(folder)
-    sources, references, found = api.held_out(model, texts=512)
-    train_texts = [] if found is None else [found.train[i] for i in range(min(8000, len(found.train)))]
-    subject = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
-    if train_texts:  # trained lesions need the vectors of the training rows too
-        cond = model.condition(train_texts) if model.denoiser.conditional else None
-        subject.train = lambda n: Batch(model.tokenize(train_texts), cond).rows(0, n)
-    return subject
-
-
-def subjects(words: argparse.Namespace) -> Iterator[Subject]:
-    if words.folders:
-        yield from (from_folder(folder) for folder in words.folders)
-        return
-    corpus = Corpus(words.texts)
-    for dim in words.dims:
-        for seed in words.seeds:
-            yield masked(corpus, True, dim, seed, words.steps)
-            yield masked(corpus, False, dim, seed, words.steps)
-        yield causal(corpus, dim, words.seeds[0], words.steps)
-
-
-def sick(subject: Subject, words: argparse.Namespace) -> Iterator[tuple[str, str, Subject, str]]:
-    """(lesion, the check that must name it, the subject with it, the budget)."""
+def cells(model: Model, words: argparse.Namespace) -> list[Cell]:
+    """Faults that are trained first, since they take longest; then the healthy model; then the other faults."""
+    planted = []
     for name in words.lesions or lesions:
         leaf = lesions.get(name)
-        if subject.kind not in leaf.kinds or (leaf.conditional and not subject.conditional):
+        kind = "causal" if model.kind == "causal" else "masked"
+        if kind in leaf.kinds and (model.kind == "sgdd" or not leaf.conditional):
+            budget: Literal["quick", "full"] = "full" if leaf.needs_full else "quick"
+            planted += [(not leaf.trains, Cell(model, lesions.spec_of(e), budget)) for e in leaf.examples()]
+    healthy: list[tuple[bool, Cell]] = []
+    if not words.lesions:
+        healthy = [(True, Cell(model, seed=seed)) for seed in range(3)] + [(True, Cell(model, budget="full"))]
+    return [cell for _, cell in sorted(healthy + planted, key=lambda pair: pair[0])]
+
+
+@lru_cache(maxsize=2)
+def healthy_subject(model: Model, work: Work) -> Subject:
+    return load_subject(model, work.inputs, work.weights(model), work.device)
+
+
+def train(model: Model, work: Work) -> float:
+    start = time.perf_counter()
+    if not work.weights(model).exists():
+        train_into(model, work.inputs, work.weights(model), work.steps)
+    return time.perf_counter() - start
+
+
+def examine(cell: Cell, work: Work) -> dict[str, Any]:
+    """The line of one cell; what goes wrong is in it too."""
+    start = time.perf_counter()
+    line: dict[str, Any] = {"key": cell.key, "model": cell.model.name, "lesion": cell.lesion, "budget": cell.budget}
+    if cell.lesion:
+        line["check"] = lesions.get(cell.lesion.split(":")[0]).caught_by
+    try:
+        subject = healthy_subject(cell.model, work)
+        if cell.lesion:
+            subject = lesions.make(cell.lesion).inject(subject)
+        planted = time.perf_counter()
+        verdict = diagnose(subject, budget=cell.budget, seed=cell.seed)
+    except WrongUse as error:
+        return line | {"cannot": str(error)}
+    except Exception:
+        # the other cells are worth having, and this one is counted as missed
+        return line | {"error": traceback.format_exc(limit=-3)}
+    return line | {
+        "status": verdict.status,
+        "headline": verdict.headline,
+        "causes": [c.finding.check for c in verdict.causes],
+        "warned": [f.check for f in verdict.findings if f.status == "warn"],
+        "findings": {f.check: [f.status, round(f.share, 4), f.measured or f.why] for f in verdict.findings},
+        "forwards": verdict.forwards,
+        "seconds": round(time.perf_counter() - planted, 2),
+        "planting_seconds": round(planted - start, 2),
+        "parameters": sum(p.numel() for p in network_of(subject).parameters()) if not cell.lesion else None,
+        **machine(),
+    }
+
+
+def network_of(subject: Subject) -> torch.nn.Module:
+    return subject.denoiser if isinstance(subject, NativeSubject) else subject.model  # type: ignore[attr-defined,no-any-return]
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, Any]:
+    """What the numbers were made with."""
+    cpu = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else None
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return {
+        "commit": commit or "unknown",
+        "torch": torch.__version__,
+        "cpu": named.group(1) if named else platform.processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def run(words: argparse.Namespace) -> None:
+    """Train what is not trained, examine what is not examined."""
+    work = Work(words.inputs.absolute(), (words.out / "models").absolute(), words.steps, words.device)
+    file = words.out / "results.jsonl"
+    words.out.mkdir(parents=True, exist_ok=True)
+    done = {line["key"] for line in read(file)}
+    todo = {m: [c for c in cells(m, words) if c.key not in done] for m in models(words)}
+    todo = {m: part for m, part in todo.items() if part}
+    total, finished, start = sum(map(len, todo.values())), 0, time.perf_counter()
+    print(f"{total} diagnoses of {len(todo)} models to do, {len(done)} done before", flush=True)
+    # one thread a process from its first import on
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    with (
+        ProcessPoolExecutor(words.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool,
+        file.open("a", encoding="utf-8") as lines,
+    ):
+        running: dict[Future[Any], Model | Cell] = {pool.submit(train, m, work): m for m in todo}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                what = running.pop(future)
+                took = f"[{time.perf_counter() - start:5.0f} s]"
+                if isinstance(what, Model):
+                    print(f"{took} trained {what.name} in {future.result():.0f} s", flush=True)
+                    running |= {pool.submit(examine, cell, work): cell for cell in todo[what]}
+                    continue
+                line = future.result()
+                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+                lines.flush()
+                finished += 1
+                print(f"{took} {finished}/{total} {said(line)}", flush=True)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The lines written so far; one that was cut off is done again."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
             continue
-        for example in leaf.examples():
-            try:
-                yield (
-                    lesions.spec_of(example),
-                    leaf.caught_by,
-                    example.inject(subject),
-                    "full" if leaf.needs_full else words.budget,
-                )
-            except WrongUse as error:
-                print(f"  {name}: cannot be planted ({error})")
+        found[line["key"]] = line
+    return list(found.values())
+
+
+def outcome(line: dict[str, Any]) -> str:
+    """first, top 3, missed, cannot or error for a fault; the status for a healthy model."""
+    for odd in ("cannot", "error"):
+        if odd in line:
+            return odd
+    if not line["lesion"]:
+        return str(line["status"])
+    causes = line["causes"]
+    return "first" if causes[:1] == [line["check"]] else "top 3" if line["check"] in causes[:3] else "missed"
+
+
+def said(line: dict[str, Any]) -> str:
+    named = line.get("cannot") or line.get("error", "").strip().split("\n")[-1] or ", ".join(line["causes"])
+    return f"{outcome(line):6s} {line['key']}: {named} ({line.get('seconds', 0):.1f} s)"
+
+
+def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers that matter; a fault that ended in an error counts as missed."""
+    planted = [x for x in lines if x["lesion"] and outcome(x) != "cannot"]
+    healthy = [x for x in lines if not x["lesion"]]
+    first = sum(outcome(x) == "first" for x in planted)
+    third = first + sum(outcome(x) == "top 3" for x in planted)
+    times = sorted(x["seconds"] for x in healthy if x["budget"] == "quick" and "seconds" in x)
+    return {
+        "benchmark": "diagnosis",
+        "models": len({x["model"] for x in lines}),
+        "planted": len(planted),
+        "named_first": round(first / max(len(planted), 1), 4),
+        "named_in_top_three": round(third / max(len(planted), 1), 4),
+        "healthy": len(healthy),
+        "false_alarms": sum(outcome(x) not in ("pass", "warn") for x in healthy),
+        "warnings": sum(outcome(x) == "warn" for x in healthy),
+        "cannot_be_planted": sum(outcome(x) == "cannot" for x in lines),
+        "median_quick_seconds": times[len(times) // 2] if times else None,
+        "made_with": sorted({f"{x['cpu']}, torch {x['torch']}, commit {x['commit']}" for x in lines if "cpu" in x}),
+    }
+
+
+def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The matrix as Markdown: for each fault, over the models, how often it was named first and in the top three."""
+    yield "| fault | must be named by | models | first | top 3 | named before it |"
+    yield "|---|---|---|---|---|---|"
+    planted = [x for x in lines if x["lesion"] and outcome(x) != "cannot"]
+    for lesion in sorted({x["lesion"] for x in planted}):
+        rows = [x for x in planted if x["lesion"] == lesion]
+        got = [outcome(x) for x in rows]
+        other = sorted(
+            {(x.get("causes") or [outcome(x) if "error" in x else "nothing"])[0] for x in rows if outcome(x) != "first"}
+        )
+        yield (
+            f"| {lesion} | {rows[0]['check']} | {len(rows)} | {got.count('first')} | "
+            f"{got.count('first') + got.count('top 3')} | {', '.join(other) or '-'} |"
+        )
+    yield ""
+    yield "| healthy model | parameters | diagnoses | failing | warned about | quick, s | full, s | forwards, quick |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for model in dict.fromkeys(x["model"] for x in lines if not x["lesion"]):
+        rows = [x for x in lines if x["model"] == model and not x["lesion"] and "seconds" in x]
+        quick, full = ([x for x in rows if x["budget"] == b] for b in ("quick", "full"))
+        blamed = sorted({cause for x in rows for cause in x["causes"]})
+        warned = sorted({name for x in rows for name in x["warned"]})
+
+        def middle(part: list[dict[str, Any]]) -> str:
+            times = sorted(x["seconds"] for x in part)
+            return f"{times[len(times) // 2]:.1f}" if times else "-"
+
+        if rows:
+            yield (
+                f"| {model} | {rows[0]['parameters']:,} | {len(rows)} | {', '.join(blamed) or '-'} | "
+                f"{', '.join(warned) or '-'} | {middle(quick)} | {middle(full)} | "
+                f"{max((x['forwards'] for x in quick), default=0):,} |"
+            )
+
+
+MARK = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
+
+
+def page(text: str, lines: Sequence[dict[str, Any]]) -> str:
+    """The page with its marked part replaced by what the lines say."""
+    if not MARK.search(text):
+        raise WrongUse("the page has no line '<!-- results -->' followed by '<!-- end of results -->'")
+    s = summary(lines)
+    head = (
+        f"{s['planted']} planted faults in {s['models']} models: **{s['named_first']:.1%} named first**, "
+        f"**{s['named_in_top_three']:.1%} in the top three**. {s['healthy']} diagnoses of healthy models: "
+        f"**{s['false_alarms']} false alarms**, {s['warnings']} with a warning. Made with {'; '.join(s['made_with'])}; "
+        "one thread a diagnosis."
+    )
+    return MARK.sub(lambda m: m.group(1) + "\n".join([head, "", *table(lines)]) + "\n" + m.group(2), text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--prepare", type=Path, metavar="FOLDER", help="write the inputs")
+    what.add_argument("--from", type=Path, metavar="FOLDER", dest="inputs", help="run on these inputs")
+    what.add_argument("--table", type=Path, metavar="OUT", help="print what a run has written")
+    parser.add_argument("--out", type=Path, default=Path("runs/diagnosis_results"))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--texts", type=int, default=22_000)
+    parser.add_argument("--kinds", nargs="+", default=["sgdd", "plain", "causal"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--dims", type=int, nargs="+", default=[96, 160])
+    parser.add_argument("--dims", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--texts", type=int, default=40_000)
-    parser.add_argument("--budget", default="quick", choices=("quick", "full"))
-    parser.add_argument("--lesions", nargs="+", help="only these")
-    parser.add_argument("--write", type=Path)
+    parser.add_argument("--lesions", nargs="+", help="only these, and no healthy models")
+    parser.add_argument("--write", type=Path, help="the page whose marked part becomes the table")
     words = parser.parse_args()
-    planted: list[dict[str, Any]] = []
-    healthy: list[dict[str, Any]] = []
-    for subject in subjects(words):
-        verdict = diagnose(subject, budget=words.budget)
-        healthy.append({"subject": subject.name, "status": verdict.status, "seconds": verdict.seconds,
-                        "forwards": verdict.forwards, "failed": [f.check for f in verdict.findings if f.status ==
-                        "fail"], "warned": [f.check for f in verdict.findings if f.status == "warn"]})  # fmt: skip
-        print(f"{subject.name}: {verdict.headline} ({verdict.seconds:.1f} s)", flush=True)
-        for lesion, check, other, budget in sick(subject, words):
-            start = time.perf_counter()
-            verdict = diagnose(other, budget=budget)  # type: ignore[arg-type]
-            named = [cause.finding.check for cause in verdict.causes]
-            planted.append({"subject": subject.name, "lesion": lesion, "check": check, "causes": named,
-                            "seconds": round(time.perf_counter() - start, 1)})  # fmt: skip
-            word = "first" if named[:1] == [check] else "top 3" if check in named[:3] else "MISSED"
-            print(f"  {word:6s} {lesion:32s} {check:22s} {', '.join(named)}", flush=True)
-    first = sum(p["causes"][:1] == [p["check"]] for p in planted)
-    third = sum(p["check"] in p["causes"][:3] for p in planted)
-    false = sum(h["status"] == "fail" for h in healthy)
-    n = max(len(planted), 1)
-    result = {
-        "benchmark": "diagnosis",
-        "budget": words.budget,
-        "planted": len(planted),
-        "named_first": round(first / n, 4),
-        "named_in_top_three": round(third / n, 4),
-        "healthy": len(healthy),
-        "false_alarms": false,
-        "median_seconds": sorted(h["seconds"] for h in healthy)[len(healthy) // 2] if healthy else None,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout.strip(),
-    }
+    if words.prepare is not None:
+        prepare(words.prepare, words.texts)
+        size = sum(f.stat().st_size for f in words.prepare.iterdir())
+        print(json.dumps({"prepared": str(words.prepare), "bytes": size}))
+        return
+    if words.inputs is not None:
+        run(words)
+    lines = read((words.table or words.out) / "results.jsonl")
+    print("\n".join(table(lines)))
     if words.write is not None:
-        words.write.write_text(page(result, planted, healthy), encoding="utf-8")
-    print(json.dumps(result))
-
-
-def page(result: dict[str, Any], planted: list[dict[str, Any]], healthy: list[dict[str, Any]]) -> str:
-    """The matrix as a Markdown page: for each lesion, over the subjects, how often it was named first and in "
-    "the top 3."""
-    lines = [
-        "# Does the diagnosis find what was planted?",
-        "",
-        "Made by `python benchmarks/diagnosis.py --write docs/diagnosis_benchmark.md`. A fault is *named first* "
-        "if the check that must "
-        "catch it is the first cause of the verdict.",
-        "",
-        f"{result['planted']} planted faults: {result['named_first']:.1%} named first, "
-        f"{result['named_in_top_three']:.1%} in the top "
-        f"three. {result['healthy']} healthy subjects, {result['false_alarms']} false alarms. Budget "
-        f"{result['budget']}, commit "
-        f"{result['commit']}, {result['threads']} threads.",
-        "",
-        "| lesion | must be named by | subjects | first | top 3 | named instead |",
-        "|---|---|---|---|---|---|",
-    ]
-    for lesion in dict.fromkeys(p["lesion"] for p in planted):
-        rows = [p for p in planted if p["lesion"] == lesion]
-        first = sum(p["causes"][:1] == [p["check"]] for p in rows)
-        third = sum(p["check"] in p["causes"][:3] for p in rows)
-        other = sorted({p["causes"][0] if p["causes"] else "nothing" for p in rows if p["causes"][:1] != [p["check"]]})
-        lines.append(f"| {lesion} | {rows[0]['check']} | {len(rows)} | {first} | {third} | {', '.join(other) or '-'} |")
-    lines += ["", "| healthy subject | verdict | warned | forwards | seconds |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {h['subject']} | {h['status']} | {', '.join(h['warned']) or '-'} | {h['forwards']:,} | {h['seconds']:.1f} |"
-        for h in healthy
-    ]
-    return "\n".join(lines) + "\n"
+        write_page(words.write, page(words.write.read_text(encoding="utf-8"), lines))
+    print(json.dumps(summary(lines)))
 
 
 if __name__ == "__main__":
