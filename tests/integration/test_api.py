@@ -160,7 +160,21 @@ def test_damaged_folders_are_refused_with_the_reason(run, tmp_path):
     def card(folder):
         (folder / "unmask.json").write_text("{")
 
+    def flip(folder):
+        data = bytearray((folder / "model.safetensors").read_bytes())
+        data[-100] ^= 1  # one bit of one weight: everything still fits
+        (folder / "model.safetensors").write_bytes(data)
+
+    def other_words(folder):
+        tree = json.loads((folder / "tokenizer.json").read_text())
+        words = tree["model"]["vocab"]
+        first, second = sorted(words, key=words.get)[-2:]
+        words[first], words[second] = words[second], words[first]
+        (folder / "tokenizer.json").write_text(json.dumps(tree))
+
     for name, spoil, said in (
+        ("flip", flip, "model.safetensors is not what was saved"),
+        ("other words", other_words, "tokenizer.json is not what was saved"),
         ("drop", drop, "missing: norm.weight; unexpected: stranger"),
         ("cut", cut, "cannot be read"),
         ("pickle", pickle, "is a pickle, which is not read"),

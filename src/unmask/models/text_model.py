@@ -6,8 +6,10 @@ A run folder holds ``config.json`` and ``model.safetensors`` (the denoiser), the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,6 +58,7 @@ class Card:
         task: reconstruction, paraphrase or unconditional.
         recipe: the settings it was trained with.
         scores: metrics of the saved weights.
+        checksums: SHA-256 of the files beside the card; a file that is not what was saved is refused.
     """
 
     length: int
@@ -67,6 +70,7 @@ class Card:
     recipe: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 class Bundle:
@@ -84,21 +88,31 @@ class Bundle:
         return self
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        """Write the whole model to a folder; ``unmask.json`` comes last, so a folder without it is unfinished.
+        """Write the whole model to a folder, aside first: a full disk leaves what was there as it was.
+
+        ``unmask.json`` comes last, with a hash of every file: a folder without it or with other files is refused.
 
         Args:
             folder: made if need be.
             dtype: store the parameters in this precision (bf16 halves the file); they are loaded as fp32 either way.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / ".saving"
+        if aside.exists():
+            shutil.rmtree(aside)
+        aside.mkdir(parents=True)
         net: Any = self.denoiser
         state = net.state_dict()
         if dtype is not None:
             state |= {name: p.detach().to(dtype) for name, p in net.named_parameters()}
         with quiet():
-            net.save_pretrained(folder, state_dict=state)
-        self.tokenizer.save_pretrained(folder)
+            net.save_pretrained(aside, state_dict=state)
+        self.tokenizer.save_pretrained(aside)
+        files = sorted(p for p in aside.iterdir() if p.is_file())
+        self.card.checksums = {p.name: sha256(p) for p in files}
+        for file in files:
+            os.replace(file, folder / file.name)
+        shutil.rmtree(aside)
         write_json(folder / CARD, asdict(self.card))
         return folder
 
@@ -204,8 +218,29 @@ def read_card(folder: Path) -> Card:
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
         return Card(**raw)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
+
+
+def check_files(folder: Path, card: Card) -> None:
+    """Refuse a folder whose files are not those that were saved together.
+
+    Raises:
+        CheckpointError: naming the first that is another or missing.
+    """
+    for name, digest in card.checksums.items():
+        file = folder / Path(name).name
+        if not file.is_file() or sha256(file) != digest:
+            raise CheckpointError(f"{file} is not what was saved: it was damaged, replaced, removed, or half a save")
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
@@ -228,6 +263,7 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
             f"the tokenizer in {str(path)!r} has {len(tokenizer)} ids, the model {denoiser.vocab_size}: "
             "they do not belong together"
         )
+    check_files(folder, card)
     model = TextModel(denoiser, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model
 

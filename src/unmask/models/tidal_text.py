@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.core.errors import CheckpointError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, MASK, PAD, MixedTokenizer
-from unmask.models.text_model import Bundle, load_weights, read_card
+from unmask.models.text_model import Bundle, check_files, load_weights, read_card
 from unmask.models.tidal import TidalConfig, TidalModel
 
 
@@ -99,5 +99,6 @@ def load_tidal(path: str | Path, device: str | torch.device | None = None) -> Ti
             f"the tokenizer in {str(path)!r} ({tokenizer.identity}) is not the one this model was trained with "
             f"({card.tokenizer_identity}): its ids would mean something else"
         )
+    check_files(folder, card)
     model = TidalTextModel(net, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from unmask.core.errors import CheckpointError
+from unmask.models.text_model import sha256
 
 #: where a checkpoint is made; nothing in it is ever read
 STAGING = ".staging"
@@ -52,7 +52,7 @@ def damage(folder: Path) -> str | None:
     try:
         said = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         for name, digest in said.items():
-            if _hash(folder / name) != digest:
+            if sha256(folder / name) != digest:
                 return f"{folder.name}/{name} is not what was written"
     except (OSError, ValueError, AttributeError):
         return f"{folder.name} lacks a file or a readable {SEAL}"
@@ -63,7 +63,7 @@ def publish(run: Path, name: str) -> None:
     """Seal the checkpoint that was made aside and give it its name; before that moment it does not exist."""
     made, final = run / STAGING / name, run / name
     files = sorted(p for p in made.rglob("*") if p.is_file())
-    seal = {p.relative_to(made).as_posix(): _hash(p) for p in files}
+    seal = {p.relative_to(made).as_posix(): sha256(p) for p in files}
     (made / SEAL).write_text(json.dumps(seal, indent=1), encoding="utf-8")
     for file in [*files, made / SEAL]:
         # the bytes must be on the disk before the rename says that they are
@@ -96,11 +96,3 @@ def start_over(run: Path) -> None:
 def _step(folder: Path) -> int:
     number = folder.name.rsplit("-", 1)[1]
     return int(number) if number.isdecimal() else -1
-
-
-def _hash(file: Path) -> str:
-    with open(file, "rb") as handle:
-        digest = hashlib.sha256()
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
