@@ -13,6 +13,7 @@ _PLACES = {
     "quotas": "unmask.decoding.quota:quotas",
     "samplers": "unmask.decoding.rule:samplers",
     "remaskers": "unmask.decoding.remask:remaskers",
+    "caches": "unmask.decoding.cache:caches",
     "checks": "unmask.diagnosis.check:checks",
     "lesions": "unmask.diagnosis.lesion:lesions",
 }

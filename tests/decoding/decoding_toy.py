@@ -93,6 +93,51 @@ class TinyNet(Denoiser):
         return h_ND, self.out.T, None
 
 
+class ToyMemory:
+    """Two tensors a position."""
+
+    def __init__(self, *parts: Tensor) -> None:
+        self.parts = parts
+
+    def index_rows(self, rows: Tensor) -> ToyMemory:
+        return ToyMemory(*(part[rows] for part in self.parts))
+
+    def put_rows(self, rows: Tensor, other: ToyMemory) -> None:
+        for mine, new in zip(self.parts, other.parts, strict=True):
+            mine[rows] = new
+
+
+class CachingNet(TinyNet):
+    """Positions look at each other twice, so what is remembered of the second look grows old."""
+
+    can_cache = True
+
+    def body(self, x_BL: Tensor, *args: Any, carry: Any = None, **kwargs: Any) -> Body:
+        return Body(self.cached_body(x_BL, *args, **kwargs)[0])
+
+    def cached_body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        at_BL: Tensor | None = None,
+        memory: ToyMemory | None = None,
+    ) -> tuple[Tensor, ToyMemory]:
+        self.calls.append(len(x_BL))
+        valid = torch.ones_like(x_BL, dtype=torch.bool) if valid_BL is None else valid_BL
+        h = self.embed[x_BL] + self.place[: x_BL.shape[1]]
+        kept = []
+        for look, was in enumerate((None, None) if memory is None else memory.parts):
+            mean = (h * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
+            h = torch.tanh(h + 2 * mean @ (self.near if look else self.mix))
+            if was is not None and at_BL is not None:
+                h = torch.where(at_BL[..., None], h, was)
+            kept.append(h)
+        return 2 * h, ToyMemory(*kept)
+
+
 def canvas(rows: int = 4, length: int = 12, prompt: int = 3, seed: int = 0) -> Tensor:
     """Prompts of different lengths, the rest hidden."""
     g = torch.Generator().manual_seed(seed)

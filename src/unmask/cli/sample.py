@@ -26,6 +26,9 @@ def register(app: typer.Typer) -> None:
         sampler: str = typer.Option("maskgit", help="What makes the steps (unmask list samplers)."),
         remasking: str | None = typer.Option(None, help="Hide written tokens again (unmask list remaskers)."),
         block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
+        cache: str | None = typer.Option(
+            None, help="Remember keys (unmask list caches): faster, not exact."
+        ),
         guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u; 1 is off, SGDD's w is gamma-1."),
         temperature: float | None = typer.Option(
             None, help="0 takes the most probable token; 0 for one text a prompt, else 1, when not given."
@@ -63,6 +66,7 @@ def register(app: typer.Typer) -> None:
             sampler=sampler,
             remasking=remasking,
             block_length=block_length,
+            cache=cache,
             guidance=guidance,
             temperature=temperature,
             top_k=top_k,

@@ -8,6 +8,7 @@ from typing import Any
 
 from unmask.core.errors import WrongUse
 from unmask.core.registry import Leaf
+from unmask.decoding.cache import BlockCache, caches
 from unmask.decoding.guidance import Guidance
 from unmask.decoding.order import Order, orders
 from unmask.decoding.quota import Quota, quotas
@@ -33,6 +34,8 @@ class DecodingPlan:
         guidance: gamma, or a :class:`Guidance`; gamma = w + 1 in the other common convention.
         remasking: a ReMDM remasker, for samplers that use it.
         block_length: write in blocks of this many positions from left to right; the last may be shorter.
+        cache: ``prefix`` or ``dual`` remembers keys between the starts of blocks (``unmask list caches``): faster, and
+            other tokens, because the remembered keys are old; None runs the whole canvas at each step.
         sampler: ``maskgit`` (order x quota), ``ancestral`` or ``first_hitting``.
         stop_at_eos: a row stops once an EOS is written with nothing hidden before it; the rest becomes PAD (EOS
             without a PAD). Off by default: a model that writes after an EOS would be cut.
@@ -50,6 +53,7 @@ class DecodingPlan:
     guidance: float | Guidance = 1.0
     remasking: str | Remasker | None = None
     block_length: int | None = None
+    cache: str | BlockCache | None = None
     sampler: str | Sampler = "maskgit"
     stop_at_eos: bool = False
     seed: int = 0
@@ -67,7 +71,7 @@ class DecodingPlan:
                 )
         if "order" in sampler.uses:
             orders.make(self.order if self.order is not None else "margin")
-        if self.steps is not None and not self.counts_steps:
+        if not self.counts_steps and self.steps is not None:
             raise WrongUse(
                 f"steps={self.steps} has no effect with quota {quotas.name_of(self.quota_leaf)!r}, which decides by "
                 "itself: leave steps out"
@@ -76,6 +80,8 @@ class DecodingPlan:
             remaskers.make(self.remasking)
             if self.stop_at_eos:
                 raise WrongUse("stop_at_eos=True cannot be joined with remasking: a written EOS may be hidden again")
+        if self.cache is not None:
+            caches.make(self.cache)
         if self.stop_at_eos and getattr(sampler, "rerank", False):
             raise WrongUse("stop_at_eos=True cannot be joined with rerank: a written EOS may be hidden again")
         for setting in ("steps", "top_k", "block_length"):
@@ -122,6 +128,11 @@ class DecodingPlan:
         """The remasker as an instance, or None."""
         return None if self.remasking is None else remaskers.make(self.remasking)
 
+    @cached_property
+    def cache_leaf(self) -> BlockCache | None:
+        """The cache as an instance, or None."""
+        return None if self.cache is None else caches.make(self.cache)
+
     @property
     def counts_steps(self) -> bool:
         """Whether ``steps`` shapes anything: adaptive quotas and ``first_hitting`` decide by themselves."""
@@ -135,7 +146,7 @@ class DecodingPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what was set, leaves by their name with settings."""
-        registries = {"order": orders, "quota": quotas, "remasking": remaskers, "sampler": samplers}
+        registries = {"order": orders, "quota": quotas, "remasking": remaskers, "cache": caches, "sampler": samplers}
         out: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)

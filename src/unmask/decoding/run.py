@@ -17,6 +17,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.draw import categorical, gumbel_argmax, restrict
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream
+from unmask.decoding.cache import Remembered
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.head import FastHead, wide
 from unmask.decoding.order import Candidates
@@ -56,6 +57,7 @@ class Generation:
         forwards: body passes, each over all rows still being written.
         forwards_B: passes each row took part in.
         head_rows: rows the output head was run on (both branches of guidance counted, where the head cannot mix them).
+        body_rows: positions the body was run on (both branches counted); what a cache saves.
         plan: what it was made with.
     """
 
@@ -65,6 +67,7 @@ class Generation:
     forwards_B: Tensor
     head_rows: int
     plan: DecodingPlan
+    body_rows: int = 0
 
 
 Callback = Callable[[Progress], None]
@@ -82,12 +85,14 @@ class Run:
     hook: TokenHook | None
     forwards: int = 0
     head_rows: int = 0
+    body_rows: int = 0
     carry: Any = None
     cond: Condition | None = None
     valid_RL: Tensor | None = None
     kind: str = ""
     recorder: Recorder = field(init=False)
     head: FastHead = field(init=False)
+    remembered: Remembered | None = None
     forwards_B: Tensor = field(init=False)
     needs: set[str] = field(default_factory=set)
 
@@ -111,6 +116,8 @@ class Run:
         self.recorder = Recorder(None if self.trace_mode is None else start, self.trace_mode == "full")
         self.cond, self.valid_RL = cond, valid_BL
         self.head = FastHead(self.denoiser, int(torch.minimum(canvas.total_R, canvas.budget_R).max()))
+        if plan.cache_leaf is not None:
+            self.remembered = Remembered(self.denoiser, plan.cache_leaf)
         if plan.stop_at_eos and self.denoiser.eos_id is None:
             raise WrongUse("stop_at_eos=True needs a model with an eos_id; this one has none")
         if plan.guide.active:
@@ -122,7 +129,8 @@ class Run:
         canvas = self._settle(canvas, out_BL)
         while len(canvas):
             canvas = self._step(canvas, out_BL)
-        return Generation(out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan)
+        body_rows = self.body_rows if self.remembered is None else self.remembered.body_rows
+        return Generation(out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan, body_rows)
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def _step(self, canvas: Canvas, out_BL: Tensor) -> Canvas:
@@ -198,9 +206,12 @@ class Run:
             valid_RL = None if valid_RL is None else valid_RL.repeat(2, 1)
             if cond is not None:
                 cond = cond.cat(cond.nulled() if self.kind == "null" else cond)
-        body = self.denoiser.body(x_RL, cond, t_R, valid_BL=valid_RL, carry=self.carry)
         self.forwards += 1
         self.forwards_B[canvas.row_R] += 1
+        if self.remembered is not None:
+            return self.remembered.body(canvas, x_RL, cond, t_R, valid_RL)
+        self.body_rows += x_RL.numel()
+        body = self.denoiser.body(x_RL, cond, t_R, valid_BL=valid_RL, carry=self.carry)
         self.carry = body.carry if self.denoiser.wants_carry else None
         return body.h_BLD
 
@@ -281,6 +292,8 @@ class Run:
             keep_R = (~finished_R).nonzero()[:, 0]
             canvas = canvas.keep(keep_R)
             self.carry = _take(self.carry, torch.cat([keep_R, keep_R + len(finished_R)]) if self.kind else keep_R)
+            if self.remembered is not None:
+                self.remembered.keep(keep_R)
             self.cond = None if self.cond is None else self.cond[keep_R]
             self.valid_RL = None if self.valid_RL is None else self.valid_RL[keep_R]
         return canvas

@@ -17,6 +17,7 @@ from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import WrongUse
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, rotary, sinusoid
+from unmask.models.memory import Memory
 
 
 class MaskedDiffusionConfig(PretrainedConfig):
@@ -184,6 +185,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def wants_carry(self) -> bool:  # type: ignore[override]
         return self.recall is not None
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether :meth:`cached_body` works: boards are not written in blocks, and a carry is a second pass."""
+        return self.recall is None and not self.config.relations
+
     def set_relations(self, relations_RLL: Tensor) -> None:
         """Fix the relations between positions; they are saved with the model."""
         wanted = tuple(self.relations_RLL.shape)  # type: ignore[union-attr,arg-type]
@@ -207,28 +213,74 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         Raises:
             WrongUse: a canvas longer than ``max_length``, or a latent of another width.
         """
-        c = self.config
-        B, L = x_BL.shape
+        self._fits(x_BL)
+        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL)
+        # under autocast the norm answers in fp32; the head and the carry want the working precision
+        return Body(h_BLD, carry=h_BLD.detach() if self.recall is not None else None, kl_BZ=kl)
+
+    def cached_body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        at_BL: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """Hidden states of all positions, those outside ``at_BL`` as ``memory`` has them; all are run when it is None.
+
+        Latent tokens are remembered too, as is the time at which a position was run.
+
+        Raises:
+            WrongUse: a model that :attr:`can_cache` says no to, or ``at_BL`` without a memory.
+        """
+        if not self.can_cache:
+            raise WrongUse("a model with self-conditioning or relations remembers no keys: leave cache out")
+        self._fits(x_BL)
+        memory = Memory.start(memory, at_BL)
+        steer, tokens, _ = self._conditions(x_BL, cond, t_B)
+        return memory.finish(self._states(x_BL, steer, tokens, valid_BL, memory)), memory
+
+    def _fits(self, x_BL: Tensor) -> None:
+        c, L = self.config, x_BL.shape[1]
         if c.absolute and L > c.max_length:
             raise WrongUse(f"a canvas of {L} tokens is longer than the model's {c.max_length} positions")
-        x = self.embed(x_BL)
+
+    def _states(
+        self,
+        x_BL: Tensor,
+        steer: Tensor | None,
+        tokens: Tensor | None,
+        valid_BL: Tensor | None,
+        memory: Memory | None = None,
+        carry: Any = None,
+        relations_RLL: Tensor | None = None,
+    ) -> Tensor:
+        """The normed states of the positions being run: all, or those that the memory names."""
+        c, L = self.config, x_BL.shape[1]
+        index_BC = None if memory is None else memory.index_BC
+        turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
+        x = self.embed(x_BL if index_BC is None else x_BL.gather(1, index_BC))
         if self.position is not None:
-            x = x + self.position[:L]
+            x = x + (self.position[:L] if index_BC is None else self.position[index_BC])
         if self.recall is not None and carry is not None:
             x = x + self.recall(carry)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
         if self.time is not None and c.conditioning != "adaln" and steer is not None:
             x = x + steer[:, None]
-        prefix = 0
-        if tokens is not None and c.conditioning == "adaln":
-            prefix = tokens.shape[1]
+        prefix = tokens.shape[1] if tokens is not None and c.conditioning == "adaln" else 0
+        if index_BC is not None:
+            turn = None if turn is None else (turn[0][index_BC][:, None], turn[1][index_BC][:, None])
+        elif prefix and tokens is not None:
             x = torch.cat([tokens.to(x.dtype), x], dim=1)
-        turn = rotary(L, c.dim // c.heads, x.device) if c.rope else None
-        if turn is not None and prefix:
-            # latent tokens have no place in the text: they are not turned, so text positions keep their own
-            turn = tuple(
-                torch.cat([fill(prefix, turn[0]), part]) for fill, part in zip((_ones, _zeros), turn, strict=True)
-            )  # type: ignore[assignment]
+            if turn is not None:
+                # latent tokens have no place in the text: they are not turned, so text positions keep their own
+                turn = tuple(
+                    torch.cat([fill(prefix, turn[0]), part]) for fill, part in zip((_ones, _zeros), turn, strict=True)
+                )  # type: ignore[assignment]
+        if memory is not None:
+            memory.prefix = prefix
         mask = None
         if valid_BL is not None:
             keys = torch.nn.functional.pad(valid_BL, (prefix, 0), value=True)
@@ -237,12 +289,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if c.relations:
             relations = (self.relations_RLL if relations_RLL is None else relations_RLL)[..., :L, :L]  # type: ignore[index]
             relations = torch.nn.functional.pad(relations, (prefix, 0, prefix, 0))
-        for _ in range(c.loops):
-            for block in self.blocks:
-                x = block(x, turn, mask, steer, tokens if c.conditioning == "cross" else None, relations)
-        h_BLD = self.norm(x[:, prefix:])
-        # under autocast the norm answers in fp32; the head and the carry want the working precision
-        return Body(h_BLD, carry=h_BLD.detach() if self.recall is not None else None, kl_BZ=kl)
+        seen = tokens if c.conditioning == "cross" else None
+        for loop in range(c.loops):
+            for i, block in enumerate(self.blocks):
+                x = block(x, turn, mask, steer, seen, relations, memory, loop * c.layers + i)
+        return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _conditions(
         self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None

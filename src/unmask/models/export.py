@@ -21,7 +21,15 @@ from unmask.models.text_model import TextModel, write_json
 
 FILE = "modeling_unmask.py"
 #: what the model is made of, each after what it imports
-PARTS = ("core.errors", "core.condition", "core.denoiser", "models.layers", "models.latent", "models.denoiser")
+PARTS = (
+    "core.errors",
+    "core.condition",
+    "core.denoiser",
+    "models.memory",
+    "models.layers",
+    "models.latent",
+    "models.denoiser",
+)
 ENTRY = '''
 class UnmaskForMaskedLM(MaskedDiffusionModel):
     """The denoiser under transformers' convention: logits [B, L, V] at every position, the mask id at -inf."""

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.models.memory import Memory
+
 #: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
 PLAIN_ATTENTION_LENGTH = 256
 
@@ -66,11 +68,15 @@ class SelfAttention(nn.Module):
         turn: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         relations_RLL: Tensor | None = None,
+        memory: Memory | None = None,
+        layer: int = 0,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
+        if memory is not None:
+            k, v = memory.exchange(layer, k, v)
         bias = mask
         if self.relation is not None and relations_RLL is not None:
             # [H, R] x [..., R, L, L] -> [..., H, L, L]; relations may differ from row to row of the batch
@@ -151,16 +157,18 @@ class Block(nn.Module):
         steer_BD: Tensor | None,
         latent_BMD: Tensor | None,
         relations_RLL: Tensor | None,
+        memory: Memory | None = None,
+        layer: int = 0,
     ) -> Tensor:
         if self.modulation is not None:
             assert steer_BD is not None
             shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(steer_BD)[:, None].chunk(6, dim=-1)
-            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL)
+            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL, memory, layer)
             x_BLD = x_BLD + gate1 * self.dropout(y)
             x_BLD = self._look(x_BLD, latent_BMD)
             y = self.mlp(self.norm2(x_BLD) * (1 + scale2) + shift2)
             return x_BLD + gate2 * self.dropout(y)  # type: ignore[no-any-return]
-        x_BLD = x_BLD + self.dropout(self.attn(self.norm1(x_BLD), turn, mask, relations_RLL))
+        x_BLD = x_BLD + self.dropout(self.attn(self.norm1(x_BLD), turn, mask, relations_RLL, memory, layer))
         x_BLD = self._look(x_BLD, latent_BMD)
         return x_BLD + self.dropout(self.mlp(self.norm2(x_BLD)))  # type: ignore[no-any-return]
 

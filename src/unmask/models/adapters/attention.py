@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError
 from unmask.models.layers import attention, rotate
+from unmask.models.memory import Memory
 from unmask.models.text_model import check_fit, read_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,12 +28,15 @@ def grouped_attention(
     key_heads: int,
     turn: tuple[Tensor, Tensor],
     bias: Tensor | None,
+    memory: Memory | None = None,
+    layer: int = 0,
 ) -> Tensor:
     """Attention of H query heads over G = ``key_heads`` shared keys (arXiv 2305.13245), rotated in fp32.
 
     Args:
-        turn: cos and sin [L, K/2].
+        turn: cos and sin [L, K/2], or [B, 1, C, K/2] of the positions being run.
         bias: added to the scores, broadcasting to [B, H, L, L], or None.
+        memory, layer: where keys and values are remembered while only some positions are run.
     """
 
     def split(x: Tensor, n: int) -> Tensor:
@@ -42,6 +46,8 @@ def grouped_attention(
         return rotate(x.float(), *turn).to(x.dtype)
 
     q, k, v = turned(split(q_BLD, heads)), turned(split(k_BLC, key_heads)), split(v_BLC, key_heads)
+    if memory is not None:
+        k, v = memory.exchange(layer, k, v)
     if heads != key_heads:
         k, v = (x.repeat_interleave(heads // key_heads, dim=1) for x in (k, v))
     return attention(q, k, v, bias).transpose(1, 2).flatten(2)

@@ -20,6 +20,7 @@ from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError
 from unmask.models.adapters.attention import fill, grouped_attention, padding_bias, setting
 from unmask.models.layers import rotary
+from unmask.models.memory import Memory
 
 MODEL_TYPE = "Dream"
 
@@ -90,9 +91,11 @@ class DreamAttention(nn.Module):
         self.v_proj = nn.Linear(c.hidden_size, keys)
         self.o_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None, layer: int
+    ) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return self.o_proj(grouped_attention(q, k, v, self.heads, self.key_heads, turn, bias))  # type: ignore[no-any-return]
+        return self.o_proj(grouped_attention(q, k, v, self.heads, self.key_heads, turn, bias, memory, layer))  # type: ignore[no-any-return]
 
 
 class DreamMlp(nn.Module):
@@ -117,13 +120,17 @@ class DreamBlock(nn.Module):
         self.input_layernorm = nn.RMSNorm(c.hidden_size, eps=c.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(c.hidden_size, eps=c.rms_norm_eps)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), turn, bias)
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None, layer: int
+    ) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), turn, bias, memory, layer)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
 
 
 class DreamDenoiser(nn.Module, Denoiser):
     """Dream's logits, moved so that position i answers for token i; the clock is not used."""
+
+    can_cache = True
 
     def __init__(self, config: DreamConfig) -> None:
         super().__init__()
@@ -148,23 +155,48 @@ class DreamDenoiser(nn.Module, Denoiser):
         valid_BL: Tensor | None = None,
         carry: Any = None,
     ) -> Body:
+        return Body(_shifted(self._states(x_BL, valid_BL), valid_BL))
+
+    def cached_body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        at_BL: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """See :func:`unmask.decoding.cache.can_cache`; the predecessors, which answer, are run as well."""
+        if at_BL is not None:
+            at_BL = at_BL | torch.cat([at_BL[:, 1:], torch.zeros_like(at_BL[:, :1])], dim=1)
+        memory = Memory.start(memory, at_BL)
+        return _shifted(memory.finish(self._states(x_BL, valid_BL, memory)), valid_BL), memory
+
+    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: Memory | None = None) -> Tensor:
         c = self.config
+        turn = rotary(x_BL.shape[1], c.hidden_size // c.num_attention_heads, x_BL.device, c.rope_theta)
+        if memory is not None:
+            x_BL, turn = memory.only(x_BL, turn)
         x = self.model["embed_tokens"](x_BL)
-        turn = rotary(x_BL.shape[1], c.hidden_size // c.num_attention_heads, x.device, c.rope_theta)
         bias = padding_bias(valid_BL, x.dtype)
-        for block in self.model["layers"]:  # type: ignore[attr-defined]
-            x = block(x, turn, bias)
-        h_BLD = self.model["norm"](x)
-        before_BLD = torch.cat([h_BLD[:, :1], h_BLD[:, :-1]], dim=1)
-        if valid_BL is not None:
-            # the first position that exists has no predecessor: like the first of all, it keeps its own state
-            alone_BL = ~torch.cat([valid_BL[:, :1], valid_BL[:, :-1]], dim=1)
-            before_BLD = torch.where(alone_BL[..., None], h_BLD, before_BLD)
-        return Body(before_BLD)
+        for layer, block in enumerate(self.model["layers"]):  # type: ignore[arg-type]
+            x = block(x, turn, bias, memory, layer)
+        return self.model["norm"](x)  # type: ignore[no-any-return]
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         head: Any = self.model["embed_tokens"] if self.lm_head is None else self.lm_head
         return h_ND, head.weight, None
+
+
+def _shifted(h_BLD: Tensor, valid_BL: Tensor | None) -> Tensor:
+    """Each position's predecessor's state."""
+    before_BLD = torch.cat([h_BLD[:, :1], h_BLD[:, :-1]], dim=1)
+    if valid_BL is None:
+        return before_BLD
+    # the first position that exists has no predecessor: like the first of all, it keeps its own state
+    alone_BL = ~torch.cat([valid_BL[:, :1], valid_BL[:, :-1]], dim=1)
+    return torch.where(alone_BL[..., None], h_BLD, before_BLD)
 
 
 def load(folder: Path, raw: dict[str, Any], dtype: torch.dtype | None) -> DreamDenoiser:

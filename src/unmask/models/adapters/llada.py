@@ -19,6 +19,7 @@ from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError
 from unmask.models.adapters.attention import fill, grouped_attention, padding_bias, setting
 from unmask.models.layers import rotary
+from unmask.models.memory import Memory
 
 MODEL_TYPE = "llada"
 #: settings of the public configuration for which this body is right, with the configuration's own defaults
@@ -110,9 +111,17 @@ class LladaBlock(nn.Module):
         self.up_proj = nn.Linear(c.d_model, c.mlp_hidden_size, bias=False)
         self.ff_out = nn.Linear(c.mlp_hidden_size, c.d_model, bias=False)
 
-    def forward(self, x_BLD: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_BLD: Tensor,
+        turn: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        memory: Memory | None = None,
+        layer: int = 0,
+    ) -> Tensor:
         y = self.attn_norm(x_BLD)
-        y = grouped_attention(self.q_proj(y), self.k_proj(y), self.v_proj(y), self.heads, self.key_heads, turn, bias)
+        q, k, v = self.q_proj(y), self.k_proj(y), self.v_proj(y)
+        y = grouped_attention(q, k, v, self.heads, self.key_heads, turn, bias, memory, layer)
         x_BLD = x_BLD + self.attn_out(y)
         y = self.ff_norm(x_BLD)
         return x_BLD + self.ff_out(silu(self.ff_proj(y)) * self.up_proj(y))  # type: ignore[no-any-return]
@@ -120,6 +129,8 @@ class LladaBlock(nn.Module):
 
 class LladaDenoiser(nn.Module, Denoiser):
     """LLaDA's logits: position i answers for token i; the clock is not used."""
+
+    can_cache = True
 
     def __init__(self, config: LladaConfig) -> None:
         super().__init__()
@@ -149,13 +160,32 @@ class LladaDenoiser(nn.Module, Denoiser):
         valid_BL: Tensor | None = None,
         carry: Any = None,
     ) -> Body:
+        return Body(self._states(x_BL, valid_BL))
+
+    def cached_body(
+        self,
+        x_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        at_BL: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """See :func:`unmask.decoding.cache.can_cache`."""
+        memory = Memory.start(memory, at_BL)
+        return memory.finish(self._states(x_BL, valid_BL, memory)), memory
+
+    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: Memory | None = None) -> Tensor:
         c, parts = self.config, self._parts
+        turn = rotary(x_BL.shape[1], c.d_model // c.n_heads, x_BL.device, c.rope_theta)
+        if memory is not None:
+            x_BL, turn = memory.only(x_BL, turn)
         x = parts["wte"](x_BL)
-        turn = rotary(x_BL.shape[1], c.d_model // c.n_heads, x.device, c.rope_theta)
         bias = padding_bias(valid_BL, x.dtype)
-        for block in parts["blocks"]:  # type: ignore[attr-defined]
-            x = block(x, turn, bias)
-        return Body(parts["ln_f"](x))
+        for layer, block in enumerate(parts["blocks"]):  # type: ignore[arg-type]
+            x = block(x, turn, bias, memory, layer)
+        return parts["ln_f"](x)  # type: ignore[no-any-return]
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         c = self.config
