@@ -10,6 +10,7 @@ import ast
 import importlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from unmask.core.errors import WrongUse
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import TextModel, write_json
+from unmask.models.text_model import CARD, TextModel, read_card, sha256, write_json
 
 FILE = "modeling_unmask.py"
 #: what the model is made of, each after what it imports
@@ -73,6 +74,9 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
         "AutoModelForMaskedLM": f"{module}.UnmaskForMaskedLM",
     }
     write_json(folder / "config.json", config)
+    card = read_card(folder)
+    card.checksums |= {name: sha256(folder / name) for name in ("config.json", FILE)}
+    write_json(folder / CARD, asdict(card))
     return folder
 
 
