@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,11 +50,22 @@ def render(
     final = "".join(spell(v) for v in shown.replay()[0].tolist() if v != shown.mask_id)
     settings = ", ".join(f"{k} {v}" for k, v in shown.plan.items()) or "default plan"
     return environment.get_template("trace.html").render(
+        policy=_policy((folder / "trace.html").read_text(encoding="utf-8")),
         title=title or "One unmasking, step by step",
         about=f"{len(events)} events in {int(shown.steps_B.max())} steps; {settings}",
         rows=len(shown.start_BL),
         final=final,
         data=Markup(script),
+    )
+
+
+def _policy(template: str) -> str:
+    """What a browser may do with the page: run the template's own script, and load nothing."""
+    script = template.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 

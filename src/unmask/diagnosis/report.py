@@ -14,9 +14,6 @@ from unmask.evaluation.page import MARKERS, Block, Html, Section, Text, Tiles, f
 if TYPE_CHECKING:
     from unmask.diagnosis.verdict import Verdict
 
-#: nothing may be loaded or run; styles stand in the page
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-
 
 def page(verdict: Verdict) -> str:
     """The whole page."""
@@ -34,14 +31,12 @@ def page(verdict: Verdict) -> str:
     sections = [Section("Verdict", [Html(_banner(verdict)), Tiles(_tiles(verdict))])]
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
-    html = render_page(
+    return render_page(
         f"{verdict.subject}: {WORD[verdict.status]}",
         sections,
         subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}",
         footer=", ".join(f"{k} {v}" for k, v in verdict.versions.items()),
     )
-    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    return html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{meta}', 1)
 
 
 _READING = (

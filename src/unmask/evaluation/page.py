@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -137,7 +138,21 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, footer=footer
+        policy=_policy(sections), title=title, subtitle=subtitle, sections=sections, footer=footer
+    )
+
+
+def _policy(sections: Sequence[Section]) -> str:
+    """What a browser may do with the page: nothing but show it, and run the scripts that embedded pages say are theirs.
+
+    A frame is under its own policy and this one, so what stands first in its head is let through here.
+    """
+    heads = [unescape(b.html.split("<title>")[0]) for s in sections for b in s.blocks if isinstance(b, Embed)]
+    said = [re.search(r"script-src ('sha256-[^;\"]+')", head) for head in heads]
+    scripts = " ".join(sorted({found[1] for found in said if found})) or "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 
