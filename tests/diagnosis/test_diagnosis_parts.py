@@ -14,7 +14,7 @@ from unmask.core.errors import WrongUse
 from unmask.diagnosis.baselines import Baselines
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.checks.bound_calibration import own_bound
-from unmask.diagnosis.checks.draw_calibration import fit_temperature
+from unmask.diagnosis.checks.draw_calibration import fit_temperature, likelihood
 from unmask.diagnosis.checks.factorisation import _staircase
 from unmask.diagnosis.checks.length import _ks_chance
 from unmask.diagnosis.lab import BUDGETS, Lab, moved
@@ -81,6 +81,15 @@ def test_temperature_is_recovered() -> None:
         found, error = fit_temperature(logits, ids)
         assert abs(found - wanted) < 4 * error and error < 0.05
     assert fit_temperature(logits, logits.argmax(-1)) == (0.0, 0.0)
+
+
+def test_predictions_without_doubt_say_nothing_about_the_temperature() -> None:
+    unsure, sure = torch.zeros(100, 2, dtype=torch.float64), torch.zeros(100, 2, dtype=torch.float64)
+    unsure[:, 0], sure[:, 0] = 1.0, 40.0
+    best = torch.zeros(100, dtype=torch.long)
+    # 100 draws without one miss, at odds of e**2 to 1 under temperature 0.5
+    assert likelihood(unsure, best, 0.5) == pytest.approx(-100 * math.log1p(math.exp(-2)))
+    assert likelihood(sure, best, 0.5) == pytest.approx(0.0, abs=1e-9) and likelihood(sure, best, 0.0) == 0.0
 
 
 def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:

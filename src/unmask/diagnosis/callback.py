@@ -7,14 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.finding import RANK
+from unmask.diagnosis.lab import BUDGETS
 from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Batch
 from unmask.models.text_model import TextModel
+
+#: rows x network calls that a quick diagnosis takes, rounded up: what the first one is expected to cost
+EXPECTED_FORWARDS = 10_000
 
 
 @dataclass
@@ -24,7 +29,8 @@ class QuickProbe:
     Attributes:
         subject: around the model that is being trained.
         every: steps between diagnoses.
-        budget_share: it takes no more than this share of the time since training began; a turn that would is put off.
+        budget_share: it takes no more than this share of the time since training began; a turn that would is put off,
+            the first one by what a few rows take.
     """
 
     subject: NativeSubject
@@ -32,22 +38,35 @@ class QuickProbe:
     budget_share: float = 0.02
     _start: float = field(default_factory=time.perf_counter)
     _spent: float = 0.0
-    _last: float = 0.0
+    _cost: float = 0.0
     _turn: int = -1
 
     def __call__(self, net: Any, step: int) -> tuple[dict[str, float], list[str]]:
-        turn, elapsed = step // self.every, time.perf_counter() - self._start
-        # the first turn is free to run: how long one takes is not known before
-        if turn == self._turn or (self._last and self._spent + self._last > self.budget_share * elapsed):
+        turn = step // self.every
+        if turn == self._turn:
+            return {}, []
+        self.subject.denoiser = net
+        if not self._cost:
+            self._cost = self._expected()
+        if self._spent + self._cost > self.budget_share * (time.perf_counter() - self._start):
             return {}, []
         self._turn = turn
-        self.subject.denoiser = net
         verdict = diagnose(self.subject)
-        self._last = verdict.seconds
+        self._cost = verdict.seconds
         self._spent += verdict.seconds
         scalars = {f"diagnosis_{f.check}": float(RANK[f.status] - 1) for f in verdict.findings if f.status != "not_run"}
         scalars |= {f"diagnosis_{f.check}_share": f.share for f in verdict.findings if f.status in ("warn", "fail")}
         return scalars, [f"step {step}: {verdict.headline}"]
+
+    def _expected(self) -> float:
+        """Seconds that a diagnosis will take, from one scoring of the rows it would score."""
+        start = time.perf_counter()
+        batch = self.subject.data(BUDGETS["quick"].rows)
+        with torch.no_grad():
+            self.subject.training_view(batch, 0)
+        taken = time.perf_counter() - start
+        self._spent += taken
+        return taken * EXPECTED_FORWARDS / len(batch)
 
 
 def quick_probe(

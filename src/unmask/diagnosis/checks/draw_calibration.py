@@ -64,12 +64,15 @@ class DrawCalibration(Check):
             if not out.steps:
                 continue
             wish = out.temperature
-            found_t, error = self._temperature(lab, out)
+            logits_NV, ids_N = self._drawn(lab, out)
+            found_t, error = fit_temperature(logits_NV, ids_N)
             name = f"temperature_asked_{wish:g}"
             numbers |= {name: found_t, f"{name}_error": error}
             said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
-            off = abs(found_t - wish) - SURE * error
-            if off > 0.1 * max(wish, 0.1):
+            allowed = 0.1 * max(wish, 0.1)
+            nearest = min(max(found_t, wish - allowed), wish + allowed)
+            worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
+            if nearest != found_t and worse > SURE**2 / 2:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
         if not said:
             return Finding(
@@ -108,8 +111,8 @@ class DrawCalibration(Check):
         return found, TAIL_DRAWS * share / (1 + share)
 
     @staticmethod
-    def _temperature(lab: Lab, out: Generated) -> tuple[float, float]:
-        """Maximum-likelihood temperature of what was drawn, and its error; 0 if the best id was taken every time."""
+    def _drawn(lab: Lab, out: Generated) -> tuple[Tensor, Tensor]:
+        """Log-probabilities [N, V] that a few hundred values were drawn from, and these values [N]."""
         assert out.steps is not None
         busy = [i for i, step in enumerate(out.steps) if bool(step.drawn_BL.any())]
         chosen = busy[:: max(1, len(busy) // 12)]
@@ -132,7 +135,7 @@ class DrawCalibration(Check):
         # a few hundred draws fix the temperature to a few hundredths
         most = max(min(FIT_ROWS, FIT_NUMBERS // lab.subject.vocab_size), 16)
         part = torch.randperm(len(both[1]), generator=torch.Generator().manual_seed(lab.seed))[:most]
-        return fit_temperature(both[0][part], both[1][part])
+        return both[0][part], both[1][part]
 
 
 def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
@@ -143,7 +146,7 @@ def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
     """
     if bool((logits_NV.argmax(-1) == ids_N).all()):
         return 0.0, 0.0
-    wide_NV = logits_NV.masked_fill(~torch.isfinite(logits_NV), -1e30)
+    wide_NV = _finite(logits_NV)
     drawn = float(wide_NV.gather(-1, ids_N[:, None]).sum())
 
     def moments(b: float) -> tuple[float, float]:
@@ -162,3 +165,14 @@ def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:
             break
     error_b = 1 / math.sqrt(max(variance, 1e-12))
     return 1 / b, error_b / b**2
+
+
+def likelihood(logits_NV: Tensor, ids_N: Tensor, temperature: float) -> float:
+    """Log-probability of ids in nats at a temperature; 0 at 0, where they are the most probable ones for certain."""
+    if temperature <= 0:
+        return 0.0
+    return float((_finite(logits_NV) / temperature).log_softmax(-1).gather(-1, ids_N[:, None]).sum())
+
+
+def _finite(logits_NV: Tensor) -> Tensor:
+    return logits_NV.masked_fill(~torch.isfinite(logits_NV), -1e30)
