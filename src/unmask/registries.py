@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
+from unmask.core.errors import WrongUse, did_you_mean
 from unmask.core.registry import Registry
 
 _PLACES = {
@@ -26,3 +28,28 @@ def registries() -> dict[str, Registry[Any]]:
         module, attribute = place.split(":")
         found[name] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+_TABLE = re.compile(r"<!-- unmask list (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def markdown(name: str) -> str:
+    """A registry as a Markdown table.
+
+    Raises:
+        WrongUse: no registry of that name.
+    """
+    kinds = registries()
+    if name not in kinds:
+        raise WrongUse(f"nothing to list is called {name!r}: {did_you_mean(name, kinds)}")
+    lines = ["| name | what it does | settings | source |", "|---|---|---|---|"]
+    for row in kinds[name].table():
+        settings = f"`{row['settings']}`" if row["settings"] else ""
+        cells = (f"`{row['name']}`", row["summary"].replace("|", "\\|"), settings, row["reference"])
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def refilled(text: str) -> str:
+    """A Markdown page with each table between ``<!-- unmask list NAME -->`` and ``<!-- end -->`` made anew."""
+    return _TABLE.sub(lambda m: f"<!-- unmask list {m[1]} -->\n{markdown(m[1])}\n<!-- end -->", text)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_toy import TinyNet, canvas
+from decoding_toy import CachingNet, TinyNet, canvas
 from torch import Tensor
 
 from unmask.core.condition import Condition
@@ -212,6 +212,15 @@ def test_a_row_writes_the_same_alone(name: str, spec: str) -> None:
         one = slice(row, row + 1)
         alone = generate(model, x_BL[one], plan, valid_BL=valid_BL[one], row_ids_B=torch.tensor([row])).sequences
         assert torch.equal(alone[0], together[row])
+
+
+@pytest.mark.parametrize("name", list(caches))
+def test_any_cache_refreshed_at_each_step_is_none(name: str) -> None:
+    net, x_BL = CachingNet(), canvas(rows=5, length=16)
+    for settings in ({"quota": "linear", "block_length": 5}, {"quota": "threshold:least=0.3", "block_length": 4}):
+        plain = generate(net, x_BL, DecodingPlan(seed=6, **settings))
+        found = generate(net, x_BL, DecodingPlan(seed=6, cache=caches.make(name, refresh=1), **settings))
+        assert torch.equal(found.sequences, plain.sequences) and found.body_rows == plain.body_rows
 
 
 def test_what_cannot_remember_is_refused() -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 
 def register(app: typer.Typer) -> None:
     @app.command("list")
-    def listing(what: str | None = typer.Argument(None, help="orders, quotas, recipes, ...; all if left out.")) -> None:
+    def listing(
+        what: str | None = typer.Argument(None, help="orders, quotas, recipes, ...; all if left out."),
+        write: Path | None = typer.Option(None, help="Make the tables of this Markdown page anew instead."),
+    ) -> None:
         """What can be named on the command line, with settings and sources."""
         from rich.console import Console
         from rich.table import Table
 
         from unmask import recipes
         from unmask.core.errors import WrongUse, did_you_mean
-        from unmask.registries import registries
+        from unmask.registries import refilled, registries
 
+        if write is not None:
+            if what is not None or not write.is_file():
+                raise WrongUse(f"--write {write} must be a page that exists, and says itself what to list")
+            write.write_text(refilled(write.read_text(encoding="utf-8")), encoding="utf-8")
+            return
         kinds = registries()
         known = [*kinds, "recipes"]
         if what is not None and what not in known:
