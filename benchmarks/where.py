@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,25 @@ def where() -> dict[str, Any]:
         "platform": platform.platform(),
         "commit": git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
     }
+
+
+class Others:
+    """How much of the machine other processes took since this was made: much, and wall times are worth little."""
+
+    def __init__(self) -> None:
+        self.start = self._spent()
+
+    @staticmethod
+    def _spent() -> tuple[float, float, float]:
+        stat = Path("/proc/stat")
+        busy = 0.0
+        if stat.exists():
+            user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+            busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, time.process_time()
+
+    @property
+    def share(self) -> float:
+        """0 alone, 1 when others took everything; 0 where the system does not say."""
+        wall, busy, own = (now - then for now, then in zip(self._spent(), self.start, strict=True))
+        return max(0.0, busy - own) / (wall * (os.cpu_count() or 1))
