@@ -14,10 +14,12 @@ import torch
 
 pytest.importorskip("lm_eval")
 
+from test_adapters import native
+
 from oracles import JointDenoiser
 from unmask.core.errors import WrongUse
 from unmask.data.tokenizer import train_bpe
-from unmask.evaluation.lm_eval_model import UnmaskLM
+from unmask.evaluation.lm_eval_model import UnmaskLM, main
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel
 
@@ -135,25 +137,33 @@ def test_answers_are_cut_and_seeded(tiny: TextModel) -> None:
         UnmaskLM(tiny, batch_size="auto")
 
 
+ROWS = [{"question": f"the river {i}", "choices": [" yes", " no"], "answer": i % 2} for i in range(3)]
+CHOOSE = """
+output_type: multiple_choice
+doc_to_target: "{{answer}}"
+doc_to_choice: "{{choices}}"
+metric_list: [{metric: acc}]
+"""
+WRITE = """
+output_type: generate_until
+doc_to_target: "{{choices[answer]}}"
+generation_kwargs: {until: ["qq"], max_gen_toks: 6}
+metric_list: [{metric: exact_match}]
+"""
+
+
+def local_task(folder: Path, name: str, kind: str) -> None:
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    head = f'task: {name}\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: "{folder / "rows.jsonl"}"}}}}\n'
+    (folder / f"{name}.yaml").write_text(head + 'test_split: test\ndoc_to_text: "{{question}}"' + kind)
+
+
 def test_lm_eval_runs_a_local_task(tiny: TextModel, tmp_path: Path) -> None:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    rows = [{"question": f"the river {i}", "choices": [" yes", " no"], "answer": i % 2} for i in range(3)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "river.yaml").write_text(
-        f"""
-task: river
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: "{tmp_path / "rows.jsonl"}"}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{answer}}}}"
-doc_to_choice: "{{{{choices}}}}"
-metric_list: [{{metric: acc}}]
-"""
-    )
+    rows = ROWS
+    local_task(tmp_path, "river", CHOOSE)
     lm = UnmaskLM(tiny, samples=4)
     found = lm_eval.simple_evaluate(
         model=lm, tasks=["river"], task_manager=TaskManager(include_path=str(tmp_path)), bootstrap_iters=0
@@ -163,3 +173,27 @@ metric_list: [{{metric: acc}}]
     ]
     right = sum(w == r["answer"] for w, r in zip(want, rows, strict=True)) / len(rows)
     assert found["results"]["river"]["acc,none"] == pytest.approx(right)
+
+
+def test_the_command_scores_and_writes_with_an_adapted_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As from the shell: lm-eval's own command asks for cuda:0 where nobody chose a device."""
+    folder = native(tmp_path / "llada", "llada")
+    local_task(tmp_path, "river", CHOOSE)
+    local_task(tmp_path, "answer", WRITE)
+    settings = f"pretrained={folder},samples=2,block_length=3,cache=dual,max_gen_toks=6"
+    words = ["lm-eval", "--model", "unmask", "--model_args", settings, "--tasks", "river,answer", "--include_path"]
+    words += [str(tmp_path), "--batch_size", "4", "--apply_chat_template", "--log_samples", "--output_path"]
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "out")])
+    main()
+    assert "|answer" in capsys.readouterr().out
+    (scores,) = (tmp_path / "out").rglob("results_*.json")
+    assert set(json.loads(scores.read_text())["results"]) == {"river", "answer"}
+    (log,) = (tmp_path / "out").rglob("samples_answer_*.jsonl")
+    lm = UnmaskLM(str(folder), device="cpu", samples=2, block_length=3, cache="dual")
+    for line, row in zip(log.read_text().splitlines(), ROWS, strict=True):
+        sample = json.loads(line)
+        context = f"<|user|>{row['question']}<|assistant|>"
+        assert sample["arguments"]["gen_args_0"]["arg_0"] == context
+        assert sample["resps"] == [[lm.write(context, 6, 0.0).split("qq")[0]]]

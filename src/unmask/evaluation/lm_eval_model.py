@@ -37,10 +37,10 @@ class UnmaskLM(LM):  # type: ignore[misc]
 
     Args:
         pretrained: a run folder, a checkpoint's folder, a hub id, or a loaded model.
-        device: where to put it; CUDA where there is one when None.
+        device: where to put it; CUDA where there is one when None, the CPU where CUDA is asked for and absent.
         batch_size: rows a forward pass when scoring.
         samples: corruptions a text for its bound.
-        order, steps, block_length, temperature: how answers are written; steps None writes one token a step.
+        order, steps, block_length, cache, temperature: how answers are written; steps None writes one token a step.
         max_gen_toks: tokens of an answer where a task does not say.
         seed: of corruptions and answers; a request's numbers do not depend on the requests beside it.
 
@@ -58,6 +58,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         order: str = "top_prob",
         steps: int | None = None,
         block_length: int | None = None,
+        cache: str | None = None,
         temperature: float = 0.0,
         max_gen_toks: int = 128,
         seed: int = 0,
@@ -69,6 +70,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         self.rows = int(batch_size) if max_batch_size is None else min(int(batch_size), max_batch_size)
         self.samples, self.seed, self.max_gen_toks = samples, seed, max_gen_toks
         self.order, self.steps, self.block_length, self.temperature = order, steps, block_length, temperature
+        self.cache = cache
         self._device = self.model.device
         # a native model's canvas is as long as it was trained on; an adapter's is all its positions
         adapted = isinstance(self.model, AdapterModel)
@@ -139,6 +141,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
             quota="linear",
             steps=self.steps or length,
             block_length=self.block_length,
+            cache=self.cache,
             temperature=self.temperature if temperature is None else temperature,
             seed=self.seed,
         )
@@ -199,7 +202,9 @@ class UnmaskLM(LM):  # type: ignore[misc]
 
 
 def _load(name: str, device: str | None) -> TextModel:
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # lm-eval's command says cuda:0 when nobody asked for a device
+    where = device if device and (torch.cuda.is_available() or not device.startswith("cuda")) else None
+    where = where or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_native(name):
         return load_native(name, where)
     from unmask.models.adapters import load_adapter
