@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from unmask.api_tidal import evaluate_tidal, sample_tidal, tidal_subject
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
 from unmask.data import ranks
@@ -18,6 +20,7 @@ from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
 from unmask.models.adapters.text import AdapterModel, Prompted
 from unmask.models.text_model import TextModel, is_native, load_native
+from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
 if TYPE_CHECKING:
     from unmask.evaluation.evaluate import Evaluation
@@ -39,8 +42,6 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    from unmask.models.tidal_text import is_tidal, load_tidal
-
     if is_tidal(path_or_id):
         return load_tidal(path_or_id, device)
     if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
@@ -122,7 +123,7 @@ def sample(
         model: from :func:`load`.
         texts: texts whose meaning to write, for a model with an encoder; prompts to answer, for an adapted model:
             texts or chats (lists of ``{"role": ..., "content": ...}``), through its chat template where it has one; a
-            text that shows mask tokens is filled in there.
+            text that shows mask tokens is filled in there; texts to continue, for a tidal model.
         n: samples a text; without texts, samples in all (1 when neither is given).
         order, quota, sampler, remasking: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or instances.
         steps: denoising steps for the row; None is one a token, ``auto`` 16 where quota and sampler count steps.
@@ -130,7 +131,7 @@ def sample(
         temperature: 0 takes the most probable token; None is 0 for one text a condition, prompt or canvas, else 1:
             several samples at 0 would be one text again and again.
         top_k, top_p, repetition_penalty, block_length, cache: see :class:`unmask.decoding.plan.DecodingPlan`.
-        length: canvas length, or that of an answer to a prompt; the model's own when None.
+        length: canvas length, or that of an answer to a prompt (a tidal model: most blocks); its own when None.
         canvas: ids [B, L] to fill in: given tokens stay, hidden positions hold the mask id; replaces ``length``.
         condition: semantic vectors at hand instead of ``texts``.
         seed: same seed, same texts, whatever the batch size.
@@ -145,6 +146,8 @@ def sample(
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
+    if isinstance(model, TidalTextModel):
+        return sample_tidal(model, texts, n, _given(sample, locals(), "model", "texts", "n"))
     model = _denoises(model, "sample")
     if temperature is None:
         free = texts is None and condition is None and canvas is None
@@ -339,6 +342,11 @@ def evaluate(
     from unmask.evaluation.generation import score_generation
     from unmask.evaluation.held_out import held_out
 
+    if isinstance(model, TidalTextModel):
+        given = _given(evaluate, locals(), "model", "data", "column", "texts")
+        given["judge"] = _judge(judge)
+        about = {"model": model.path or "in memory", "data": str(model.card.recipe.get("data", "given texts"))}
+        return evaluate_tidal(model, data, column, texts, given, about)
     model = _denoises(model, "evaluate")
     sources, references, found = held_out(model, data, column, texts)
     fits = [
@@ -414,7 +422,9 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
     """
     from unmask.diagnosis.diagnose import diagnose as run
 
-    if isinstance(model, TextModel):
+    if isinstance(model, TidalTextModel):
+        model = tidal_subject(model, data)
+    elif isinstance(model, TextModel):
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.held_out import fitting, held_out
@@ -440,11 +450,15 @@ def _tidal_probe(prepared: Any, recipe: Recipe) -> Any:
 
 def _denoises(model: Any, what: str) -> TextModel:
     if not isinstance(model, TextModel):
-        raise WrongUse(
-            f"{what} takes a model that fills a canvas, not a {type(model).__name__}: a tidal model writes with "
-            "unmask.evaluation.tidal.write and is scored with unmask.evaluation.tidal.bits"
-        )
+        raise WrongUse(f"{what} takes a model from unmask.load, not a {type(model).__name__}")
     return model
+
+
+def _given(call: Any, values: dict[str, Any], *own: str) -> dict[str, Any]:
+    """The settings of a call that differ from their defaults."""
+    known = inspect.signature(call).parameters
+    changed = {k: v for k, v in values.items() if k in known and k not in own}
+    return {k: v for k, v in changed.items() if isinstance(v, Tensor) or v != known[k].default}
 
 
 def _judge(name: str | None) -> Any:

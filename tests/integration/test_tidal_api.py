@@ -1,4 +1,6 @@
-"""A tidal model through the public door: trained, loaded exactly, refused where it does not belong."""
+"""A tidal model through the public door: trained, loaded exactly, sampled, scored and diagnosed."""
+
+import json
 
 import pytest
 
@@ -15,11 +17,69 @@ SMALL = (
 ).split()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Recipe -> the folder of a run of four steps, and what training returned."""
+    made = {}
+
+    def run(name, *flags):
+        if (name, flags) not in made:
+            folder = tmp_path_factory.mktemp("run")
+            model = unmask.train(parse(read_recipe(recipes.find(name)), [*flags, *SMALL, str(folder)]))
+            made[name, flags] = folder, model
+        return made[name, flags]
+
+    return run
+
+
 @pytest.mark.parametrize("name", [n for n in recipes.names() if n.startswith("tidal")])
-def test_tidal_recipes_train_and_load(name, tmp_path):
-    model = unmask.train(parse(read_recipe(recipes.find(name)), [*SMALL, str(tmp_path / "run")]))
-    again = unmask.load(tmp_path / "run")
-    assert write(again, ["1 + 2 = "], max_blocks=2).texts == write(model, ["1 + 2 = "], max_blocks=2).texts
-    for call in (unmask.sample, unmask.evaluate):
-        with pytest.raises(WrongUse, match="fills a canvas"):
-            call(again, ["a"])
+def test_tidal_recipes_train_and_load(name, trained):
+    folder, model = trained(name)
+    again = unmask.load(folder)
+    wanted = write(model, ["1 + 2 = "], max_blocks=2).texts
+    assert unmask.sample(again, ["1 + 2 = "], length=2).texts == wanted
+
+
+def test_samples_keep_trace_and_attention(trained, tmp_path):
+    model = unmask.load(trained("tidal_arithmetic")[0])
+    seen = []
+    out = unmask.sample(model, ["1 + 2 =", "3 + 4 ="], n=2, length=2, seed=3, callback=seen.append)
+    assert out.prompts == ["1 + 2 ="] * 2 + ["3 + 4 ="] * 2 and seen == out.trace
+    alone = unmask.sample(model, ["1 + 2 =", "3 + 4 ="], n=2, length=2, seed=3, batch_size=1)
+    assert out.texts[:1] == alone.texts[:1]
+    rows = json.loads(out.save_trace(tmp_path / "t.json").read_text())
+    assert "".join(r["block"] for r in rows if r["row"] == 0) == out.texts[0]
+    assert "drawn" in out.save_trace(tmp_path / "t.html").read_text()
+    page = out.save_attention(tmp_path / "a.html", row=1).read_text()
+    assert page.count("<figure>") == model.denoiser.config.layers * model.denoiser.config.heads
+    with pytest.raises(WrongUse, match="no block 7"):
+        out.save_attention(tmp_path / "a.html", number=7)
+
+
+def test_what_has_no_effect_is_refused(trained):
+    model = unmask.load(trained("tidal_arithmetic")[0])
+    for setting in ({"guidance": 3.0}, {"block_length": 4}, {"repetition_penalty": 1.2}, {"order": "margin"}):
+        with pytest.raises(WrongUse, match=f"{next(iter(setting))} has no effect"):
+            unmask.sample(model, ["1 + 2 ="], **setting)
+    with pytest.raises(WrongUse, match="list of texts"):
+        unmask.sample(model, "1 + 2 =")
+
+
+@pytest.mark.parametrize("flags", [(), ("--attention", "masked"), ("--attention", "causal", "--writes", "tokens")])
+def test_evaluation_measures_bits_and_exact_answers(flags, trained, tmp_path):
+    model = unmask.load(trained("tidal_arithmetic", *flags)[0])
+    found = unmask.evaluate(model, texts=6)
+    assert found.texts == 6 and 0 <= found.metrics["exact_with_end_share"] <= 1
+    # hardly trained: about as many bits as a uniform draw among the ids that can be written costs
+    assert 4 < found.metrics["bits_per_character"] < 40
+    found.save(tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == found.metrics
+    assert len(list(found.tables())) == len(found.grids())
+
+
+@pytest.mark.parametrize("name", ["tidal_arithmetic", "tidal_verses"])
+def test_diagnosis_runs_on_the_models_own_data(name, trained):
+    verdict = unmask.diagnose(unmask.load(trained(name)[0]), only=["weights", "vocabulary", "train_inference", "cache"])
+    assert {f.check: f.status for f in verdict.findings} == dict.fromkeys(
+        ("weights", "vocabulary", "train_inference", "cache"), "pass"
+    ), [f.measured for f in verdict.findings]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -26,9 +27,7 @@ def register(app: typer.Typer) -> None:
         sampler: str = typer.Option("maskgit", help="What makes the steps (unmask list samplers)."),
         remasking: str | None = typer.Option(None, help="Hide written tokens again (unmask list remaskers)."),
         block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
-        cache: str | None = typer.Option(
-            None, help="Remember keys (unmask list caches): faster, not exact."
-        ),
+        cache: str | None = typer.Option(None, help="Remember keys (unmask list caches): faster, not exact."),
         guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u; 1 is off, SGDD's w is gamma-1."),
         temperature: float | None = typer.Option(
             None, help="0 takes the most probable token; 0 for one text a prompt, else 1, when not given."
@@ -40,6 +39,9 @@ def register(app: typer.Typer) -> None:
         seed: int = typer.Option(0, help="Same seed, same text."),
         precision: str = typer.Option("fp32", help="bf16 is about twice as fast."),
         trace: Path | None = typer.Option(None, help="Write the unmasking trace: .html (animated page) or .json."),
+        attention: Path | None = typer.Option(
+            None, help="Draw who looks at whom in the first text's last block (a tidal model): .html."
+        ),
         live: bool = typer.Option(False, help="Show the unmasking in the terminal as it happens."),
     ) -> None:
         """Write texts with a trained model."""
@@ -56,8 +58,13 @@ def register(app: typer.Typer) -> None:
             texts += [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise WrongUse(f"--trace {trace} must end in .html or .json")
-        out = api.sample(
-            api.load(model),
+        if attention is not None and attention.suffix != ".html":
+            raise WrongUse(f"--attention {attention} must end in .html")
+        loaded = api.load(model)
+        if attention is not None and not isinstance(loaded, api.TidalTextModel):
+            raise WrongUse("--attention draws the blocks of a tidal model; this model writes without blocks")
+        out: Any = api.sample(
+            loaded,
             texts or None,
             n=n,
             order=order,
@@ -89,3 +96,5 @@ def register(app: typer.Typer) -> None:
         if trace is not None and out.trace is not None:
             out.save_trace(trace)
             console.print(f"trace: {trace}", style="dim")
+        if attention is not None:
+            console.print(f"attention: {out.save_attention(attention)}", style="dim", markup=False, highlight=False)

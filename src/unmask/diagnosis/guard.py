@@ -129,6 +129,9 @@ class Guarded(Wrapped):
     def loading_report(self) -> dict[str, list[str]]:
         return self._ask("loading_report", self.inner.loading_report)  # type: ignore[no-any-return]
 
+    def blocks(self, n: int) -> list[list[str]]:
+        return self._ask("blocks", lambda: self.inner.blocks(n))  # type: ignore[no-any-return]
+
     def cached(self, ids_BL: Tensor, start: int) -> CachedRun:
         run: CachedRun = self._ask("cached", lambda: self.inner.cached(ids_BL, start))
         self.forwards += len(ids_BL) * (1 + len(run.position_T))

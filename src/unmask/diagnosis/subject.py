@@ -247,6 +247,10 @@ class Subject:
         """Positions from ``start`` on predicted through the cache, token by token, fed with the true tokens."""
         raise NotProvided("cached(ids_BL, start)")
 
+    def blocks(self, n: int) -> list[list[str]]:
+        """The pieces that the first ``n`` held-out texts are written in, for a model that writes block by block."""
+        raise NotProvided("blocks(n)")
+
     def provides(self, method: str) -> bool:
         """Whether ``method`` is this subject's own."""
         return getattr(type(self), method) is not getattr(Subject, method)
@@ -276,6 +280,7 @@ METHODS = (
     "weights",
     "loading_report",
     "cached",
+    "blocks",
 )
 
 
@@ -316,6 +321,9 @@ class Wrapped(Subject):
 
     def cached(self, ids_BL: Tensor, start: int) -> CachedRun:
         return self.inner.cached(ids_BL, start)
+
+    def blocks(self, n: int) -> list[list[str]]:
+        return self.inner.blocks(n)
 
     def provides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(Wrapped, method) or self.inner.provides(method)

@@ -73,7 +73,7 @@ class Evaluation:
                 found["mutual_information_nats_per_text"] = posterior.mutual_information_nats
                 found["mutual_information_ceiling_nats"] = posterior.ceiling_nats
         if self.generation is not None:
-            found |= _generation_metrics(self.generation, put)
+            found |= generation_metrics(self.generation, put)
         return {key: float(value) for key, value in found.items() if not math.isnan(value)}
 
     @property
@@ -186,7 +186,8 @@ class Evaluation:
         return write_page(page, self.page(title))
 
 
-def _generation_metrics(scores: GenerationScores, put: Callable[[str, Interval, str], None]) -> dict[str, float]:
+def generation_metrics(scores: GenerationScores, put: Callable[[str, Interval, str], None]) -> dict[str, float]:
+    """Flat numbers of what was written; ``put(key, interval, unit)`` takes those with an interval."""
     found: dict[str, float] = {"generated_texts": len(scores.outputs)}
     if scores.match is not None:
         match = scores.match

@@ -211,7 +211,12 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return Body(self.read(x_BL, Places.of_ids(x_BL, self.config.bob_token_id, valid_BL))[0])
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return h_ND, self.embed.weight[: self.config.outputs], self.head_bias
+        bias_V = self.head_bias
+        if not self.any_order:
+            # what is no character and no end cannot be written, in training as in writing; a canvas holds padding
+            never = torch.tensor([self.config.pad_token_id, self.config.bob_token_id], device=bias_V.device)
+            bias_V = bias_V.index_fill(0, never, float("-inf"))
+        return h_ND, self.embed.weight[: self.config.outputs], bias_V
 
     # -- the transformer --------------------------------------------------------------------------------------------
     def read(
@@ -318,7 +323,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         h_BQD, cache = self.read(ids.to(device), places, cache)
         last_B = places.segment.sum(1) - 1
         h_BD = h_BQD[torch.arange(len(rows), device=device), last_B]
-        return self._next(h_BD), Writing(cache, rows, 0, kept)
+        return self.head(h_BD).float(), Writing(cache, rows, 0, kept)
 
     @torch.no_grad()
     def step(self, ids_B: Tensor, writing: Writing) -> tuple[Tensor, Writing]:
@@ -335,13 +340,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         else:
             places = Places(ones_B1, token_B1 + offset - 1, -ones_B1)
         h_BQD, cache = self.read(ids_B[:, None], places, writing.cache)
-        return self._next(h_BQD[:, 0]), Writing(cache, writing.prefixes, offset, writing.reused)
-
-    def _next(self, h_BD: Tensor) -> Tensor:
-        logits_BV = self.head(h_BD).float()
-        # what is no character and no end cannot be written
-        logits_BV[:, [self.config.pad_token_id, self.config.bob_token_id]] = float("-inf")
-        return logits_BV
+        return self.head(h_BQD[:, 0]).float(), Writing(cache, writing.prefixes, offset, writing.reused)
 
 
 def _common(old: list[int], new: list[int], grows: bool) -> int:

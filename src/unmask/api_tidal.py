@@ -1,0 +1,212 @@
+"""What :mod:`unmask.api` does with a tidal model or one of its plain baselines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.core.errors import WrongUse
+from unmask.data.text import evenly
+from unmask.data.tidal.dataset import Example
+from unmask.data.tidal.mixed_tokenizer import BOB
+from unmask.decoding.tidal import BlockEvent
+from unmask.decoding.trace import write_text
+from unmask.evaluation.attention_page import attention_page, save_attention_page
+from unmask.evaluation.page import Section, Table, render_page, write_page
+from unmask.evaluation.tidal import write
+from unmask.evaluation.tidal_report import TidalEvaluation
+from unmask.models.tidal_text import TidalTextModel
+
+#: settings of a plan that a block in any order takes
+PLAN = ("order", "quota", "steps", "remasking", "sampler")
+
+
+@dataclass
+class BlockSamples:
+    """What a tidal model wrote.
+
+    Attributes:
+        texts: what each row wrote, without its prompt.
+        prompts: what it was written behind.
+        ended: whether the row wrote its end before the limit.
+        trace: every block in the order of writing.
+        forwards: passes through the network.
+        model: what wrote them.
+    """
+
+    texts: list[str]
+    prompts: list[str]
+    ended: list[bool]
+    trace: list[BlockEvent]
+    forwards: int
+    model: TidalTextModel
+
+    def save_trace(self, path: str | Path) -> Path:
+        """Write the blocks as ``.json`` or ``.html``.
+
+        Raises:
+            WrongUse: the name has another ending.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            rows = [asdict(event) for event in self.trace]
+            write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+            return path
+        if path.suffix == ".html":
+            return write_page(path, self.trace_page())
+        raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
+
+    def trace_page(self) -> str:
+        """A page with every block: what was drawn, in the order of drawing, and what it says."""
+        name = self.model.tokenizer.name
+        sections = []
+        for row, prompt in enumerate(self.prompts):
+            cells = []
+            for event in self.trace:
+                if event.row != row:
+                    continue
+                chances = event.probabilities or [float("nan")] * len(event.ids)
+                drawn = " ".join(
+                    name(i) if p != p else f"{name(i)} ({p:.2f})" for i, p in zip(event.ids, chances, strict=True)
+                )
+                cells.append((str(event.number), f"{event.tokens} ({event.reused})", drawn, event.block))
+            note = "Ids in the order of drawing, with their probability; prefix: its tokens, and those not read again."
+            columns = ("block", "prefix", "drawn", "reads")
+            sections.append(
+                Section(f"{prompt}{self.texts[row]}", [Table("Blocks", columns, cells, align="rrll", note=note)])
+            )
+        return render_page("Block by block", sections, subtitle=f"{self.forwards} passes through the network")
+
+    def save_attention(self, path: str | Path, row: int = 0, number: int = -1) -> Path:
+        """Draw who looks at whom while a block is written: its prefix and itself, every layer and head.
+
+        Args:
+            path: an ``.html`` file.
+            row: which text.
+            number: which of its blocks; the last when -1.
+
+        Raises:
+            WrongUse: there is no such block, or the name has another ending.
+        """
+        path = Path(path)
+        if path.suffix != ".html":
+            raise WrongUse(f"attention is drawn as .html, not {path.name!r}")
+        events = [event for event in self.trace if event.row == row]
+        if not -len(events) <= number < len(events):
+            raise WrongUse(f"row {row} has {len(events)} blocks: there is no block {number}")
+        if self.model.denoiser.config.writes != "blocks":
+            raise WrongUse("a plain baseline has no blocks whose attention could be drawn")
+        event = events[number]
+        before = self.prompts[row] + "".join(e.block for e in events[: events.index(event)])
+        tokens = self.model.tokenizer.encode(before)[-event.tokens :] if event.tokens else []
+        ids = [*tokens, BOB, *event.ids]
+        weights = self.model.denoiser.attention_weights(torch.tensor([ids], device=self.model.device))[:, 0]
+        names = [self.model.tokenizer.name(i) for i in ids]
+        return save_attention_page(path, attention_page(weights.cpu(), names, block_from=len(tokens)))
+
+
+def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | None, given: dict[str, Any]) -> Any:
+    """:func:`unmask.api.sample` for a tidal model: continue prompts, or write from nothing.
+
+    Args:
+        texts: what to continue.
+        n: samples a prompt, or in all without prompts.
+        given: the other settings that differ from their defaults; ``length`` counts blocks.
+
+    Raises:
+        WrongUse: a setting that has no effect on this model, or counts below 1.
+    """
+    if n is not None and n < 1:
+        raise WrongUse(f"n={n} must be at least 1")
+    if isinstance(texts, str) or (texts is not None and not all(isinstance(text, str) for text in texts)):
+        raise WrongUse("texts must be a list of texts to continue: write [text]")
+    temperature = given.pop("temperature", None)
+    if temperature is None:
+        temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
+    settings = {k: given.pop(k) for k in ("top_k", "top_p", "seed", "batch_size") if k in given}
+    blocks, show, callback = given.pop("length", 64), given.pop("live", False), given.pop("callback", None)
+    precision = given.pop("precision", "fp32")
+    for quiet in ("trace", "share"):
+        given.pop(quiet, None)
+    plan = {k: given.pop(k) for k in PLAN if k in given}
+    if given:
+        raise WrongUse(f"{next(iter(given))} has no effect on a tidal model, which continues texts block by block")
+    prompts = [text for text in ([""] if texts is None else texts) for _ in range(n or 1)]
+
+    def on_block(event: BlockEvent) -> None:
+        if show and event.row == 0:
+            print(event.block, end="", flush=True)
+        if callback is not None:
+            callback(event)
+
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        found = write(
+            model, prompts, max_blocks=blocks, temperature=temperature, plan=plan, on_block=on_block, **settings
+        )
+    if show:
+        print()
+    return BlockSamples(found.texts, prompts, found.ended, found.trace, found.forwards, model)
+
+
+def evaluate_tidal(
+    model: TidalTextModel, data: Any, column: str | None, texts: int, given: dict[str, Any], about: dict[str, str]
+) -> TidalEvaluation:
+    """:func:`unmask.api.evaluate` for a tidal model."""
+    from unmask.evaluation.tidal_report import evaluate_tidal as score
+
+    for quiet in ("samples", "trace", "share"):
+        given.pop(quiet, None)
+    settings = {k: given.pop(k) for k in ("temperature", "judge", "seed") if k in given}
+    plan = {k: given.pop(k) for k in PLAN if k in given}
+    if given:
+        raise WrongUse(f"{next(iter(given))} has no effect on a tidal model, which continues texts block by block")
+    held_out, train = examples_for(model, data, column)
+    chosen = [held_out[i] for i in evenly(len(held_out), texts)]
+    known = [prompt + text for prompt, text in train] or None
+    return score(model, chosen, training_texts=known, plan=plan, about=about, **settings)
+
+
+def examples_for(
+    model: TidalTextModel, data: Any = None, column: str | None = None
+) -> tuple[list[Example], list[Example]]:
+    """Held-out (prompt, text) pairs and those that were trained on.
+
+    Args:
+        model: its card says what it was trained on.
+        data: texts or pairs, a source for :func:`unmask.data.text.load_texts`, or None for what training held out.
+        column: the text's column.
+
+    Raises:
+        WrongUse: the card names no data, or ``data`` is not made of texts or pairs.
+    """
+    from unmask.training.arguments import DataArguments, field_names
+    from unmask.training.recipe import parse
+    from unmask.training.tidal import tidal_examples
+
+    if data is not None and not isinstance(data, (str, Path)):
+        rows = [("", row) if isinstance(row, str) else tuple(row) for row in data]
+        if not rows or not all(len(row) == 2 and all(isinstance(x, str) for x in row) for row in rows):
+            raise WrongUse("data must be texts or (prompt, text) pairs, or the name of a corpus, file or folder")
+        return rows, []
+    recipe = {k: v for k, v in model.card.recipe.items() if k in field_names(DataArguments)}
+    if data is not None:
+        recipe = {"data": str(data), **({} if column is None else {"column": column})}
+    if "data" not in recipe:
+        raise WrongUse("this model's card names no data: say which texts to use with data=")
+    recipe |= {"family": "tidal", "task": "unconditional", "conditioning": "none", "output_dir": "."}
+    train, held_out, _ = tidal_examples(parse(recipe), lambda _: None)
+    return held_out, train if data is None else []
+
+
+def tidal_subject(model: TidalTextModel, data: Any = None) -> Any:
+    """A tidal model as a subject of the diagnosis, with its own held-out texts or the given ones."""
+    from unmask.diagnosis.tidal import tidal_subject as subject
+
+    held_out, train = examples_for(model, data)
+    known = [train[i] for i in evenly(len(train), 4096)] if train else None
+    return subject(model, [held_out[i] for i in evenly(len(held_out), 4096)], known)

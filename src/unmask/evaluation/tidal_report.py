@@ -1,0 +1,158 @@
+"""A tidal model scored: bits a character, what it writes, and how much of that is exactly right."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unmask.data.tidal.dataset import Example
+from unmask.evaluation import tables
+from unmask.evaluation.evaluate import SHOWN, SHOWN_IN_PAGE, generation_metrics
+from unmask.evaluation.generation import GenerationScores, score_generation
+from unmask.evaluation.page import Block, Section, Table, Tiles, render_page, write_page
+from unmask.evaluation.tidal import bits, write
+from unmask.metrics.bootstrap import Interval, ratio_interval
+from unmask.models.tidal_text import TidalTextModel
+
+
+@dataclass(frozen=True)
+class TidalEvaluation:
+    """Everything that was measured of one tidal model, or plain baseline, on one set of texts.
+
+    Attributes:
+        bits: ``bits_per_character``, ``loss`` (nats) and ``accuracy`` a written id; see
+            :func:`unmask.diffusion.blocks.bits_per_character`.
+        texts: how many texts were scored; characters of all of them together.
+        exact: share of the texts written exactly behind their prompts, ends included; None for texts without prompts.
+        generation: what it writes, against the data.
+        exact_bits: False where the bits are an upper bound (a block in any order).
+        about: what was scored and how.
+    """
+
+    bits: Mapping[str, float]
+    texts: int
+    characters: int
+    exact: Interval | None
+    generation: GenerationScores
+    exact_bits: bool
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers, each with its unit in the key."""
+        found: dict[str, float] = {
+            "texts": self.texts,
+            "characters": self.characters,
+            "bits_per_character": self.bits["bits_per_character"],
+            "loss_nats_per_written_id": self.bits["loss"],
+            "accuracy_share": self.bits["accuracy"],
+        }
+
+        def put(key: str, interval: Interval, unit: str) -> None:
+            found[f"{key}_{unit}"] = interval.value
+            found[f"{key}_{unit}_low"], found[f"{key}_{unit}_high"] = interval.low, interval.high
+
+        if self.exact is not None:
+            put("exact_with_end", self.exact, "share")
+        found |= generation_metrics(self.generation, put)
+        return {key: float(value) for key, value in found.items() if not math.isnan(value)}
+
+    def grids(self, samples: int = SHOWN) -> list[Table]:
+        """Every table, for the terminal and the page."""
+        bound = "" if self.exact_bits else " (upper bound)"
+        rows = [
+            (f"bits a character{bound}", tables.number(self.bits["bits_per_character"])),
+            ("loss, nats a written id", tables.number(self.bits["loss"])),
+            ("most probable id is right", f"{100 * self.bits['accuracy']:.1f} %"),
+        ]
+        if self.exact is not None:
+            rows.append(("written exactly, end included", tables.between(self.exact)))
+        note = f"{self.texts} held-out texts, {self.characters:,} characters; their ends are paid for."
+        grids = [Table("Likelihood", ("measure", "value"), rows, note=note)]
+        if self.generation.match is not None:
+            grids.append(tables.match_table(self.generation.match, len(self.generation.outputs)))
+        return [*grids, tables.quality_table(self.generation), tables.sample_table(self.generation, samples)]
+
+    def tables(self, samples: int = SHOWN) -> list[Any]:
+        """The tables for a :class:`rich.console.Console`."""
+        return [tables.terminal(grid) for grid in self.grids(samples)]
+
+    def page(self, title: str = "Evaluation") -> str:
+        """The page as self-contained HTML."""
+        tiles = [("bits a character", f"{self.bits['bits_per_character']:.3f}", "lower is better")]
+        if self.exact is not None:
+            tiles.append(("exact", f"{100 * self.exact.value:.1f} %", "of the texts, end included"))
+        blocks: list[Block] = list(self.grids(SHOWN_IN_PAGE))
+        about = " · ".join(f"{key}: {value}" for key, value in self.about.items())
+        sections = [Section("At a glance", [Tiles(tiles)]), Section("Measured", blocks)]
+        return render_page(title, sections, subtitle=f"{self.texts} held-out texts", footer=about)
+
+    def save(self, path: str | Path, title: str = "Evaluation") -> Path:
+        """Write ``metrics.json`` and ``report.html`` into a folder; returns the page's path."""
+        folder = Path(path)
+        tree = {"metrics": self.metrics, "about": dict(self.about)}
+        write_page(folder / "metrics.json", json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return write_page(folder / "report.html", self.page(title))
+
+
+def evaluate_tidal(
+    model: TidalTextModel,
+    examples: Sequence[Example],
+    *,
+    training_texts: Sequence[str] | None = None,
+    temperature: float | None = None,
+    plan: dict[str, Any] | None = None,
+    judge: Any = None,
+    seed: int = 0,
+    about: Mapping[str, Any] | None = None,
+) -> TidalEvaluation:
+    """Score a tidal model, or a plain baseline, on held-out (prompt, text) pairs.
+
+    Args:
+        model: the model.
+        examples: pairs; prompts of "" mean texts written from nothing.
+        training_texts: for the share of 4-grams that stand in them.
+        temperature: of what it writes; None is 0 behind prompts, else 1.
+        plan: how a block in any order is filled.
+        judge: for GenPPL, or None.
+        seed: of everything random.
+        about: carried into the page.
+
+    Raises:
+        WrongUse: no example fits the model, or a plan for a model that draws characters in order.
+    """
+    prompted = any(prompt for prompt, _ in examples)
+    heat = (0.0 if prompted else 1.0) if temperature is None else temperature
+    texts = [text for _, text in examples]
+    blocks = max(len(model.tokenizer.split(text)) for text in texts)
+    written = write(
+        model,
+        [prompt for prompt, _ in examples],
+        max_blocks=blocks + 1,
+        temperature=heat,
+        seed=seed,
+        most=max(32, 2 * max(len(text) for text in texts)),
+        plan=plan,
+    )
+    right = [end and text == wanted for text, wanted, end in zip(written.texts, texts, written.ended, strict=True)]
+    return TidalEvaluation(
+        bits=bits(model, examples, len(examples), seed),
+        texts=len(examples),
+        characters=sum(map(len, texts)),
+        exact=ratio_interval([float(r) for r in right], seed=seed) if prompted else None,
+        generation=score_generation(
+            written.texts,
+            texts,
+            inputs=[prompt for prompt, _ in examples] if prompted else None,
+            paired=prompted,
+            judge=judge,
+            training_texts=training_texts,
+            seed=seed,
+        ),
+        exact_bits=not model.denoiser.any_order,
+        about={**(about or {}), "temperature": str(heat), "seed": str(seed)},
+    )
