@@ -30,7 +30,6 @@ class _Packed:
 
     source_VD: Tensor
     weight: Tensor
-    bias_V: Tensor | None
     dtype: torch.dtype
 
 
@@ -73,15 +72,15 @@ class FastHead:
 
     def _product(self, features_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
         if self._wanted and len(features_ND) and (self._packed is None or self._packed.source_VD is not weight_VD):
-            self._packed = self._pack(features_ND, weight_VD, bias_V)
+            self._packed = self._pack(features_ND, weight_VD)
         packed = self._packed
         if packed is None or not self._wanted or not len(features_ND):
             return self.denoiser.forbid(torch.nn.functional.linear(features_ND, weight_VD, bias_V))
-        features_ND = features_ND.to(packed.dtype)
-        logits_NV = torch.ops.mkldnn._linear_pointwise(features_ND, packed.weight, packed.bias_V, "none", [], "")
+        features_ND, bias_V = features_ND.to(packed.dtype), None if bias_V is None else bias_V.to(packed.dtype)
+        logits_NV = torch.ops.mkldnn._linear_pointwise(features_ND, packed.weight, bias_V, "none", [], "")
         return self.denoiser.forbid(logits_NV)
 
-    def _pack(self, features_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> _Packed | None:
+    def _pack(self, features_ND: Tensor, weight_VD: Tensor) -> _Packed | None:
         device = weight_VD.device.type
         dtype = weight_VD.dtype
         if torch.is_autocast_enabled(device) and dtype != torch.float64:
@@ -94,7 +93,7 @@ class FastHead:
         if not self._wanted:
             return None
         laid_out = torch.ops.mkldnn._reorder_linear_weight(weight_VD.detach().to(dtype), len(features_ND))
-        return _Packed(weight_VD, laid_out, None if bias_V is None else bias_V.detach().to(dtype), dtype)
+        return _Packed(weight_VD, laid_out, dtype)
 
 
 def wide(x: Tensor) -> Tensor:
