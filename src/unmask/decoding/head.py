@@ -82,11 +82,10 @@ class FastHead:
 
     def _pack(self, features_ND: Tensor, weight_VD: Tensor) -> _Packed | None:
         device = weight_VD.device.type
-        dtype = weight_VD.dtype
-        if torch.is_autocast_enabled(device) and dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(device)
-        works = dtype == torch.float32 or (
-            dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # asked of the processor
+        auto = torch.is_autocast_enabled(device) and weight_VD.dtype != torch.float64
+        dtype = torch.get_autocast_dtype(device) if auto else weight_VD.dtype
+        works = (auto or features_ND.dtype == dtype) and (
+            dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
         )
         # a weight made anew at each call would be laid out at each call
         self._wanted = device == "cpu" and works and FEWEST <= weight_VD.numel() <= MOST and self._packed is None
