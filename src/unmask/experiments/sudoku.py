@@ -37,7 +37,7 @@ def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
 
 def training_set(scale: str, ordered: bool, say: Say) -> Any:
     """Boards to train on; the ordered baseline needs solver orders, and boards that the strategies solve."""
-    n = {"cpu": 100_000, "paper": 300_000 if ordered else 1_000_000}[scale]
+    n = {"cpu": 100_000, "paper": 300_000 if ordered else 200_000}[scale]
     kind: Puzzle = Sudoku(fewest=FEWEST, most=MOST, side="train")
     if ordered:
         kind = Sudoku(fewest=FEWEST, most=MOST, side="train", order=True, grade="easy")
@@ -52,7 +52,7 @@ STUDY = PuzzleStudy(
     decoding_steps=24,
     shapes={"cpu": Shape(), "paper": Shape(dim=256, layers=8, heads=8, ffn_dim=1152, loops=1)},
     causal={"cpu": CausalShape(), "paper": CausalShape(dim=512, layers=13, heads=8)},
-    steps={"cpu": 6_000, "paper": 60_000},
+    steps={"cpu": 6_000, "paper": 6_000},
     batch={"cpu": 64, "paper": 512},
     paper=PAPER,
     about=(
