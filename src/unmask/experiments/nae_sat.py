@@ -155,8 +155,8 @@ def page(results: Mapping[str, Any]) -> Page:
         "(latents) and P observations, each of which says whether three fixed latents are *not all equal*. "
         "Sequences are written from nothing, values drawn at temperature 1; the figure is the share of observations "
         "that agree with the latents beside them (per cent, 95 % intervals). Independent draws of the right "
-        "frequencies give 62.5. In the maps of errors, note that all bits flipped give the same observations: with every "
-        "latent hidden 50 per cent wrong is the best that any model can do."
+        "frequencies give 62.5. In the maps of errors, note that all bits flipped give the same observations: with "
+        "every latent hidden 50 per cent wrong is the best that any model can do."
     )
     for scale, found in results["scales"].items():
         for arm in ARMS:
