@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ from typing import Any
 
 from unmask.evaluation.page import write_page
 
+#: of what is written
+SCORES = {"exact match": "exact_match", "BLEU-1": "bleu_1", "BLEU": "bleu"}
 PAGES = Path(__file__).parents[1] / "docs" / "cases"
 
 
@@ -26,10 +29,7 @@ def rows_of(case: dict[str, Any], names: Sequence[str]) -> list[str]:
         "PPL of hidden tokens, 15 % hidden": "ppl_15_percent_hidden",
         "PPL, half hidden": "ppl_half_hidden",
         "PPL, everything hidden": "ppl_all_hidden",
-        "exact match": "exact_match",
-        "BLEU-1": "bleu_1",
-        "BLEU": "bleu",
-    }
+    } | SCORES
     lines = [cells("", *names), "|---" * (len(names) + 1) + "|"]
     lines += [cells(title, *(float(case[n][key]) for n in names)) for title, key in asked.items()]
     lines += [cells("verdict", *(case[n]["verdict"]["status"] for n in names))]
@@ -61,11 +61,12 @@ def measured(name: str, case: dict[str, Any]) -> list[str]:
     if name == "bert":
         return [*rows_of({"BERT": case}, ["BERT"]), "", *causes(case["verdict"])]
     lines = [cells("what is scored", "PPL"), "|---|---|"]
-    lines += [cells("clean text, t = 0, every position", case["ppl_visible"])]
+    lines += [cells("clean text, t = 0, every token", case["ppl_visible"])]
+    lines += [cells("the same, padding counted too", math.exp(case["visible_loss"]))]
     lines += [cells(f"hidden tokens, {k}", case[f"ppl_{v}_hidden"]) for k, v in
               {"15 % hidden": "15_percent", "half hidden": "half", "everything hidden": "all"}.items()]  # fmt: skip
     lines += ["", cells("of what it writes", ""), "|---|---|"]
-    lines += [cells(k, float(case[k])) for k in ("exact_match", "bleu_1", "bleu")]
+    lines += [cells(name, float(case[key])) for name, key in SCORES.items()]
     lines += ["", cells("the loss that is watched", "value, nats", "verdict", "in one sentence"), "|---|---|---|---|"]
     lines += [cells(n, case[f"{n}_loss"], case[n]["status"], case[n]["headline"]) for n in ("honest", "visible")]
     return [*lines, "", *causes(case["visible"])]
@@ -89,8 +90,8 @@ def picture(report: Path, target: Path, width: int = 900, height: int = 1000) ->
 
     with tempfile.TemporaryDirectory() as profile:
         shot = Path(profile) / "shot.png"
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-quic",
+                   "--no-first-run",                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
                    f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=3000",
                    f"--screenshot={shot}", report.absolute().as_uri()]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=120)

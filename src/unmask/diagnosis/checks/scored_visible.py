@@ -77,7 +77,7 @@ class ScoredVisible(Check):
             )
             if wrong
             else "Only hidden tokens are scored.",
-            next_step="Take the loss at positions where x_t is the mask id, in training *and* in validation."
+            next_step="Take the loss at positions where x_t is the mask id, in training and in validation."
             if wrong
             else "",
             numbers=numbers,
