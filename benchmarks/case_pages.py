@@ -90,10 +90,11 @@ def picture(report: Path, target: Path, width: int = 900, height: int = 1000) ->
 
     with tempfile.TemporaryDirectory() as profile:
         shot = Path(profile) / "shot.png"
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-quic",
-                   "--no-first-run",                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                   f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=3000",
-                   f"--screenshot={shot}", report.absolute().as_uri()]  # fmt: skip
+        quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
+        command = ["chromium", "--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"]
+        command += [f"--disable-{what}" for what in quiet]
+        command += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=3000"]
+        command += [f"--screenshot={shot}", report.absolute().as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.open(shot).convert("RGB").quantize(64).save(target, optimize=True)
