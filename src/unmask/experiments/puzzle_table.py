@@ -213,7 +213,8 @@ def _learning(found: Mapping[str, Any]) -> Any:
         axes.set_xlabel("boards seen")
         axes.set_ylabel("loss, nats a hidden token")
         axes.set_ylim(bottom=0)
-        axes.legend()
+        if len(curves) > 1:
+            axes.legend()
         return figure_svg(figure, "Training loss of each model against boards seen")
 
 
@@ -238,5 +239,7 @@ def _drawing(study: PuzzleStudy, found: Mapping[str, Any]) -> Any:
         axes.invert_yaxis()
         axes.set_xlim(-2, 102)
         axes.set_xlabel(f"boards solved, % ({study.plotted})")
-        axes.legend(loc="lower right")
+        if len(lines) > 1:
+            # above the field: inside it its markers pass for results
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines))
         return figure_svg(figure, f"Share of boards with {study.plotted} solved in each way, with 95 % intervals")
