@@ -133,14 +133,13 @@ def test_the_probe_logs_findings_within_its_share(sgdd: NativeSubject) -> None:
     import copy
 
     probe = QuickProbe(copy.copy(sgdd), every=10, budget_share=0.02)
-    assert probe(sgdd.denoiser, 10) == (
-        {},
-        [],
-    )  # began just now: the first would take too much
+    # training began just now: even the first would take too much of it
+    assert probe(sgdd.denoiser, 10) == ({}, [])
     probe._start -= 3600
     scalars, lines = probe(lesions.make("constant_latent").inject(sgdd).denoiser, 10)  # type: ignore[attr-defined]
     assert scalars["diagnosis_latent_use"] == 2.0 and scalars["diagnosis_latent_use_share"] == 1.0
     assert scalars["diagnosis_scored_visible"] == 0.0 and "vector is ignored" in lines[0]
+    assert 0 < scalars["diagnosis_share_of_time"] <= 0.02 and "% of the time went into diagnosis" in lines[0]
     assert probe(sgdd.denoiser, 15) == ({}, [])  # same turn
     probe._start += 3600
     assert probe(sgdd.denoiser, 20) == ({}, [])  # would take more than 2 % of the time

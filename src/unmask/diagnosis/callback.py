@@ -56,7 +56,9 @@ class QuickProbe:
         self._spent += verdict.seconds
         scalars = {f"diagnosis_{f.check}": float(RANK[f.status] - 1) for f in verdict.findings if f.status != "not_run"}
         scalars |= {f"diagnosis_{f.check}_share": f.share for f in verdict.findings if f.status in ("warn", "fail")}
-        return scalars, [f"step {step}: {verdict.headline}"]
+        share = self._spent / (time.perf_counter() - self._start)
+        scalars["diagnosis_share_of_time"] = share
+        return scalars, [f"step {step}: {verdict.headline} ({share:.1%} of the time went into diagnosis)"]
 
     def _expected(self) -> float:
         """Seconds that a diagnosis will take, from one scoring of the rows it would score."""
