@@ -106,6 +106,7 @@ def sample(
     sampler: Any = "maskgit",
     block_length: int | None = None,
     cache: Any = None,
+    stop_at_eos: bool = False,
     length: int | None = None,
     canvas: Tensor | None = None,
     condition: Condition | None = None,
@@ -130,7 +131,8 @@ def sample(
         guidance: gamma in ``gamma * l_c + (1 - gamma) * l_u``; 1 is off; SGDD's w is gamma - 1.
         temperature: 0 takes the most probable token; None is 0 for one text a condition, prompt or canvas, else 1:
             several samples at 0 would be one text again and again.
-        top_k, top_p, repetition_penalty, block_length, cache: see :class:`unmask.decoding.plan.DecodingPlan`.
+        top_k, top_p, repetition_penalty, block_length, cache, stop_at_eos: see
+            :class:`unmask.decoding.plan.DecodingPlan`.
         length: canvas length, or that of an answer to a prompt (a tidal model: most blocks); its own when None.
         canvas: ids [B, L] to fill in: given tokens stay, hidden positions hold the mask id; replaces ``length``.
         condition: semantic vectors at hand instead of ``texts``.
@@ -165,6 +167,7 @@ def sample(
         sampler=sampler,
         block_length=block_length,
         cache=cache,
+        stop_at_eos=stop_at_eos,
         seed=seed,
     )
     if steps == "auto" and plan.counts_steps:

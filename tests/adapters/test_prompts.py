@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer
 from test_adapters import masked_lm, native, tokenizer
 
 import unmask
-from unmask.cli import main
+from unmask.cli import build, main
 from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
@@ -139,3 +142,62 @@ def test_the_commands_run_end_to_end(tmp_path: Path, kind: str, capsys: pytest.C
     found = {finding["check"]: finding["status"] for finding in verdict["findings"]}
     # what the model was trained on is not known, so nothing is said of recitation; words were counted all the same
     assert found["memorisation"] == "not_run" and found["loss_by_ratio"] == "fail"
+
+
+CHANGES: dict[str, list[dict[str, Any]]] = {
+    "order": [{"order": "random"}],
+    "steps": [{"steps": 2}],
+    "quota": [{"quota": "linear"}],
+    "guidance": [{"guidance": 3.0}],
+    "temperature": [{"temperature": 0.3}],
+    "top_k": [{"top_k": 3}],
+    "top_p": [{"top_p": 0.2}],
+    "repetition_penalty": [{"repetition_penalty": 4.0}],
+    "remasking": [{"sampler": "ancestral"}, {"sampler": "ancestral", "remasking": "cap:eta=0.5"}],
+    "sampler": [{"sampler": "ancestral"}],
+    "block_length": [{"block_length": 4}],
+    "cache": [{"block_length": 4}, {"block_length": 4, "cache": "dual"}],
+    "stop_at_eos": [{"stop_at_eos": True}],
+    "length": [{"length": 10}],
+    "seed": [{"seed": 1}],
+}
+#: what a plan is not made of
+OTHER = {"model", "texts", "n", "canvas", "condition", "batch_size", "precision", "trace", "live", "callback", "share"}
+
+
+@pytest.fixture(scope="module")
+def llada(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return native(tmp_path_factory.mktemp("settings") / "llada", "llada")
+
+
+@pytest.mark.parametrize("setting", CHANGES)
+def test_every_setting_changes_an_answer_from_python_and_from_the_shell(
+    llada: Path, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = unmask.load(llada, device="cpu")
+    base: dict[str, Any] = {"length": 16, "steps": 6, "temperature": 1.0}
+    if setting == "stop_at_eos":  # what is written third is made the end
+        base = {"length": 16, "order": "left_to_right", "quota": "one", "temperature": 1.0}
+        third = len(model.prompt_ids(PROMPTS[0])) + 2
+        model.denoiser.eos_id = int(unmask.sample(model, PROMPTS, **base).sequences[0, third])
+    *before, change = [{}, *CHANGES[setting]]
+    plain, changed = (unmask.sample(model, PROMPTS, **{**base, **c}).sequences for c in (before[-1], change))
+    assert plain.shape != changed.shape or not torch.equal(plain, changed)
+    if setting == "stop_at_eos":
+        return
+    words = [f"--{k.replace('_', '-')}={v}" for k, v in {**base, **change}.items()]
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", str(llada), *[w for prompt in PROMPTS for w in ("-t", prompt)], *words])
+    assert not stop.value.code
+    want = unmask.sample(model, PROMPTS, **{**base, **change}).texts
+    shown = [line for pair in zip(PROMPTS, want, strict=True) for line in pair]
+    # the terminal drops control characters, which random weights write
+    said, meant = (re.sub(r"[\s\x00-\x1f]", "", text) for text in (capsys.readouterr().out, "".join(shown)))
+    assert said == meant
+
+
+def test_the_table_covers_every_setting_and_the_command_has_them_all() -> None:
+    known = set(inspect.signature(unmask.sample).parameters)
+    assert set(CHANGES) == known - OTHER and OTHER <= known
+    options = {name for p in typer.main.get_command(build()).commands["sample"].params for name in [p.name]}
+    assert known - {"texts", "canvas", "condition", "callback", "share"} <= options

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
         remasking: str | None = typer.Option(None, help="Hide written tokens again (unmask list remaskers)."),
         block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
         cache: str | None = typer.Option(None, help="Remember keys (unmask list caches): faster, not exact."),
+        stop_at_eos: bool = typer.Option(False, "--stop-at-eos", help="A row ends with its first end of text."),
         guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u; 1 is off, SGDD's w is gamma-1."),
         temperature: float | None = typer.Option(
             None, help="0 takes the most probable token; 0 for one text a prompt, else 1, when not given."
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
         repetition_penalty: float = typer.Option(1.0, help="Above 1: tokens already written become less likely."),
         length: int | None = typer.Option(None, help="Tokens to write; the model's own when not given."),
         seed: int = typer.Option(0, help="Same seed, same text."),
+        batch_size: int = typer.Option(64, help="Rows at a time."),
         precision: str = typer.Option("fp32", help="bf16 is about twice as fast."),
         trace: Path | None = typer.Option(None, help="Write the unmasking trace: .html (animated page) or .json."),
         attention: Path | None = typer.Option(
@@ -74,6 +76,7 @@ def register(app: typer.Typer) -> None:
             remasking=remasking,
             block_length=block_length,
             cache=cache,
+            stop_at_eos=stop_at_eos,
             guidance=guidance,
             temperature=temperature,
             top_k=top_k,
@@ -81,6 +84,7 @@ def register(app: typer.Typer) -> None:
             repetition_penalty=repetition_penalty,
             length=length,
             seed=seed,
+            batch_size=batch_size,
             precision=precision,  # type: ignore[arg-type]
             trace=trace is not None or live,
             live=live and ranks.first(),
@@ -91,8 +95,10 @@ def register(app: typer.Typer) -> None:
         console = Console()
         for i, written in enumerate(out.texts):
             if texts:
-                console.print(texts[i * len(texts) // len(out.texts)], style="dim", markup=False, highlight=False)
-            console.print(written, markup=False, highlight=False)
+                console.print(
+                    texts[i * len(texts) // len(out.texts)], style="dim", markup=False, highlight=False, soft_wrap=True
+                )
+            console.print(written, markup=False, highlight=False, soft_wrap=True)
         if trace is not None and out.trace is not None:
             out.save_trace(trace)
             console.print(f"trace: {trace}", style="dim")
