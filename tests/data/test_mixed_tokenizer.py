@@ -68,6 +68,15 @@ def test_numbers_are_whole_whatever_the_tokens():
     assert tokenizer.split("3 - 10 = -7.") == ["3", " -", " 10", " =", " -7", "."]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**9), max_size=5), st.text(max_size=12))
+def test_split_digits_are_single_tokens_and_come_back(numbers, text):
+    tokenizer = MixedTokenizer.train(["12345 + 12345 = 24690"] * 9, 400, split_digits=True)
+    said = text.join(map(str, numbers))
+    assert tokenizer.decode(tokenizer.encode(said)) == said
+    assert all(sum(c.isdigit() for c in token) <= 1 for token in tokenizer.bpe.encode("98 + 12345").tokens)
+
+
 def test_words_and_groups_of_tokens():
     assert MixedTokenizer(BPE).split("the quick,  fox\n") == ["the", " quick,", "  fox", "\n"]
     by_token = MixedTokenizer(BPE, blocks="tokens:2")

@@ -19,7 +19,7 @@ PAD, EOS, MASK = "<pad>", "<eos>", "<mask>"
 _BATCH = 4096
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_bpe(texts: Iterable[str], vocab_size: int, *, split_digits: bool = False) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on ``texts``.
 
     Any string survives encoding and decoding exactly, so there is no unknown token. The specials ``<pad>`` 0,
@@ -28,6 +28,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     Args:
         texts: read once.
         vocab_size: V, specials and the 256 bytes included; fewer if the texts have no more merges to offer.
+        split_digits: every digit is a token of its own, so that a number's tokens say where its digits stand.
 
     Raises:
         WrongUse: ``vocab_size`` leaves no room for the bytes and the specials.
@@ -38,7 +39,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     if vocab_size < len(alphabet) + 3:
         raise WrongUse(f"vocab_size={vocab_size} must be at least {len(alphabet) + 3}: 256 bytes and 3 specials")
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, cut]) if split_digits else cut
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[PAD, EOS, MASK], initial_alphabet=alphabet, show_progress=False

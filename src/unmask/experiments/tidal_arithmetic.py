@@ -27,7 +27,9 @@ from unmask.training.tidal import TidalPrepared, tidal_examples
 ARMS: dict[str, dict[str, Any]] = {
     "reversed": {},
     "forward": {"reverse": False},
-    "bpe": {"writes": "tokens", "attention": "causal"},
+    "bpe": {"writes": "tokens", "attention": "causal", "split_digits": False},
+    # the reversed blocks again, behind tokens of several digits
+    "reversed, joined digits": {"split_digits": False},
 }
 
 
@@ -52,7 +54,7 @@ def run(
     """
     results: dict[str, Any] = {}
     for arm in arms:
-        settings = {**read_recipe(find("tidal_arithmetic")), **ARMS[arm], "output_dir": str(out / arm)}
+        settings = {**read_recipe(find("tidal_arithmetic")), **ARMS[arm], "output_dir": str(out / arm.replace(", ", "_").replace(" ", "_"))}
         recipe = parse(settings, flags)
         say(f"== {arm}")
 

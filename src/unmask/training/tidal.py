@@ -112,7 +112,8 @@ def _tokenizer(recipe: Recipe, examples: Sequence[Example]) -> MixedTokenizer:
     m = recipe.model
     settings: dict[str, Any] = {"blocks": m.blocks, "reverse": m.reverse, "max_block": m.max_block}
     if m.tokenizer == "bpe":
-        return MixedTokenizer.train((prompt + text for prompt, text in examples), m.vocab_size, **settings)
+        texts = (prompt + text for prompt, text in examples)
+        return MixedTokenizer.train(texts, m.vocab_size, split_digits=m.split_digits, **settings)
     path = Path(m.tokenizer)
     return MixedTokenizer.from_file(path / "tokenizer.json" if path.is_dir() else path, **settings)
 

@@ -67,9 +67,17 @@ class MixedTokenizer:
         self._per_block = int(tokens[1]) if tokens else 0
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, **settings: Any) -> MixedTokenizer:
-        """One over a byte-level BPE trained on ``texts``; ``vocab_size`` counts the BPE ids alone."""
-        return cls(train_bpe(texts, vocab_size).backend_tokenizer, **settings)
+    def train(
+        cls, texts: Iterable[str], vocab_size: int, *, split_digits: bool = False, **settings: Any
+    ) -> MixedTokenizer:
+        """One over a byte-level BPE (:func:`unmask.data.tokenizer.train_bpe`) trained on ``texts``.
+
+        Args:
+            vocab_size: of the BPE ids alone.
+            split_digits: no token holds two digits.
+            settings: others of this class.
+        """
+        return cls(train_bpe(texts, vocab_size, split_digits=split_digits).backend_tokenizer, **settings)
 
     @classmethod
     def from_file(cls, path: str | Path, **settings: Any) -> MixedTokenizer:
