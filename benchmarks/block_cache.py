@@ -1,7 +1,8 @@
 """What a block cache saves and what it costs. Last line is JSON.
 
-    python benchmarks/block_cache.py --write docs/benchmarks            # a CPU: the error on a trained model, and speed
-    python benchmarks/block_cache.py --device cuda --write docs/benchmarks   # speed at the shape of LLaDA 8B, in bf16
+    python benchmarks/block_cache.py error --write docs/benchmarks                  # the error on a trained model
+    python benchmarks/block_cache.py speed --write docs/benchmarks                  # a small body on a quiet CPU
+    python benchmarks/block_cache.py speed --device cuda --write docs/benchmarks    # LLaDA 8B's shape in bf16
 
 Error: checkpoints/sgdd_verses writes held-out verses from their meaning, in blocks, one token a step, at temperature 0;
 each prediction made from memory is made again by the whole model on the same canvas. Speed: a LLaDA body with random
@@ -122,25 +123,26 @@ def interleaved(runs: dict[str, Callable[[], Any]], repeats: int, device: str) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("error", "speed"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--texts", type=int, default=12, help="held-out verses for the error")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds behind each median")
-    parser.add_argument("--write", type=Path, help="folder for block_cache_cpu.json or block_cache_cuda.json")
+    parser.add_argument("--write", type=Path, help="folder for block_cache_PART_DEVICE.json")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"benchmark": "block_cache", "repeats": arguments.repeats}
+    result: dict[str, Any] = {"benchmark": f"block_cache_{arguments.part}"}
     if arguments.device == "cpu":
         torch.set_num_threads(1)
-        result["error"] = error(arguments.texts, 16)
-        for row in result["error"]:
-            print(json.dumps(row), flush=True)
-    result["shape"] = SHAPES[arguments.device]
-    result["speed"] = speed(arguments.device, 32, arguments.repeats)
+    if arguments.part == "error":
+        result["rows"] = error(arguments.texts, 16)
+    else:
+        rows = speed(arguments.device, 32, arguments.repeats)
+        result |= {"repeats": arguments.repeats, "shape": SHAPES[arguments.device], "rows": rows}
     result |= where()
     if arguments.device == "cuda":
         result["device"] = torch.cuda.get_device_name()
     if arguments.write:
         arguments.write.mkdir(parents=True, exist_ok=True)
-        path = arguments.write / f"block_cache_{arguments.device}.json"
+        path = arguments.write / f"block_cache_{arguments.part}_{arguments.device}.json"
         path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
