@@ -23,6 +23,7 @@ from unmask.models.tidal_text import config_for
 
 #: columns of a row: <bob>, the bytes of the answer last first, <eos>, padding
 WIDTH, ROOM = 12, 12
+PLAIN = str.maketrans("０１２３４５６７８９", "0123456789")
 DIGITS = str.maketrans("0123456789", "０１２３４５６７８９")  # three bytes each: an order lost in decoding shows
 
 
@@ -242,47 +243,80 @@ class AnotherMapping(BlockText):
         return [5 + (i - 5 - 7) % 256 for i in super().encode(text)]
 
 
+def read_by(tokenizer):
+    subject = TidalSubject(healthy().net)
+    subject.tokenizer = tokenizer
+    return subject
+
+
 @pytest.mark.parametrize("tokenizer", [DecodedTooEarly, AnotherMapping])
 def test_fault_of_reading_is_named_first(tokenizer):
-    subject = TidalSubject(healthy().net)
-    subject.tokenizer = tokenizer()
-    assert first_cause(subject) == "vocabulary"
+    assert first_cause(read_by(tokenizer())) == "vocabulary"
+
+
+class Noisy(TidalSubject):
+    """Nobody calls eval() before asking."""
+
+    def predict(self, state):
+        self.net.train()
+        try:
+            return super().predict(state)
+        finally:
+            self.net.eval()
+
+
+def noisy():
+    return Noisy(trained(dropout=0.2, steps=150).net)
 
 
 def test_dropout_left_on_is_named_first():
-    subject = trained(dropout=0.2, steps=150)
-
-    class Noisy(TidalSubject):
-        def predict(self, state):
-            self.net.train()
-            try:
-                return super().predict(state)
-            finally:
-                self.net.eval()
-
-    assert first_cause(Noisy(subject.net)) == "train_inference"
+    assert first_cause(noisy()) == "train_inference"
 
 
-def test_positive_bias_at_inference_is_named_first(monkeypatch):
+class FarFirst(TidalSubject):
     """The published bias grows inside the block. A net trained with it is used to it; here only inference has it."""
-    falling = tidal.alibi
 
-    class FarFirst(TidalSubject):
-        def predict(self, state):
-            with monkeypatch.context() as patch:
-                patch.setattr(tidal, "alibi", lambda query, key, heads: -falling(query, key, heads))
-                return super().predict(state)
-
-    assert first_cause(FarFirst(trained(positions="alibi", steps=150).net)) == "train_inference"
+    def predict(self, state):
+        with pytest.MonkeyPatch.context() as patch:
+            falling = tidal.alibi
+            patch.setattr(tidal, "alibi", lambda query, key, heads: -falling(query, key, heads))
+            return super().predict(state)
 
 
-def test_weights_missing_after_loading_are_named_first():
-    class HalfLoaded(TidalSubject):
-        def loading_report(self):
-            return {"missing": ["blocks.1.mlp.down.weight"], "unexpected": []}
+def far_first():
+    return FarFirst(trained(positions="alibi", steps=150).net)
 
+
+def test_positive_bias_at_inference_is_named_first():
+    assert first_cause(far_first()) == "train_inference"
+
+
+class HalfLoaded(TidalSubject):
+    """A part of the file had another name, and loading was not strict."""
+
+    def loading_report(self):
+        return {"missing": ["blocks.1.mlp.down.weight"], "unexpected": []}
+
+
+def half_loaded():
     torch.manual_seed(3)
     net = TidalModel(healthy().net.config)
     state = {n: w for n, w in healthy().net.state_dict().items() if n != "blocks.1.mlp.down.weight"}
     net.load_state_dict(state, strict=False)
-    assert first_cause(HalfLoaded(net)) == "weights"
+    return HalfLoaded(net)
+
+
+def test_weights_missing_after_loading_are_named_first():
+    assert first_cause(half_loaded()) == "weights"
+
+
+class OneTokenBlocks(TidalSubject):
+    """A block is one BPE token; a number of several tokens is then not written from its last digit on."""
+
+    def blocks(self, n):
+        texts = [f"{prompt}{answer.translate(PLAIN)}" for prompt, answer in problems()[3000 : 3000 + n]]
+        return [[TOKENIZER.decode([i]) for i in TOKENIZER.encode(text)] for text in texts]
+
+
+def test_blocks_of_one_token_are_named_first():
+    assert first_cause(OneTokenBlocks(healthy().net)) == "whole_blocks"

@@ -6,6 +6,7 @@ import pytest
 
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.experiments import tidal_arithmetic, tidal_cost, tidal_text
+from unmask.experiments.tidal_page import publish
 from unmask.models.tidal_text import load_tidal
 
 TEXT = " ".join(["In the beginning God created the heavens and the earth, 12 days before."] * 12)
@@ -41,6 +42,11 @@ def test_arithmetic_study_runs_and_gives_every_arm_the_same_size(tmp_path):
     for arm in found.values():
         sums = arm["held-out sums"]
         assert sums["problems"] == 12 and sums["low"] <= sums["exact"] <= sums["high"]
+    kept = tidal_arithmetic.run(tmp_path, arms=["forward"], flags=TINY, probe=4, say=lambda _: None)
+    assert list(kept) == list(found) and kept["bpe"] == json.loads(json.dumps(found["bpe"]))
+    page = publish("tidal_arithmetic", kept, tidal_arithmetic.page, tmp_path / "n", tmp_path / "p").read_text()
+    assert all(f"| {arm} |" in page for arm in tidal_arithmetic.ARMS)
+    assert (tmp_path / "p/img/tidal_arithmetic.svg").read_text().count("<path") > 4
     assert load_tidal(tmp_path / "forward").tokenizer.reverse is False
     assert load_tidal(tmp_path / "bpe").denoiser.config.writes == "tokens"
 
@@ -56,3 +62,5 @@ def test_text_study_gives_every_arm_the_same_compute(tmp_path):
         assert found[arm]["verses"] == 6
     assert found["characters"]["parameters"] == found["tidal"]["parameters"]
     assert {row["way"] for row in found["attention"]} == set(tidal_cost.WAYS)
+    page = publish("tidal_text", found, tidal_text.page, tmp_path / "n", tmp_path / "p").read_text()
+    assert f"{found['tidal']['bits_per_character']:.3f}" in page and "img/tidal_cost.svg" in page

@@ -2,20 +2,25 @@
 
 The same problems, network, parameters, steps and batches; only the way the answer is written differs. Run it with
 ``python -m unmask.experiments.tidal_arithmetic --out runs/tidal_arithmetic``; settings of the recipe
-``tidal_arithmetic`` can be given as flags (``--max_steps 500 --positions rope``), for every arm.
+``tidal_arithmetic`` can be given as flags (``--max_steps 500 --positions rope``), for every arm. ``--pages
+docs/experiments`` writes the page too, from ``results.json`` alone with ``--page``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unmask.data.tidal.arithmetic import LARGEST
 from unmask.data.tidal.dataset import Example
 from unmask.evaluation.tidal import exact_match, write
+from unmask.experiments.study import Page
+from unmask.experiments.tidal_page import lines, made_with, percent, publish
 from unmask.models.text_model import write_json
 from unmask.models.tidal_text import TidalTextModel
 from unmask.recipes import find
@@ -32,6 +37,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "reversed, joined digits": {"split_digits": False},
 }
 
+#: settings that the page names
+SHOWN = (
+    "attention", "positions", "dim", "layers", "heads", "ffn_dim", "vocab_size", "split_digits", "optimizer",
+    "learning_rate", "muon_lr", "per_device_train_batch_size", "max_steps", "ema",
+)  # fmt: skip
+
 
 def run(
     out: Path,
@@ -40,7 +51,7 @@ def run(
     probe: int = 256,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train each arm and measure exact match; writes ``results.json``.
+    """Train each arm and measure exact match; writes ``results.json``, keeping the arms that stand there already.
 
     Args:
         out: folder for the runs and the result.
@@ -52,9 +63,14 @@ def run(
     Returns:
         arm -> parameters, steps, seconds of training, and shares of problems written exactly with 95 % intervals.
     """
-    results: dict[str, Any] = {}
+    file = out / "results.json"
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for arm in arms:
-        settings = {**read_recipe(find("tidal_arithmetic")), **ARMS[arm], "output_dir": str(out / arm.replace(", ", "_").replace(" ", "_"))}
+        settings = {
+            **read_recipe(find("tidal_arithmetic")),
+            **ARMS[arm],
+            "output_dir": str(out / arm.replace(", ", "_").replace(" ", "_")),
+        }
         recipe = parse(settings, flags)
         say(f"== {arm}")
 
@@ -75,6 +91,7 @@ def run(
             },
             "settings": recipe.settings(),
             "curve": curve,
+            "made_with": made_with(),
         }
         say(", ".join(f"{k} {v['exact']:.1%}" for k, v in results[arm].items() if isinstance(v, dict) and "exact" in v))
         write_json(out / "results.json", results)
@@ -112,12 +129,55 @@ def measure(model: TidalTextModel, examples: Sequence[Example]) -> dict[str, flo
     return {"exact": sum(right) / len(right), "low": interval.low, "high": interval.high, "problems": len(right)}
 
 
+def page(results: Mapping[str, Any]) -> Page:
+    """Every number comes from ``results``."""
+    out = Page()
+    out.text("# Arithmetic: which end of a number first?")
+    out.text(
+        "Written by `python -m unmask.experiments.tidal_arithmetic` from its numbers in "
+        "`docs/benchmarks/experiment_tidal_arithmetic.json`. `a + b =` or `a - b =` is given, the answer is written; "
+        f"operands up to {LARGEST:,}, half sums, half differences, no held-out pair is trained on. *Longer* operands "
+        "have one digit more than any trained on. An answer counts if every character and its end are right. "
+        "**reversed**: the answer is one block, last digit first, then its sign; **forward**: the same block, first "
+        "digit first; **bpe**: plain next tokens, whose merges join digits; **joined digits**: reversed blocks behind "
+        "the tokens of the bpe arm (elsewhere each digit before the block is a token of its own)."
+    )
+    kinds = [k for k, v in next(iter(results.values())).items() if isinstance(v, dict) and "exact" in v]
+    rows = []
+    for arm, found in results.items():
+        spent = f"{found['steps']:,} x {found['rows_a_step']}"
+        cells = [arm, f"{found['parameters']:,}", spent, f"{found['seconds'] / 60:.0f}"]
+        rows.append([*cells, *(percent(found[kind]) for kind in kinds)])
+    out.text("Per cent written exactly, with 95 % intervals (Wilson):")
+    out.table(["arm", "parameters", "steps x rows", "minutes", *kinds], rows)
+    curves = {
+        arm: ([c["seconds"] / 60 for c in found["curve"]], [100 * c["sums"] for c in found["curve"]])
+        for arm, found in results.items()
+    }
+    drawing = lines(curves, "minutes of training", "held-out sums, % exact", "Sums written exactly against minutes")
+    out.drawing("tidal_arithmetic", drawing, "Sums written exactly against minutes of training, by arm")
+    for arm, found in results.items():
+        made = found["made_with"]
+        shown = {k: v for k, v in found["settings"].items() if k in SHOWN}
+        said = ", ".join(f"{k} {v}" for k, v in shown.items())
+        out.text(f"{arm}: {said}; {made['device']}, torch {made['torch']}.")
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/tidal_arithmetic"))
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--pages", type=Path, help="folder of the page; none is written when missing")
+    parser.add_argument("--numbers", type=Path, default=Path("docs/benchmarks"), help="folder of the page's numbers")
+    parser.add_argument("--page", action="store_true", help="train nothing: rewrite the page")
     known, flags = parser.parse_known_args()
-    run(known.out, known.arms, flags)
+    results = known.out / "results.json"
+    if not known.page:
+        run(known.out, known.arms, flags)
+    if known.pages is not None:
+        read = json.loads(results.read_text(encoding="utf-8"))
+        print(publish("tidal_arithmetic", read, page, known.numbers, known.pages))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ model writes the same; only the way it is read differs, so untrained weights do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,8 @@ from torch import Tensor
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.tidal import BlockTokenizer, CharacterWriter, write_blocks
+from unmask.experiments.study import Page
+from unmask.experiments.tidal_page import lines
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_attention import FORBIDDEN
 from unmask.models.tidal_text import config_for
@@ -162,3 +164,24 @@ def cost_table(
                 }
             )
     return rows
+
+
+def cost_section(out: Page, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table of :func:`cost_table` and its drawing, on a page."""
+    out.text(
+        "Query-key pairs a layer and head for each character that is written, in words of the text itself behind "
+        "prompts of several lengths; the closed form and a count in the run agree (*counted*). *Against characters* is "
+        "the ratio to a plain character model; seconds are of one untrained network of the same size, one text at a "
+        "time."
+    )
+    columns = ["prompt characters", "way", "pairs a character", "counted in the run", "against characters"]
+    out.table([*columns, "ms a character"], [[str(row[c]) for c in [*columns, "ms a character"]] for row in rows])
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        xs, ys = series.setdefault(row["way"], ([], []))
+        xs.append(float(row["prompt characters"]))
+        ys.append(float(row["against characters"]))
+    alt = "Attention a character against a character model, by length of the prompt"
+    out.drawing(
+        "tidal_cost", lines(series, "characters of the prompt", "pairs, against characters", alt, log=True), alt
+    )

@@ -1,21 +1,24 @@
 """Verses: bits a character of tidal models against BPE and character baselines at equal compute, and what they write.
 
 Run it with ``python -m unmask.experiments.tidal_text --out runs/tidal_text``; settings of the recipe ``tidal_verses``
-can be given as flags. The tidal arm's steps fix the compute; every other arm gets as many steps as cost the same
-multiply-adds, counted on its own rows.
+can be given as flags; ``--pages docs/experiments`` writes the page too. The tidal arm's steps fix the compute; every
+other arm gets as many steps as cost the same multiply-adds, counted on its own rows.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unmask.data.text import evenly
 from unmask.data.tidal.dataset import TidalDataset, collate
 from unmask.evaluation.tidal import bits, text_probe, write
-from unmask.experiments.tidal_cost import cost_table
+from unmask.experiments.study import Page
+from unmask.experiments.tidal_cost import cost_section, cost_table
+from unmask.experiments.tidal_page import folder_of, made_with, publish
 from unmask.models.text_model import write_json
 from unmask.models.tidal import TidalConfig
 from unmask.models.tidal_attention import Places, allowed
@@ -70,7 +73,7 @@ def run(
     Returns:
         arm -> parameters, steps, multiply-adds, bits a character on held-out verses, samples; and attention's cost.
     """
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"made_with": made_with()}
     budget: float | None = None
     for arm in ("tidal", *[a for a in arms if a != "tidal"]):
         recipe = _recipe(out, arm, flags)
@@ -117,17 +120,56 @@ def run(
 
 
 def _recipe(out: Path, arm: str, flags: Sequence[str]) -> Recipe:
-    folder = out / arm.replace(", ", "_").replace(" ", "_")
-    settings = {**read_recipe(find("tidal_verses")), **ARMS[arm], "output_dir": str(folder)}
+    settings = {**read_recipe(find("tidal_verses")), **ARMS[arm], "output_dir": str(out / folder_of(arm))}
     return parse(settings, flags)
+
+
+def page(results: Mapping[str, Any]) -> Page:
+    """Every number comes from ``results``."""
+    out = Page()
+    out.text("# Verses: words in tokens, the next word in characters")
+    out.text(
+        "Written by `python -m unmask.experiments.tidal_text` from its numbers in "
+        "`docs/benchmarks/experiment_tidal_text.json`. Every arm is trained for the same multiply-adds on the same "
+        f"verses (World English Bible) and scored on the same held-out ones of at most {LONGEST} characters. Bits a "
+        "character are those of the text as the arm cuts it, ends included: comparable, whatever the vocabulary."
+    )
+    arms = {name: found for name, found in results.items() if "bits_per_character" in found}
+    rows = [
+        [
+            name,
+            f"{found['parameters']:,}",
+            f"{found['steps']:,}",
+            f"{found['forward multiply-adds']:.3g}",
+            f"{found['bits_per_character']:.3f}",
+            f"{100 * found['accuracy']:.1f}",
+        ]
+        for name, found in arms.items()
+    ]
+    out.table(["arm", "parameters", "steps", "forward multiply-adds", "bits a character", "accuracy an id, %"], rows)
+    for name, found in arms.items():
+        out.text(f"## What {name} writes\n", *(f"* {' '.join(text.split())}" for text in found["samples"][:6]))
+    if "attention" in results:
+        out.text("## What attention costs")
+        cost_section(out, results["attention"])
+    made = results["made_with"]
+    out.text(f"{made['device']}, torch {made['torch']}.")
+    return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/tidal_text"))
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--pages", type=Path, help="folder of the page; none is written when missing")
+    parser.add_argument("--numbers", type=Path, default=Path("docs/benchmarks"), help="folder of the page's numbers")
+    parser.add_argument("--page", action="store_true", help="train nothing: rewrite the page")
     known, flags = parser.parse_known_args()
-    run(known.out, known.arms, flags)
+    if not known.page:
+        run(known.out, known.arms, flags)
+    if known.pages is not None:
+        read = json.loads((known.out / "results.json").read_text(encoding="utf-8"))
+        print(publish("tidal_text", read, page, known.numbers, known.pages))
 
 
 if __name__ == "__main__":
