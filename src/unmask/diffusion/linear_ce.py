@@ -1,7 +1,8 @@
 """Cross-entropy of a linear head on gathered rows, in chunks: never [N, V], let alone [B, L, V].
 
 The gradient is computed in the forward pass (the weight of every row is known by then), so each chunk of logits is made
-once and thrown away. Peak memory is one chunk. Compare arXiv 2411.09009, which does it on a GPU with recomputation.
+once and thrown away. Peak memory is one chunk, and the gradients of a few chunks in the working precision. Compare arXiv
+2411.09009, which does it on a GPU with recomputation.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: logits held at once: 2**22 numbers, 16 MB in fp32 (fits a large last-level cache; larger was not faster)
+#: logits worked on at once: 2**22 numbers, 16 MB in fp32, what a last-level cache holds
 CHUNK_NUMBERS = 2**22
+#: chunks whose gradients wait for one product with the head: products of a few dozen rows are slow, and each would pass
+#: over the whole gradient of the head
+CHUNKS_A_PRODUCT = 8
 
 
 def linear_cross_entropy(
@@ -72,8 +76,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
         with torch.autocast(device.type, enabled=False):
             step = max(1, chunk_numbers // V)
+            block = step * CHUNKS_A_PRODUCT
+            waiting = torch.empty(min(block, N) if needs else 0, V, dtype=low, device=device)
             for start in range(0, N, step):
                 part = slice(start, min(start + step, N))
+                block_start = start - start % block
                 logits = (features[part] @ weight.T).to(wide)
                 if bias is not None:
                     logits += bias
@@ -93,14 +100,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad.scatter_add_(1, target, -rate)
                 if grad_b is not None:
                     grad_b += grad.sum(0)
-                grad = grad.to(low)
+                waiting[start - block_start : part.stop - block_start] = grad
+                if part.stop % block and part.stop < N:
+                    continue
+                whole = slice(block_start, part.stop)
+                grad = waiting[: part.stop - block_start]
                 if grad_x is not None:
-                    grad_x[part] = (grad @ weight).to(grad_x.dtype)
+                    grad_x[whole] = (grad @ weight).to(grad_x.dtype)
                 if grad_w is not None:
                     if low == wide:
-                        grad_w.addmm_(grad.T, features[part])
+                        grad_w.addmm_(grad.T, features[whole])
                     else:
-                        grad_w += grad.T @ features[part]
+                        grad_w += grad.T @ features[whole]
         ctx.grads = (grad_x, grad_w, grad_b)
         ctx.dtypes = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.mark_non_differentiable(ce_N, hit_N)
