@@ -237,9 +237,17 @@ def _read_csv(path: Path, delimiter: str, column: tuple[str, ...] | None) -> Sou
 
 def _read_tables(files: Sequence[Path], kind: str, column: tuple[str, ...] | None, where: str) -> Source:
     import datasets
+    import pyarrow
+    from pyarrow import parquet
 
     names = [str(f) for f in files]
-    return _arrow(datasets.load_dataset(kind, data_files={"train": names}, split="train"), column, where)
+    try:
+        for name in names if kind == "parquet" else ():
+            parquet.read_schema(name)  # datasets would log a damaged file before it says so
+        found = datasets.load_dataset(kind, data_files={"train": names}, split="train")
+    except (OSError, ValueError, pyarrow.ArrowException, datasets.exceptions.DatasetsError) as error:
+        raise WrongUse(f"{where} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+    return _arrow(found, column, where)
 
 
 def _arrow(dataset: Any, column: tuple[str, ...] | None, where: str) -> Source:

@@ -282,9 +282,10 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
                 publish(run, name)
                 drop_old(run, self.args.save_total_limit, self.state.best_model_checkpoint)
         except (OSError, RuntimeError, SafetensorError) as error:
-            # torch and safetensors say of a full disk that it is no OSError
+            # torch and safetensors say of a full disk that it is no OSError, and torch not even that it is full
+            why = "the disk is full" if shutil.disk_usage(run).free < 2**20 else first_line(error)
             raise CheckpointError(
-                f"{name} could not be written ({first_line(error)}); those before it in {str(run)!r} are whole"
+                f"{name} could not be written, {why}; the checkpoints before it in {str(run)!r} are whole"
             ) from error
         finally:
             self._staged = False
