@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Any
+from typing import Protocol
 
 from unmask.core.errors import WrongUse, did_you_mean
-from unmask.core.registry import Registry
 
 _PLACES = {
     "schedules": "unmask.diffusion.schedule:schedules",
@@ -18,12 +17,21 @@ _PLACES = {
     "caches": "unmask.decoding.cache:caches",
     "checks": "unmask.diagnosis.check:checks",
     "lesions": "unmask.diagnosis.lesion:lesions",
+    # those of the extra kv: none where kvpress is not installed
+    "presses": "unmask.kvcache.press:presses",
 }
 
 
-def registries() -> dict[str, Registry[Any]]:
+class Named(Protocol):
+    """What is asked of a registry here; the presses, whose leaves are another library's, answer it too."""
+
+    def names(self) -> list[str]: ...
+    def table(self) -> list[dict[str, str]]: ...
+
+
+def registries() -> dict[str, Named]:
     """Plural name to registry."""
-    found = {}
+    found: dict[str, Named] = {}
     for name, place in _PLACES.items():
         module, attribute = place.split(":")
         found[name] = getattr(importlib.import_module(module), attribute)

@@ -39,6 +39,8 @@ def register(app: typer.Typer) -> None:
                 for row in registry.table():
                     table.add_row(row["name"], row["summary"], row["settings"], row["reference"])
                 console.print(table)
+                if name == "presses" and not table.row_count:
+                    console.print('none here: they come with the extra kv, pip install "unmask[kv]"', markup=False)
         if what in (None, "recipes"):
             table = Table(title="recipes", title_justify="left")
             table.add_column("name")
