@@ -2,7 +2,7 @@
 
     python benchmarks/sampling.py                        # ours, the floor, and our own copy of the field's algorithm
     python benchmarks/sampling.py --peers <folder>       # beside LLaDA, Fast-dLLM and dllm (see golden_parity.py)
-    python benchmarks/sampling.py --table --write docs/benchmarks   # also the cost over V, L and steps, and a plot
+    python benchmarks/sampling.py --table --write docs/benchmarks   # instead the cost over V, L and steps, and a plot
 
 The gate: 4 layers of width 256, 32,768 ids, 16 given and 64 written tokens in two blocks of 32, one token a forward.
 All runs are interleaved; figures are medians of CPU time, ratios are taken within the run. The floor is what a sampler
@@ -222,7 +222,7 @@ RATIOS = (
 )
 
 
-def page(result: dict[str, Any]) -> str:
+def gate_page(result: dict[str, Any]) -> str:
     """What was measured, as Markdown."""
     seconds = result["seconds"]
     against = "`peer reference` is our own copy of the field's algorithm."
@@ -248,30 +248,38 @@ def page(result: dict[str, Any]) -> str:
     lines += [f"| {name} | {result[f'{key}_T0']:.2f} | {result[f'{key}_T1']:.2f} |" for name, key in RATIOS]
     same = "the same tokens as" if result["same_tokens_T0"] else "OTHER tokens than"
     lines += ["", f"At T = 0 ours writes {same} the first public sampler.", ""]
-    if "table" in result:
-        lines += [
-            "## Over vocabulary, length and steps",
-            "",
-            "The last 32 of L tokens at temperature 1: CPU milliseconds a token, peak memory above the model's. "
-            "`field` is the public samplers' algorithm (`reference=True`), without cells whose noise needs 160 MB.",
-            "",
-            "![cost a token](sampling.svg)",
-            "",
-            "| V | L | way | forwards | ms a forward | ms a token | peak MiB |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        keys = ("vocab", "length", "way", "forwards", "ms_a_forward", "ms_a_token", "peak_mib")
-        lines += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["table"]]
-        lines.append("")
+    lines += ["Another page: [over vocabulary, length and steps](sampling_table.md).", ""]
     return "\n".join(lines)
+
+
+def table_page(result: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    keys = ("vocab", "length", "way", "forwards", "ms_a_forward", "ms_a_token", "peak_mib")
+    lines = [
+        "# Sampling speed over vocabulary, length and steps",
+        "",
+        f"Written by `benchmarks/sampling.py --table` at commit {result['commit']} on {result['device']}, "
+        f"{result['threads']} thread, torch {result['torch']}, while other processes took "
+        f"{result['share_of_the_machine_taken_by_others']:.0%} of the machine.",
+        "",
+        "The last 32 of L tokens at temperature 1: CPU milliseconds (medians of 3), peak memory above the model's. `field` "
+        "is the public samplers' algorithm (`reference=True`, once), without cells whose noise needs 160 MB.",
+        "",
+        "![cost a token](sampling_table.svg)",
+        "",
+        "| V | L | way | forwards | ms a forward | ms a token | peak MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(str(row[key]) for key in keys)} |" for row in result["table"]]
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, help="folder with the public samplers' files (see golden_parity.py)")
     parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds behind each median")
-    parser.add_argument("--table", action="store_true", help="also the cost over vocabulary, length and steps")
-    parser.add_argument("--write", type=Path, help="folder for sampling.json, .md and .svg")
+    parser.add_argument("--table", action="store_true", help="instead the cost over vocabulary, length and steps")
+    parser.add_argument("--write", type=Path, help="folder for what was measured, as JSON, page and plot")
     parser.add_argument("--cell", nargs=3, metavar=("V", "L", "WAY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
@@ -280,23 +288,24 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     others = Others()
-    with torch.no_grad():
-        result: dict[str, Any] = {"benchmark": "sampling", "repeats": arguments.repeats}
-        result |= gate(arguments.peers, arguments.repeats)
-        result["share_of_the_machine_taken_by_others"] = round(others.share, 3)
-    for name, value in result["seconds"].items():
-        print(f"{name:<28} {value:>8.3f} s")
+    result: dict[str, Any] = {"benchmark": "sampling_table" if arguments.table else "sampling"}
     if arguments.table:
         result["table"] = table()
-    result |= where()
-    if arguments.peers:
-        result["peers"] = json.loads(GOLDEN.read_text())["provenance"]["commits"]
+    else:
+        with torch.no_grad():
+            result |= {"repeats": arguments.repeats, **gate(arguments.peers, arguments.repeats)}
+        for name, value in result["seconds"].items():
+            print(f"{name:<28} {value:>8.3f} s")
+        if arguments.peers:
+            result["peers"] = json.loads(GOLDEN.read_text())["provenance"]["commits"]
+    result |= {"share_of_the_machine_taken_by_others": round(others.share, 3), **where()}
     if arguments.write:
         arguments.write.mkdir(parents=True, exist_ok=True)
-        (arguments.write / "sampling.json").write_text(json.dumps(result, indent=1) + "\n")
-        (arguments.write / "sampling.md").write_text(page(result))
+        stem = arguments.write / result["benchmark"]
+        stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        stem.with_suffix(".md").write_text(table_page(result) if arguments.table else gate_page(result))
         if arguments.table:
-            plot(result["table"], arguments.write / "sampling.svg")
+            plot(result["table"], stem.with_suffix(".svg"))
     print(json.dumps(result))
 
 

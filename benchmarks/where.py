@@ -49,7 +49,8 @@ class Others:
         if stat.exists():
             user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
             busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return time.perf_counter(), busy, time.process_time()
+        own = sum(os.times()[:4])  # children that ended too
+        return time.perf_counter(), busy, own
 
     @property
     def share(self) -> float:
