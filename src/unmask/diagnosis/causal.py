@@ -169,6 +169,7 @@ def cached_run(
     keep: float = 1.0,
     evict: Callable[[Any, int], None] | None = None,
     position: Callable[[int, int], int] = lambda true, held: true,
+    held: Tensor | None = None,
 ) -> CachedRun:
     """Fill a cache with the first ``start`` tokens, feed the others one by one, and tell how.
 
@@ -178,6 +179,7 @@ def cached_run(
         keep: the share of the prefix that is asked to be kept.
         evict: called with the cache after the prefix (token -1) and after each token fed, to shrink it.
         position: from a token's true position and the entries held before it, the position it is given.
+        held: the places of the prefix that ``evict`` leaves, where they are known.
     """
     B, L = ids_BL.shape
     model.eval()
@@ -198,7 +200,7 @@ def cached_run(
         kept.append(float(cache.get_seq_length()))
         logits.append(out.logits[:, -1])
     logits_NV = torch.stack(logits[:-1], dim=1).flatten(0, 1)
-    return CachedRun(logits_NV, start, torch.tensor(positions), torch.tensor(kept), keep)
+    return CachedRun(logits_NV, start, torch.tensor(positions), torch.tensor(kept), keep, held)
 
 
 def drop_entries(cache: Any, keep: Tensor) -> None:

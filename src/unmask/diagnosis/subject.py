@@ -165,6 +165,7 @@ class CachedRun:
         position_T: position ids that were given to the tokens fed after the prefix, in the order fed.
         kept_T: cache entries a layer held after each of these tokens (mean over layers).
         keep: the share of the prefix that the cache was asked to keep; 1 is no compression.
+        held_K: places of the prefix whose entries stayed, if the cache can tell (a layer's; any layer will do).
     """
 
     logits_NV: Tensor
@@ -172,6 +173,7 @@ class CachedRun:
     position_T: Tensor
     kept_T: Tensor
     keep: float = 1.0
+    held_K: Tensor | None = None
 
 
 class Subject:

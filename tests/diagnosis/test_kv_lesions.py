@@ -1,0 +1,44 @@
+"""The cache check says which mistake with a key-value cache was made, and passes what is no mistake."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diagnosis_subjects import make_causal
+from unmask.diagnosis.diagnose import diagnose
+from unmask.diagnosis.lesion import lesions
+from unmask.diagnosis.lesions._cached import CacheLesion, evicted
+
+NAMES = {
+    "stuck_positions": "stuck positions",
+    "shrunken_positions": "shrunken positions",
+    "compounding_ratio": "compounding ratio",
+    "kept_removed": "kept what was to go",
+    "untouched_copy": "nothing evicted",
+    "reused_cache": "foreign entries",
+    "evicted_sink": "sink evicted",
+    "evicted_recent": "recent evicted",
+    "stale_mask": "other answers",
+}
+
+
+def test_every_lesion_of_a_cache_has_its_name():
+    assert {name for name in lesions if lesions.get(name).caught_by == "cache"} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+def test_the_mistake_is_named(name):
+    verdict = diagnose(lesions.make(name).inject(make_causal()), only=["cache"])
+    finding = verdict.causes[0].finding
+    assert finding.check == "cache" and finding.numbers["faults"][0] == NAMES[name], finding.measured
+    assert finding.measured.startswith(NAMES[name])
+
+
+def test_a_cache_compressed_as_it_should_be_passes():
+    class Right(CacheLesion):
+        def cached(self, model, ids_BL, start):
+            held = torch.tensor([0, *range(start - round(0.75 * start) + 1, start)])
+            return evicted(model, ids_BL, start, held, 0.75)
+
+    assert diagnose(Right().inject(make_causal()), only=["cache"]).status == "pass"
