@@ -262,7 +262,7 @@ def table_page(result: dict[str, Any]) -> str:
         f"{result['threads']} thread, torch {result['torch']}, while other processes took "
         f"{result['share_of_the_machine_taken_by_others']:.0%} of the machine.",
         "",
-        "The last 32 of L tokens at temperature 1: CPU milliseconds (medians of 3), peak memory above the model's. `field` "
+        "The last 32 of L tokens at temperature 1: CPU ms (medians of 3), peak memory above the model's. `field` "
         "is the public samplers' algorithm (`reference=True`, once), without cells whose noise needs 160 MB.",
         "",
         "![cost a token](sampling_table.svg)",
