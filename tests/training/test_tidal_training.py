@@ -72,6 +72,7 @@ def test_run_that_stopped_goes_on_exactly(tmp_path):
         ({"writes": "tokens"}, "needs attention='causal'"),
         ({"blocks": "letter"}, "blocks='letter'"),
         ({"length": 8}, "length=8 has no room"),
+        ({"attention": "masked", "packed": True}, "packed=True needs"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, changed, said):
@@ -106,6 +107,17 @@ def test_untrained_uniform_model_costs_the_logarithm_of_its_ids(attention, write
     nats = math.log(model.config.outputs - 3)
     assert found["loss"] == pytest.approx(nats, rel=1e-5)
     assert found["bits_per_character"] == pytest.approx(written * nats / math.log(2) / characters, rel=1e-5)
+
+
+@pytest.mark.parametrize(("attention", "writes"), [("tidal", "blocks"), ("causal", "blocks"), ("causal", "tokens")])
+def test_packed_samples_cost_what_they_cost_alone(attention, writes):
+    """Samples in one row do not see each other."""
+    model, data = net(attention, writes), dataset(attention, writes)
+    rows = [data[i] for i in range(len(data))]
+    alone, packed = collate(rows), collate(rows, length=max(sum(map(len, row)) for row in rows) + 30)
+    assert len(packed["input_ids"]) < len(alone["input_ids"])
+    assert (packed["target"] >= 0).sum() == (alone["target"] >= 0).sum()
+    assert float(block_losses(model, packed).loss) == pytest.approx(float(block_losses(model, alone).loss), rel=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["tidal", "causal"])

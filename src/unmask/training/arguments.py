@@ -54,6 +54,7 @@ class ModelArguments:
     blocks: str = _help("what a block is: 'word', 'number' or 'tokens:k'", "word")
     reverse: bool = _help("spell a block last character first", True)
     max_block: int = _help("most characters of a block", 24)
+    packed: bool = _help("samples of a batch share rows of up to length positions; not with 'masked'", False)
     split_digits: bool = _help("a trained BPE joins no digits: each is a token of its own", False)
 
 

@@ -19,7 +19,6 @@ from unmask.data import ranks
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
-from unmask.data.tidal.dataset import collate as collate_rows
 from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -149,7 +148,7 @@ def train(
         args=t,
         train_dataset=prepared.train,
         eval_dataset=prepared.validation,
-        data_collator=collate_rows if tidal else collate,
+        data_collator=prepared.collate if tidal else collate,
     )
     checkpoint = last_checkpoint(folder, say) if t.resume else None
     if checkpoint:

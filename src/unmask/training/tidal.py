@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from unmask.core.random import Stream, generator
 from unmask.data import ranks
 from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
-from unmask.data.tidal.dataset import Example, TidalDataset, batches, examples_of
+from unmask.data.tidal.dataset import Example, Row, TidalDataset, batches, collate, examples_of
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
@@ -39,12 +40,14 @@ class TidalPrepared:
         model: the network with tokenizer and card.
         train, validation: rows of samples.
         longer: problems with longer operands than any trained on; empty for texts.
+        collate: rows to a batch.
     """
 
     model: TidalTextModel
     train: TidalDataset
     validation: TidalDataset
     longer: list[Example]
+    collate: Callable[[Sequence[Row]], dict[str, Tensor]] = collate
 
 
 def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
@@ -55,6 +58,10 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
         say: where one-line reports go.
     """
     m, d = recipe.model, recipe.data
+    if m.packed and m.attention == "masked":
+        raise WrongUse(
+            "packed=True needs attention='tidal' or 'causal': a canvas that is filled in any order is one row"
+        )
     set_seed(recipe.train.seed)
     train, held_out, longer = tidal_examples(recipe, say)
     start = load_tidal(m.start_from) if m.start_from else None
@@ -84,7 +91,8 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     for name, part in zip(("train", "held out"), parts, strict=True):
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
     card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
-    return TidalPrepared(TidalTextModel(net, tokenizer, card), parts[0], parts[1], longer)
+    rows = partial(collate, length=m.length) if m.packed else collate
+    return TidalPrepared(TidalTextModel(net, tokenizer, card), parts[0], parts[1], longer, rows)
 
 
 def tidal_examples(

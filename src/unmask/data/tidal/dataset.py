@@ -13,7 +13,7 @@ from unmask.data.text import evenly
 from unmask.data.tidal.arithmetic import Problem
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
-from unmask.data.tidal.samples import Segment, block_sample, fixed_block, layout, plain_sample, text_row
+from unmask.data.tidal.samples import Segment, block_sample, fixed_block, layout, pack, plain_sample, text_row
 
 #: (given, to be written)
 Example = tuple[str, str]
@@ -110,9 +110,13 @@ class TidalDataset(Dataset[Row]):
         return [fixed_block(sample, self.tokenizer.max_block + 1) if self.attention == "masked" else sample]
 
 
-def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """Rows to the tensors of :func:`unmask.data.tidal.samples.layout`."""
-    return layout(rows)
+def collate(rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
+    """Rows to the tensors of :func:`unmask.data.tidal.samples.layout`.
+
+    Args:
+        length: samples share rows of up to so many positions, which leaves less padding; None keeps the rows.
+    """
+    return layout(rows if length is None else pack([segment for row in rows for segment in row], length))
 
 
 def batches(rows: Sequence[Row], positions: int = 8192) -> list[dict[str, Tensor]]:
