@@ -320,6 +320,8 @@ def evaluate(
     steps: int = 16,
     guidance: float = 1.0,
     temperature: float | None = None,
+    block_length: int | None = None,
+    cache: Any = None,
     judge: str | None = None,
     samples: int = 8,
     seed: int = 0,
@@ -331,7 +333,8 @@ def evaluate(
     Args:
         model: from :func:`load`.
         data, column, texts: see :func:`unmask.evaluation.held_out.held_out`. Texts longer than the canvas are left out.
-        order, steps, guidance, temperature: how it writes; temperature None is 0 with texts to reconstruct, else 1.
+        order, steps, guidance, temperature, block_length, cache: how it writes; temperature None is 0 with texts to
+            reconstruct, else 1.
         judge: causal model for GenPPL ("smollm2" or a hub id); None leaves it out.
         samples: corruptions a text for the bound.
         seed: of everything random.
@@ -373,6 +376,8 @@ def evaluate(
         steps=steps,
         guidance=guidance,
         temperature=temperature,
+        block_length=block_length,
+        cache=cache,
         seed=seed,
         trace=trace,
         share=share,
@@ -397,6 +402,8 @@ def evaluate(
         "steps": steps,
         "guidance gamma": guidance,
         "temperature": temperature,
+        "block length": block_length,
+        "cache": cache,
         "seed": seed,
     }
     return score(
@@ -405,7 +412,7 @@ def evaluate(
         latents_NZ=latents,
         generation=generation,
         trace_html=page,
-        about={k: str(v) for k, v in about.items()},
+        about={k: str(v) for k, v in about.items() if v is not None},
         samples=samples,
         seed=seed,
         share=share,

@@ -18,6 +18,7 @@ from unmask.cli import build, main
 from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
+from unmask.evaluation.tasks import Problem, run_task
 from unmask.models.adapters import AdapterModel
 
 PROMPTS = ["the river", "a house stands by the river and the sea", "birds"]
@@ -201,3 +202,34 @@ def test_the_table_covers_every_setting_and_the_command_has_them_all() -> None:
     assert set(CHANGES) == known - OTHER and OTHER <= known
     options = {name for p in typer.main.get_command(build()).commands["sample"].params for name in [p.name]}
     assert known - {"texts", "canvas", "condition", "callback", "share"} <= options
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "blocks": {"block_length": 4},
+    "dual": {"block_length": 4, "cache": "dual"},
+}
+
+
+def test_tasks_and_scores_write_as_they_are_told(llada: Path) -> None:
+    """Blocks and caches reach the answers of a task, and what a task cannot use is refused."""
+    model = unmask.load(llada, device="cpu")
+    problems = [Problem(str(i), "the river", "", "7") for i in range(2)]
+    how: dict[str, Any] = {"steps": 5, "answer_length": 16, "temperature": 1.0, "problems": problems}
+    seen = {
+        name: [answer.wrote for answer in run_task(model, "gsm_symbolic", **how, **more).answers]
+        for name, more in WAYS.items()
+    }
+    assert len({tuple(wrote) for wrote in seen.values()}) == 3
+    told = run_task(model, "gsm_symbolic", **how, block_length=4, cache="dual").settings
+    assert told["cache"] == "dual" and told["block_length"] == 4 and told["temperature"] == 1.0
+    texts = ["the river runs to the sea", "a house stands by the river", "birds fly over the sea"]
+    pages = [
+        unmask.evaluate(model, texts, steps=16, block_length=b, cache=c, judge=None, trace=False, samples=1)
+        for b, c in ((None, None), (16, None), (16, "prefix"))
+    ]
+    assert len({tuple(page.generation.outputs) for page in pages if page.generation is not None}) == 3
+    assert pages[2].about["cache"] == "prefix" and "cache" not in pages[1].about
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(llada), "--task", "gsm_symbolic", "--guidance", "2"])
+    assert stop.value.code == 2

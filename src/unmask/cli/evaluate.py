@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -20,6 +21,8 @@ def register(app: typer.Typer) -> None:
         temperature: float | None = typer.Option(
             None, help="0 takes the most probable token; 1 for a model that writes freely, else 0, when not given."
         ),
+        block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
+        cache: str | None = typer.Option(None, help="Remember keys (unmask list caches): faster, not exact."),
         judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
         seed: int = typer.Option(0),
         task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
@@ -34,7 +37,11 @@ def register(app: typer.Typer) -> None:
         from unmask.data import ranks
 
         if task is not None:
-            _task(model, task, texts, order, steps, temperature, execute, seed, out)
+            for name, given in (("data", data), ("column", column), ("guidance", None if guidance == 1 else guidance)):
+                if given is not None:
+                    raise WrongUse(f"--{name} {given} has no effect with --task, which has problems of its own")
+            how = {"order": order, "steps": steps, "temperature": temperature or 0.0, "seed": seed}
+            _task(model, task, texts, {**how, "block_length": block_length, "cache": cache, "execute": execute}, out)
             return
         if execute:
             raise WrongUse("--execute has no effect without --task")
@@ -48,6 +55,8 @@ def register(app: typer.Typer) -> None:
             steps=steps,
             guidance=guidance,
             temperature=temperature,
+            block_length=block_length,
+            cache=cache,
             judge=None if judge in (None, "none") else judge,
             seed=seed,
             share=True,
@@ -62,34 +71,16 @@ def register(app: typer.Typer) -> None:
         console.print(f"{folder}/metrics.json and report.html", style="dim")
 
 
-def _task(
-    model: str,
-    task: str,
-    count: int,
-    order: str,
-    steps: int,
-    temperature: float | None,
-    execute: bool,
-    seed: int,
-    out: Path | None,
-) -> None:
+def _task(model: str, task: str, count: int, settings: dict[str, Any], out: Path | None) -> None:
     from rich.console import Console
 
     from unmask import api
     from unmask.evaluation.tasks import load_task, run_task
     from unmask.models.text_model import write_json
 
+    seed = settings["seed"]
     problems = load_task(task, count, seed)  # a wrong name is said before a model is read
-    result = run_task(
-        api.load(model),
-        task,
-        order=order,
-        steps=steps,
-        temperature=temperature or 0.0,
-        execute=execute,
-        seed=seed,
-        problems=problems,
-    )
+    result = run_task(api.load(model), task, problems=problems, **settings)
     console = Console()
     console.print(f"{task}: {result.accuracy(seed)} right by {result.judged_by}", highlight=False)
     console.print(f"{result.fitted} of {len(problems)} problems fit the model", style="dim", highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,8 @@ def run_task(
     order: str = "margin",
     steps: int | None = None,
     temperature: float = 0.0,
+    block_length: int | None = None,
+    cache: str | None = None,
     answer_length: int = 128,
     execute: bool = False,
     seed: int = 0,
@@ -136,7 +138,7 @@ def run_task(
 
     Args:
         count, seed: which problems.
-        order, steps, temperature: how to write; steps None writes one token a step.
+        order, steps, temperature, block_length, cache: how to write; steps None writes one token a step.
         execute: run the programs that the model completes (:mod:`unmask.evaluation.tasks.execute`). OFF unless asked
             for: it is code that nobody has read. Without it a hole counts as right if its text came back exactly.
         problems: instead of the task's own.
@@ -153,9 +155,18 @@ def run_task(
         raise WrongUse(f"execute=True has no effect on {name!r}, which has no programs")
     if answer_length < 1:
         raise WrongUse(f"answer_length={answer_length} must be at least 1")
+    plan = DecodingPlan(
+        order=order,
+        quota="linear",
+        steps=steps,
+        temperature=temperature,
+        block_length=block_length,
+        cache=cache,
+        seed=seed,
+    )
     answers = []
     for number, problem in enumerate(problems):
-        wrote = _write(model, problem, number, order, steps, temperature, answer_length, seed)
+        wrote = _write(model, problem, number, plan, answer_length)
         if wrote is None:
             answers.append(Answer(problem.name, "", None))
             continue
@@ -166,20 +177,17 @@ def run_task(
         else:
             right = wrote == problem.answer
         answers.append(Answer(problem.name, wrote, right))
-    settings = {"order": order, "steps": steps, "temperature": temperature, "seed": seed, "count": len(problems)}
+    asked = {"order": order, "steps": steps, "temperature": temperature, "seed": seed, "count": len(problems)}
     judged = "execution" if execute else "exact match" if code else "number"
-    return TaskResult(name, judged, answers, settings)
+    return TaskResult(name, judged, answers, asked | plan.to_dict())
 
 
 def _write(
     model: TextModel,
     problem: Problem,
     number: int,
-    order: str,
-    steps: int | None,
-    temperature: float,
+    plan: DecodingPlan,
     answer_length: int,
-    seed: int,
 ) -> str | None:
     def ids(text: str) -> list[int]:
         return list(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -195,12 +203,11 @@ def _write(
     limit = model.denoiser.max_length or (None if adapted else model.card.length)
     if limit is not None and len(row) > limit:
         return None
-    plan = DecodingPlan(order=order, quota="linear", steps=steps or length, temperature=temperature, seed=seed)
     with scoring(model.denoiser):
         found = generate(
             model.denoiser,
             torch.tensor([row], device=model.device),
-            plan,
+            replace(plan, steps=plan.steps or length),
             # the problem's number names its noise: neither order nor count of the others matters
             row_ids_B=torch.tensor([number], device=model.device),
             trace=None,
