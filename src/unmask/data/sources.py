@@ -191,14 +191,15 @@ def choose(present: Sequence[str], wanted: tuple[str, ...] | None, where: str) -
     Raises:
         WrongUse: a wanted column is not there, or it is not clear which is meant.
     """
+    shown = [name[:40] for name in present[:20]]  # a header may be anything
     for column in wanted or ():
         if column not in present:
-            raise WrongUse(f"{where} has no column {column!r}: {did_you_mean(column, present)}")
+            raise WrongUse(f"{where} has no column {column!r}: {did_you_mean(column, shown)}")
     if wanted:
         return wanted
     usual = [c for c in USUAL if c in present]
     if not usual and len(present) != 1:
-        raise WrongUse(f"which column of {where} is the text? column= one of {', '.join(present) or 'none'}")
+        raise WrongUse(f"which column of {where} is the text? column= one of {', '.join(shown) or 'none'}")
     return (usual[0] if usual else present[0],)
 
 

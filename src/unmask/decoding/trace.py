@@ -210,7 +210,7 @@ class Trace:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise WrongUse(f"{where} is not a trace of format {FORMAT!r}: give a file written by Trace.save")
         start = data.get("start")
-        if not _is_grid(start) or not isinstance(data.get("mask_id"), int):
+        if not _is_grid(start) or not _is_id(data.get("mask_id")):
             raise WrongUse(f"{where} has no rectangular 'start' of ids with a whole 'mask_id'")
         start_BL = torch.tensor(start, dtype=torch.int64)
         plan = data.get("plan")
@@ -231,8 +231,12 @@ def _is_grid(start: Any) -> bool:
     return (
         isinstance(start, list)
         and bool(start)
-        and all(isinstance(r, list) and len(r) == len(start[0]) and all(type(v) is int for v in r) for r in start)
+        and all(isinstance(r, list) and len(r) == len(start[0]) and all(_is_id(v) for v in r) for r in start)
     )
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
@@ -244,7 +248,14 @@ def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
     values = {}
     for name, dtype in table.columns.items():
         wanted = (int, float, type(None)) if dtype.is_floating_point else (int,)
-        bad = next((v for v in columns[name] if not isinstance(v, wanted) or isinstance(v, bool)), "")
+        bad = next(
+            (
+                v
+                for v in columns[name]
+                if not isinstance(v, wanted) or (type(v) is not float and v is not None and not _is_id(v))
+            ),
+            "",
+        )
         if bad != "":
             raise WrongUse(
                 f"{where}.{name} holds {bad!r}, which is no {'number' if len(wanted) > 1 else 'whole number'}"

@@ -72,7 +72,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     known = field_names(*_CLASSES)
     for name in settings:
         if name not in known:
-            raise WrongUse(f"no setting is called {name!r}: {did_you_mean(name, known)}")
+            raise _no_setting(name, known)
     given = {**settings, **_read_flags(flags, known)}
     words: list[str] = []
     for name, value in given.items():
@@ -104,7 +104,7 @@ def _read_flags(flags: Sequence[str], known: list[str]) -> dict[str, Any]:
         name, equals, value = flag[2:].partition("=")
         name = name.replace("-", "_")
         if name not in known:
-            raise WrongUse(f"no setting is called {name!r}: {did_you_mean(name, known)}")
+            raise _no_setting(name, known)
         if not equals:
             position += 1
             if position == len(flags) or flags[position].startswith("--"):
@@ -113,6 +113,13 @@ def _read_flags(flags: Sequence[str], known: list[str]) -> dict[str, Any]:
         values[name] = value
         position += 1
     return values
+
+
+def _no_setting(name: str, known: list[str]) -> WrongUse:
+    hint = did_you_mean(name, known)
+    if hint.startswith("known"):  # all of Trainer's settings among them: too many for a sentence
+        hint = f"they are ModelArguments', DataArguments' and TrainArguments' fields, such as {', '.join(known[:6])}"
+    return WrongUse(f"no setting is called {name[:60]!r}: {hint}")
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
