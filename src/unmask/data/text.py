@@ -114,6 +114,7 @@ class TextData:
         train, validation: what a decoder writes: the texts, or the targets of the pairs.
         train_pairs, validation_pairs: (what the encoder reads, what the decoder writes), None for plain texts.
         report: what became of the rows.
+        fingerprint: a hash of every text, in order.
     """
 
     train: Sequence[str]
@@ -121,6 +122,7 @@ class TextData:
     report: TextReport
     train_pairs: Pairs | None = None
     validation_pairs: Pairs | None = None
+    fingerprint: str = ""
 
 
 def load_texts(
@@ -180,10 +182,12 @@ def load_texts(
         raise WrongUse(f"{source} holds no usable text: {counts}")
     report = TextReport(str(source), train=len(train), validation=len(held), **counts)
     parts = [_columns(table, scan.number_N[train]), _columns(held_table, held_scan.number_N[held])]
+    mark = hashlib.sha256(scan.hash_NC[train].tobytes())
+    mark.update(held_scan.hash_NC[held].tobytes())
     if len(parts[0]) == 1:
-        return TextData(parts[0][0], parts[1][0], report)
+        return TextData(parts[0][0], parts[1][0], report, fingerprint=mark.hexdigest())
     pairs = [Pairs(*part) for part in parts]
-    return TextData(pairs[0].targets, pairs[1].targets, report, *pairs)
+    return TextData(pairs[0].targets, pairs[1].targets, report, pairs[0], pairs[1], mark.hexdigest())
 
 
 def evenly(total: int, count: int) -> list[int]:

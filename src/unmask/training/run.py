@@ -18,8 +18,9 @@ from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data import ranks
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
+from unmask.data.stored import stored_canvases
 from unmask.data.text import TextData, evenly, load_texts
-from unmask.data.tokenizer import Canvases, encode_fixed, from_encoder, train_bpe
+from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel, load_native, write_json
@@ -76,8 +77,15 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         made = _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder) if ranks.first() else None
         tokenizer = ranks.from_first(made)
     parts = []
-    for texts in (data.train, data.validation):
-        canvases = encode_fixed(tokenizer, texts, m.length, over_long=d.over_long)
+    for name, texts in (("train", data.train), ("validation", data.validation)):
+        canvases = stored_canvases(
+            tokenizer,
+            texts,
+            m.length,
+            over_long=d.over_long,
+            fingerprint=f"{name} {data.fingerprint}",
+            folder=Path(str(t.output_dir)) / "canvases",
+        )
         say(str(canvases))
         if not len(canvases):
             raise WrongUse(f"length={m.length}: no text of {d.data!r} fits; raise it")

@@ -1,0 +1,64 @@
+"""Canvases of a large corpus on disk: encoded once, by one process, and read where they lie by every other start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask.data import ranks
+from unmask.data.tokenizer import Canvases, encode_fixed
+
+#: ids that take no more bytes than this stay in memory
+IN_MEMORY = 2**28
+_PARTS = ("ids", "lengths", "rows")
+
+
+def stored_canvases(
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    over_long: str,
+    fingerprint: str,
+    folder: Path,
+    in_memory: int = IN_MEMORY,
+) -> Canvases:
+    """:func:`unmask.data.tokenizer.encode_fixed`, in ``folder`` where the ids would take more than ``in_memory`` bytes.
+
+    Args:
+        tokenizer, texts, max_length, over_long: as there.
+        fingerprint: of the texts; with the tokenizer and the settings it says whether what lies there is theirs.
+        folder: such as the run folder; what is begun in it is not there until it is whole.
+        in_memory: bytes.
+    """
+    if len(texts) * max_length * 4 <= in_memory:
+        return encode_fixed(tokenizer, texts, max_length, over_long=over_long)
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    says = f"{fingerprint} {vocabulary} {tokenizer.eos_token_id} {tokenizer.pad_token_id} {max_length} {over_long}"
+    name = hashlib.sha256(says.encode()).hexdigest()[:16]
+    stamp = folder / f"{name}.json"
+    if ranks.first() and not stamp.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = {part: folder / f"{name}.{part}.partial.npy" for part in _PARTS}
+        made = encode_fixed(tokenizer, texts, max_length, over_long=over_long, spill=partial["ids"])
+        np.save(partial["lengths"], made.lengths, allow_pickle=False)
+        np.save(partial["rows"], made.rows, allow_pickle=False)
+        for part, file in partial.items():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(file, folder / f"{name}.{part}.npy")
+        written = stamp.with_suffix(".partial")
+        written.write_text(json.dumps({"rows": len(made), "over_long": made.over_long}), encoding="utf-8")
+        os.replace(written, stamp)
+    ranks.wait()
+    said = json.loads(stamp.read_text(encoding="utf-8"))
+    ids, lengths, rows = (
+        np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)[: said["rows"]] for part in _PARTS
+    )
+    return Canvases(ids, lengths, rows, said["over_long"])
