@@ -1,8 +1,8 @@
 """Cross-entropy of a linear head on gathered rows, in chunks: never [N, V], let alone [B, L, V].
 
-The gradient is computed in the forward pass (the weight of every row is known by then), so each chunk of logits is made
-once and thrown away. Peak memory is one chunk, and the gradients of a few chunks in the working precision. Compare arXiv
-2411.09009, which does it on a GPU with recomputation.
+The gradient is computed in the forward pass (the weight of every row is known by then), so each chunk of logits is
+made once and thrown away. Peak memory is one chunk, and the gradients of a few chunks in the working precision.
+Compare arXiv 2411.09009, which does it on a GPU with recomputation.
 """
 
 from __future__ import annotations
