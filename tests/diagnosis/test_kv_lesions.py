@@ -20,6 +20,7 @@ NAMES = {
     "evicted_sink": "sink evicted",
     "evicted_recent": "recent evicted",
     "stale_mask": "other answers",
+    "wrong_sign": "worse than chance",
 }
 
 

@@ -166,6 +166,7 @@ class CachedRun:
         kept_T: cache entries a layer held after each of these tokens (mean over layers).
         keep: the share of the prefix that the cache was asked to keep; 1 is no compression.
         held_K: places of the prefix whose entries stayed, if the cache can tell (a layer's; any layer will do).
+        control_NV: ``logits_NV`` from a cache of the same size whose entries were drawn (the first tokens kept).
     """
 
     logits_NV: Tensor
@@ -174,6 +175,7 @@ class CachedRun:
     kept_T: Tensor
     keep: float = 1.0
     held_K: Tensor | None = None
+    control_NV: Tensor | None = None
 
 
 class Subject:

@@ -176,9 +176,7 @@ def cost_section(out: Page, rows: Sequence[Mapping[str, Any]]) -> None:
     )
     columns = ["prompt characters", "way", "pairs a character", "counted in the run", "against characters"]
     columns.append("CPU ms a character")
-    out.table(
-        [*columns, "CPU ms a character"], [[str(row[c]) for c in [*columns, "CPU ms a character"]] for row in rows]
-    )
+    out.table(columns, [[str(row[c]) for c in columns] for row in rows])
     series: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows:
         xs, ys = series.setdefault(row["way"], ([], []))

@@ -7,6 +7,7 @@ import torch
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.lab import Lab, moved
+from unmask.diagnosis.statistics import Mean, mean_by_text
 from unmask.diagnosis.subject import State
 
 #: what was found -> what it means
@@ -22,6 +23,7 @@ WHY = {
     "foreign entries": "The cache holds more than the text: it was used before and not emptied.",
     "sink evicted": "The first token's entry went. Heads with nothing to look at look there, and lose their rest.",
     "recent evicted": "The newest entries went, and what comes next depends on them most.",
+    "worse than chance": "Entries drawn at random serve better: the score has the wrong sign, or no meaning.",
     "other answers": "What is written through the cache is not what the model would write: its mask, or its entries, "
     "are not those of this text.",
 }
@@ -37,7 +39,8 @@ class Cache(Check):
     asked for: the kept share of the prefix and every token since, within one entry. Holding ever less is a ratio
     applied again and again; holding the complement is "keep" read as "remove"; holding everything means that something
     else was compressed. Where the cache tells which entries stayed, the first token (the attention sink) and the last
-    must be among them.
+    must be among them; where it brings a control (as many entries, drawn), it must not be surely worse than that (4
+    standard errors over texts).
     """
 
     title = "Do the cache's answers, positions and size hold?"
@@ -69,6 +72,8 @@ class Cache(Check):
             faults += [
                 name for name, place in (("sink evicted", 0), ("recent evicted", start - 1)) if place not in held
             ]
+        if run.keep < 1 and run.control_NV is not None and _loss_to_control(lab, start).surely_above > 0:
+            faults.append("worse than chance")
         if run.keep >= 1 and apart > max(0.01, floor):
             faults.append("other answers")
         short = float((-over_T).max()) if len(fed_T) else 0.0
@@ -103,6 +108,17 @@ class Cache(Check):
             ),
             share=max(apart, 0.5) if faults else 0.0,
         )
+
+
+def _loss_to_control(lab: Lab, start: int) -> Mean:
+    """By how much more the compressed answers move than those of the control, on all rows."""
+    ids_BL = lab.batch.ids_BL
+    run = lab.subject.cached(ids_BL, start)
+    at_BL = (torch.arange(ids_BL.shape[1], device=ids_BL.device) >= start).expand_as(ids_BL)
+    plain_NV = lab.logits(State(ids_BL, at_BL))
+    assert run.control_NV is not None
+    row_N = torch.arange(len(ids_BL)).repeat_interleave(ids_BL.shape[1] - start)
+    return mean_by_text(moved(plain_NV, run.logits_NV) - moved(plain_NV, run.control_NV), row_N)
 
 
 def _positions(given_T: torch.Tensor, true_T: torch.Tensor) -> list[str]:
