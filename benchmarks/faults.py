@@ -559,7 +559,7 @@ def fuzz_traces(root: Path, model: TextModel, count: int, seed: int) -> dict[str
 
 
 # -- all of it ------------------------------------------------------------------------------------------------------
-def everything(kills: int, flips: int, fuzz: int, seed: int) -> dict[str, Any]:
+def everything(kills: int, flips: int, fuzz: int, seed: int, only: str = "") -> dict[str, Any]:
     root = Path(tempfile.mkdtemp(prefix="faults"))
     rng = random.Random(seed)
     texts = write_texts(root / "texts.txt")
@@ -585,6 +585,8 @@ def everything(kills: int, flips: int, fuzz: int, seed: int) -> dict[str, Any]:
             "fuzzed traces": lambda: fuzz_traces(_new(root / "x"), model, fuzz, seed),
         }
         for name, part in parts.items():
+            if only not in name:
+                continue
             start = time.perf_counter()
             found[name] = _quiet(part) | {"seconds": round(time.perf_counter() - start, 1)}
             print(name, {k: v for k, v in found[name].items() if k != "examples"}, flush=True)
@@ -642,11 +644,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=24, help="kills of each kind of work")
     parser.add_argument("--flips", type=int, default=300, help="damaged files of each kind")
     parser.add_argument("--fuzz", type=int, default=2000, help="fuzzed inputs of each kind")
+    parser.add_argument("--only", default="", help="only the parts whose name holds this: killed, damaged, fuzzed ...")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="folder for faults.json and .md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    result = everything(arguments.kills, arguments.flips, arguments.fuzz, arguments.seed) | where()
+    result = everything(arguments.kills, arguments.flips, arguments.fuzz, arguments.seed, arguments.only)
+    result |= where()
     if arguments.write:
         arguments.write.mkdir(parents=True, exist_ok=True)
         (arguments.write / "faults.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

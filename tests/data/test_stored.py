@@ -61,3 +61,16 @@ def test_the_fingerprint_sees_every_text(tmp_path):
         file.write_text("\n".join(f"{t} {i} {'!' * (i == change)}" for i, t in enumerate(TEXTS)))
         marks.add(load_texts(file).fingerprint)
     assert len(marks) == 3
+
+
+def test_long_indices_lie_in_a_file_and_say_the_same(tmp_path, monkeypatch):
+    from unmask.data import spill
+
+    file = tmp_path / "x.txt"
+    file.write_text("\n".join(["same", "", *(f"text {i}" for i in range(500))] * 2))
+    small = load_texts(file)
+    monkeypatch.setattr(spill, "IN_MEMORY", 10)
+    large = load_texts(file)
+    assert isinstance(large.train._numbers, np.memmap) and not isinstance(small.train._numbers, np.memmap)
+    assert (list(large.train), list(large.validation)) == (list(small.train), list(small.validation))
+    assert large.report == small.report and large.report.duplicates == 501 and large.report.empty == 2

@@ -23,6 +23,7 @@ from unmask.core.errors import WrongUse, did_you_mean
 from unmask.core.random import Stream, generator, uniform
 from unmask.data import corpora, sources
 from unmask.data.sources import Source
+from unmask.data.spill import kept, room
 
 _BATCH = 4096
 # C0 and C1 controls but tab, line feed and carriage return
@@ -181,7 +182,8 @@ def load_texts(
     if not len(train):
         raise WrongUse(f"{source} holds no usable text: {counts}")
     report = TextReport(str(source), train=len(train), validation=len(held), **counts)
-    parts = [_columns(table, scan.number_N[train]), _columns(held_table, held_scan.number_N[held])]
+    numbers = kept(scan.number_N[train]), kept(held_scan.number_N[held])
+    parts = [_columns(table, numbers[0]), _columns(held_table, numbers[1])]
     mark = hashlib.sha256(scan.hash_NC[train].tobytes())
     mark.update(held_scan.hash_NC[held].tobytes())
     if len(parts[0]) == 1:
@@ -247,7 +249,8 @@ class _Scan:
             drawn = torch.randperm(len(table), generator=generator(seed, Stream.SHUFFLE))[:limit]
             everything = drawn.sort().values.numpy()
         self.counts["read"] = len(everything)
-        numbers, hashes = [], []
+        width = len(table.rows([0])[0]) if len(table) else 1
+        number_N, hash_NC, n = room((len(everything),), np.int64), room((len(everything), width), np.int64), 0
         for start in range(0, len(everything), _BATCH):
             batch = [int(i) for i in everything[start : start + _BATCH]]
             good, hashed = [], []
@@ -256,11 +259,10 @@ class _Scan:
                 if cells is not None:
                     good.append(i)
                     hashed.append(cells)
-            numbers.append(np.asarray(good, np.int64))
-            if hashed:
-                hashes.append(np.frombuffer(b"".join(hashed), np.int64).reshape(len(hashed), -1))
-        self.number_N = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
-        self.hash_NC = np.concatenate(hashes) if hashes else np.zeros((0, 1), np.int64)
+            number_N[n : n + len(good)] = good
+            hash_NC[n : n + len(good)] = np.frombuffer(b"".join(hashed), np.int64).reshape(len(good), width)
+            n += len(good)
+        self.number_N, self.hash_NC = number_N[:n], hash_NC[:n]
         self.key_N = self.hash_NC[:, 0] if table.keys is None else table.keys[self.number_N]
 
     def _judge(self, row: tuple[Any, ...], max_chars: int) -> bytes | None:

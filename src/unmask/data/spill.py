@@ -1,0 +1,29 @@
+"""Arrays with a number a row: in memory while they are small, else in a temporary file that vanishes with them."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+#: numbers up to which an array stays in memory
+IN_MEMORY = 2**18
+
+
+def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array to be filled. A large one is a memory map: its pages are the system's to take back (see ``TMPDIR``)."""
+    if np.prod(shape, dtype=np.int64) <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def kept(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, where :func:`room` would put it."""
+    if array.size <= IN_MEMORY or isinstance(array, np.memmap):
+        return array
+    copy = room(array.shape, array.dtype)
+    copy[...] = array
+    return copy
