@@ -1,0 +1,73 @@
+"""Whatever is put in, it works or is refused in one sentence (Hypothesis looks for what does neither)."""
+
+import contextlib
+import io
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from unmask.core.errors import WrongUse
+from unmask.data.puzzles.puzzle import PUZZLES
+from unmask.data.text import load_texts
+from unmask.decoding.trace import FORMAT, Trace
+from unmask.training.recipe import parse, read_recipe
+
+careful = settings(
+    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+trees = st.recursive(leaves, lambda t: st.lists(t, max_size=4) | st.dictionaries(st.text(max_size=8), t, max_size=4))
+
+
+def refused_or_fine(work):
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            work()
+    except WrongUse as error:
+        assert 0 < len(str(error)) < 1000
+        assert "Traceback" not in str(error)
+
+
+@careful
+@given(
+    st.dictionaries(
+        st.sampled_from(["dim", "tilt", "data", "bf16", "length", "max_steps", "lr_scheduler_type"]), leaves
+    )
+)
+def test_recipes(found):
+    refused_or_fine(lambda: parse({"output_dir": "x", "task": "unconditional", "conditioning": "none", **found}))
+
+
+@careful
+@given(st.binary(max_size=120))
+def test_recipe_files(tmp_path, content):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    refused_or_fine(lambda: read_recipe(tmp_path / "recipe.yaml"))
+
+
+@careful
+@given(st.lists(st.text(alphabet=st.characters(), max_size=6), max_size=6))
+def test_flags(words):
+    refused_or_fine(lambda: parse({"output_dir": "x", "task": "unconditional", "conditioning": "none"}, words))
+
+
+@careful
+@given(st.binary(max_size=200), st.sampled_from(["txt", "jsonl", "csv", "tsv", "parquet"]))
+def test_data_files(tmp_path, content, ending):
+    (tmp_path / f"x.{ending}").write_bytes(content)
+    refused_or_fine(lambda: list(load_texts(tmp_path / f"x.{ending}").train))
+
+
+@pytest.mark.parametrize("kind", ["sudoku", "zebra", "nae_sat"])
+@careful
+@given(text=st.text(max_size=90) | st.text(alphabet="0123456789.ABCDEFG\n ", min_size=70, max_size=90))
+def test_puzzle_strings(kind, text):
+    refused_or_fine(lambda: PUZZLES.make(kind).read(text))
+
+
+@careful
+@given(trees, trees, trees)
+def test_traces(start, events, mask_id):
+    tree = {"format": FORMAT, "start": start, "mask_id": mask_id, "events": events, "guesses": events}
+    refused_or_fine(lambda: Trace.from_dict(tree))
