@@ -221,3 +221,13 @@ def test_too_long_and_wrong_latents_are_refused():
         net.body(torch.full((1, 9), MASK))
     with pytest.raises(WrongUse, match="width 5"):
         net.body(torch.full((1, 4), MASK), Condition.of(torch.zeros(1, 5)))
+
+
+@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib"])
+def test_bf16_weights_answer_as_fp32_ones_to_bf16_rounding(kind):
+    net = build(kind)
+    x, cond = batch(net)
+    exact = net.logits(x, cond=cond)
+    seen = exact.isfinite()
+    rounded = net.bfloat16().logits(x, cond=cond).float()
+    assert (rounded[seen] - exact[seen]).std() < 0.1 * exact[seen].std()

@@ -311,7 +311,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.time is not None:
             if t_B is None:
                 t_B = (x_BL == c.mask_token_id).float().mean(1)
-            clock = self.time(sinusoid(t_B, c.dim))
+            clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return steer, tokens, kl
 

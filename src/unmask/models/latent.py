@@ -45,7 +45,9 @@ class Whitening(nn.Module):
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         with torch.autocast(latent_BZ.device.type, enabled=False):
-            return (latent_BZ.float() - self.mean_Z) @ self.map_ZZ  # type: ignore[operator]
+            # in fp32 also in a model of bf16 weights, whose next layer wants bf16
+            y_BZ = (latent_BZ.float() - self.mean_Z.float()) @ self.map_ZZ.float()  # type: ignore[operator]
+            return y_BZ.to(self.map_ZZ.dtype)
 
 
 class Bottleneck(nn.Module):
@@ -98,6 +100,7 @@ class LatentInput(nn.Module):
         if self.bottleneck is not None:
             z, kl = self.bottleneck(z)
             kl = kl * present_B1
+        z = z.to(self.null_steer.dtype)
         steer = self.to_steer(z)
         steer = torch.where(present_B1, steer, self.null_steer.to(steer.dtype))
         if self.to_tokens is None or self.null_tokens is None:
