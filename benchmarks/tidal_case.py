@@ -22,6 +22,7 @@ from unmask.data.corpora import verses
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.decoding.trace import write_text
 from unmask.diagnosis.diagnose import diagnose
+from unmask.diagnosis.native import quietly
 from unmask.evaluation.page import write_page
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_cost import cost_section, cost_table
@@ -65,7 +66,8 @@ def study() -> list[dict[str, Any]]:
         out = subject.generate(subject.data(64), 0)
         said = [subject.tokenizer.decode([i for i in row if i > 4]) for row in out.ids_BL.tolist()]
         right = sum(a == b for a, b in zip(said, subject.data(64).texts, strict=True)) / 64
-        verdict = diagnose(subject)
+        with quietly():
+            verdict = diagnose(subject)
         found = [
             {"check": c.finding.check, "measured": c.finding.measured, "explains": list(c.consequences),
              "next": c.finding.next_step}
@@ -88,7 +90,7 @@ def cost() -> list[dict[str, Any]]:
 
 def page(case: dict[str, Any]) -> None:
     """The marked part of the page, from the numbers."""
-    lines = [cells("planted", "loss, nats", "answers right", "verdict names first"), "|---|---:|---:|---|"]
+    lines = [cells("planted", "loss, nats", "answers right, drawn", "verdict names first"), "|---|---:|---:|---|"]
     for row in case["faults"]:
         first = row["causes"][0]["check"] if row["causes"] else f"nothing ({row['status']})"
         lines.append(cells(row["fault"], f"{row['loss_nats']:.3f}", f"{100 * row['exact']:.0f} %", first))
