@@ -267,7 +267,7 @@ def test_a_board_is_solved_cell_by_cell(solver: Path, held_out: PuzzleBatch, tmp
         assert held_out.answer_BL[row, cell] == value and not held_out.given_BL[row, cell]
     html = page.read_text()
     assert (
-        html.count("<td style='border") == 16 and "every rule holds" in html and "http" not in html.split("srcdoc")[0]
+        html.count("<td style='border") == 16 and "every rule holds" in html and "http:" not in html.split("srcdoc")[0]
     )
 
 

@@ -252,18 +252,18 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
     folder = Path(path)
     card = read_card(folder)
     denoiser = load_weights(folder, MaskedDiffusionModel)
+    check_files(folder, card)
     try:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {error}") from error
+    except Exception as error:  # tokenizers says of a damaged file no more than Exception
+        raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {first_line(error)}") from error
     if len(tokenizer) != denoiser.vocab_size:
         raise CheckpointError(
             f"the tokenizer in {str(path)!r} has {len(tokenizer)} ids, the model {denoiser.vocab_size}: "
             "they do not belong together"
         )
-    check_files(folder, card)
     model = TextModel(denoiser, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model
 

@@ -35,7 +35,9 @@ class TidalTextModel(Bundle):
             ids [B, L] and ``valid_BL``, False in the padding on the left.
         """
         block = [BOB] + [MASK] * (self.denoiser.config.max_block + 1)
-        rows = [tokens + block for tokens in self.tokenizer.encode_batch(list(prefixes))]
+        # the prefix is cut, its oldest tokens first, as it was in training
+        room = self.card.length - self.tokenizer.max_block - 2
+        rows = [tokens[-room:] + block for tokens in self.tokenizer.encode_batch(list(prefixes))]
         length = max(map(len, rows))
         ids_BL = torch.tensor([[PAD] * (length - len(row)) + row for row in rows], device=self.device)
         short_B1 = torch.tensor([[length - len(row)] for row in rows], device=self.device)
