@@ -594,9 +594,14 @@ def everything(kills: int, flips: int, fuzz: int, seed: int, only: str = "") -> 
                 print("   lost:", example, flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+    count(found)
+    return found
+
+
+def count(found: dict[str, Any]) -> None:
+    """Sum up the parts."""
     groups = [v for v in found.values() if isinstance(v, dict)]
     found["survived"], found["lost"] = (sum(g[k] for g in groups) for k in ("survived", "lost"))
-    return found
 
 
 def _new(path: Path) -> Path:
@@ -635,7 +640,7 @@ def page(result: dict[str, Any]) -> str:
         f"{half} of the kills fell while a checkpoint was being written. What a full or read-only disk says:",
         "",
     ]
-    lines += [f"- {said}" for said in result["full and read-only disks"]["sentences"]]
+    lines += [f"- {said}" for said in result.get("full and read-only disks", {}).get("sentences", [])]
     return "\n".join([*lines, ""])
 
 
@@ -651,12 +656,17 @@ def main() -> None:
     torch.set_num_threads(1)
     result = everything(arguments.kills, arguments.flips, arguments.fuzz, arguments.seed, arguments.only)
     result |= where()
+    lost = result["lost"]
     if arguments.write:
         arguments.write.mkdir(parents=True, exist_ok=True)
-        (arguments.write / "faults.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        file = arguments.write / "faults.json"
+        if arguments.only and file.is_file():  # the other parts stay as they were measured
+            result = json.loads(file.read_text()) | result
+            count(result)
+        file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         (arguments.write / "faults.md").write_text(page(result))
     print(json.dumps({k: v for k, v in result.items() if not isinstance(v, dict)}))
-    if result["lost"]:
+    if lost:
         sys.exit(1)
 
 
