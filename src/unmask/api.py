@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from unmask.api_causal import causal_subject, is_causal, load_causal, sample_causal
 from unmask.api_tidal import evaluate_tidal, sample_tidal, tidal_subject
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
@@ -19,6 +20,7 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
 from unmask.models.adapters.text import AdapterModel, Prompted
+from unmask.models.causal import CausalModel
 from unmask.models.text_model import TextModel, is_native, load_native
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
@@ -28,16 +30,17 @@ if TYPE_CHECKING:
 
 
 def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Any:
-    """A model from a run folder, or somebody else's masked model.
+    """A model from a run folder, or somebody else's masked or causal model.
 
     Args:
         path_or_id: a folder that ``unmask train`` wrote, or a folder or hub id of LLaDA, Dream or any masked language
-            model of transformers (:func:`unmask.models.adapters.load_adapter`).
+            model of transformers (:func:`unmask.models.adapters.load_adapter`), or of a causal language model
+            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network).
         device: where to put it; CUDA where there is one when None.
 
     Raises:
         CheckpointError: the folder is unfinished, damaged, or its parts do not belong together; an unknown model.
-        WrongUse: there is no such folder or hub id, or it is a causal language model, which has no masks to fill.
+        WrongUse: there is no such folder or hub id.
     """
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
@@ -46,6 +49,8 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
         return load_tidal(path_or_id, device)
     if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
         return load_native(path_or_id, device)  # says what is missing
+    if is_causal(path_or_id):
+        return load_causal(path_or_id, device=device)
     from unmask.models.adapters import load_adapter
 
     return load_adapter(path_or_id, device)
@@ -117,14 +122,14 @@ def sample(
     live: bool = False,
     callback: Callback | None = None,
     share: bool = False,
-) -> Samples:
+) -> Any:
     """Write texts.
 
     Args:
         model: from :func:`load`.
         texts: texts whose meaning to write, for a model with an encoder; prompts to answer, for an adapted model:
             texts or chats (lists of ``{"role": ..., "content": ...}``), through its chat template where it has one; a
-            text that shows mask tokens is filled in there; texts to continue, for a tidal model.
+            text that shows mask tokens is filled in there; texts to continue, for a tidal or a causal model.
         n: samples a text; without texts, samples in all (1 when neither is given).
         order, quota, sampler, remasking: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or instances.
         steps: denoising steps for the row; None is one a token, ``auto`` 16 where quota and sampler count steps.
@@ -145,11 +150,17 @@ def sample(
         callback: called after each step.
         share: each process of a launch (torchrun, accelerate) writes its part and gets everyone's; all must call.
 
+    Returns:
+        :class:`Samples`; of a tidal model :class:`unmask.api_tidal.BlockSamples`, of a causal one
+        :class:`unmask.api_causal.CausalSamples`: ``.texts`` in all of them.
+
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
     if isinstance(model, TidalTextModel):
         return sample_tidal(model, texts, n, _given(sample, locals(), "model", "texts", "n"))
+    if isinstance(model, CausalModel):
+        return sample_causal(model, texts, n, _given(sample, locals(), "model", "texts", "n"))
     model = _denoises(model, "sample")
     if temperature is None:
         free = texts is None and condition is None and canvas is None
@@ -434,6 +445,8 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
 
     if isinstance(model, TidalTextModel):
         model = tidal_subject(model, data)
+    elif isinstance(model, CausalModel):
+        model = causal_subject(model, data)
     elif isinstance(model, TextModel):
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
@@ -459,6 +472,8 @@ def _tidal_probe(prepared: Any, recipe: Recipe) -> Any:
 
 
 def _denoises(model: Any, what: str) -> TextModel:
+    if isinstance(model, CausalModel):
+        raise WrongUse(f"{what} scores masked models; `unmask kv {model.name} --keep 1` scores a causal one on texts")
     if not isinstance(model, TextModel):
         raise WrongUse(f"{what} takes a model from unmask.load, not a {type(model).__name__}")
     return model
@@ -474,8 +489,6 @@ def _given(call: Any, values: dict[str, Any], *own: str) -> dict[str, Any]:
 def _judge(name: str | None) -> Any:
     if name is None:
         return None
-    from unmask.models.causal import load_causal
-
     return load_causal(name)
 
 

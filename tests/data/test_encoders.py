@@ -58,7 +58,7 @@ def test_minilm_is_found_without_a_network_and_without_importing_its_package(min
 
 def test_vectors_equal_the_model_computed_by_hand_in_the_order_given(minilm):
     texts = TEXTS[::7] + TEXTS[-3:]
-    expected = torch.nn.functional.normalize(by_hand(minilm, encoders._find(MINILM), texts, "mean"), dim=-1)
+    expected = torch.nn.functional.normalize(by_hand(minilm, encoders.encoder_folder(MINILM), texts, "mean"), dim=-1)
     found = minilm.encode(texts, batch_size=4)
     assert found.dtype == np.float32 and found.shape == (len(texts), 384)
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)
@@ -84,7 +84,7 @@ def test_an_input_longer_than_the_positions_is_cut_not_a_crash(plain):
 
 def test_pooling_can_be_overruled_where_the_model_has_its_own(minilm):
     cls = SentenceEncoder.load("minilm", pooling="cls")
-    expected = torch.nn.functional.normalize(by_hand(cls, encoders._find(MINILM), TEXTS[:6], "cls"), dim=-1)
+    expected = torch.nn.functional.normalize(by_hand(cls, encoders.encoder_folder(MINILM), TEXTS[:6], "cls"), dim=-1)
     np.testing.assert_allclose(cls.encode(TEXTS[:6]), expected.numpy(), atol=2e-6)
     assert cls.identity != minilm.identity
 

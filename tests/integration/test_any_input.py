@@ -4,6 +4,7 @@ import contextlib
 import io
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,3 +72,11 @@ def test_puzzle_strings(kind, text):
 def test_traces(start, events, mask_id):
     tree = {"format": FORMAT, "start": start, "mask_id": mask_id, "events": events, "guesses": events}
     refused_or_fine(lambda: Trace.from_dict(tree))
+
+
+@pytest.mark.parametrize("line", ["eval_steps: .inf", "accelerator_config: nowhere.json", "fsdp_config: nowhere.json"])
+def test_values_that_transformers_chokes_on_are_one_sentence(line: str) -> None:
+    settings = {"output_dir": "runs/x", "conditioning": "none", "task": "unconditional", **yaml.safe_load(line)}
+    with pytest.raises(WrongUse, match="the settings do not fit") as caught:
+        parse(settings)
+    assert "\n" not in str(caught.value)

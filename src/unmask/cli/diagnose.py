@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         if not ranks.first():
             raise typer.Exit(verdict.exit_code)
         console.print(verdict)
-        page = report or Path(loaded.path or ".") / "diagnosis.html"
+        page = report or Path(getattr(loaded, "path", None) or ".") / "diagnosis.html"
         verdict.save(page)
         console.print(f"report: {page}", style="dim", markup=False, highlight=False)
         if json is not None:

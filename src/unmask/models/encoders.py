@@ -83,11 +83,10 @@ class SentenceEncoder:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype == "bf16" and where.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             dtype = "fp32"
-        name = _ALIASES.get(str(name_or_path), str(name_or_path))
-        folder = _find(name)
+        folder = encoder_folder(name_or_path)
         model = _assemble(folder, pooling, max_length, where)
         # a folder's place on this machine says nothing about the model, its name may
-        known_as = folder.name if Path(name).is_dir() else name
+        known_as = folder.name if Path(name_or_path).is_dir() else _ALIASES.get(str(name_or_path), str(name_or_path))
         return cls(model, known_as, dtype or "fp32", _weights_hash(folder))
 
     def word_embeddings(self) -> Tensor:
@@ -115,8 +114,13 @@ class SentenceEncoder:
         return vectors.float().cpu().numpy()
 
 
-def _find(name: str) -> Path:
-    """The folder with the model's files: a path, the package that ships them, the hub or its cache."""
+def encoder_folder(name_or_path: str | Path) -> Path:
+    """The folder with a model's files: a path, the package that ships them, the hub or its cache.
+
+    Raises:
+        WrongUse: nothing can be found under that name.
+    """
+    name = _ALIASES.get(str(name_or_path), str(name_or_path))
     if Path(name).is_dir():
         return Path(name)
     package, inside = _PACKAGED.get(name, ("", ""))

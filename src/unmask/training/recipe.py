@@ -16,6 +16,8 @@ from transformers import HfArgumentParser
 from unmask.core.errors import WrongUse, did_you_mean
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 
+#: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
+_ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
 _CLASSES = (ModelArguments, DataArguments, TrainArguments)
 
 
@@ -88,7 +90,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
             model, data, train = parser.parse_args_into_dataclasses(words)
     except WrongUse:
         raise
-    except (ValueError, TypeError, argparse.ArgumentTypeError, ImportError) as error:
+    except (*_ILL_FITTING, argparse.ArgumentTypeError, ImportError) as error:
         raise WrongUse(f"the settings do not fit: {' '.join(str(error).split())}") from error
     _check(model, data, train)
     return Recipe(model, data, train, given)
