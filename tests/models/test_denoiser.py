@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
@@ -54,6 +55,23 @@ def test_rows_asked_for_are_the_rows_of_the_whole(net):
     at = torch.rand(x.shape, generator=generator(3)) < 0.4
     torch.testing.assert_close(net.logits(x, at, cond), everything[at])
     torch.testing.assert_close(net.logits(x, None, cond), everything[x == MASK])
+
+
+def test_the_last_layer_runs_where_it_is_read_and_nothing_else_changes(net):
+    x, cond = batch(net)
+    at = torch.rand(x.shape, generator=generator(3)) < 0.3
+    found = {}
+    for name, states in {"whole": lambda: net.body(x, cond), "cut": lambda: net.body_at(x, at, cond)}.items():
+        net.zero_grad()
+        with FlopCounterMode(display=False) as counter:
+            rows = states().h_BLD[at]
+        (rows * torch.linspace(-1, 1, rows.shape[1])).sum().backward()
+        grads = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+        found[name] = (rows.detach(), grads, counter.get_total_flops())
+    torch.testing.assert_close(found["cut"][0], found["whole"][0])
+    torch.testing.assert_close(found["cut"][1], found["whole"][1], rtol=1e-4, atol=1e-4)
+    needs_all = net.recall is not None or net.config.conditioning == "cross"
+    assert (found["cut"][2] < found["whole"][2]) != needs_all
 
 
 def test_mask_id_never_gets_mass(net):

@@ -74,6 +74,22 @@ class Denoiser:
         """
         raise NotImplementedError
 
+    def body_at(
+        self,
+        x_BL: Tensor,
+        at_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Body:
+        """:meth:`body` where only the states at ``at_BL`` will be read; the others may hold anything.
+
+        A model may leave out what no reader needs, such as the last layer's feed-forward elsewhere. This one runs all.
+        """
+        return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The head's input features, its weight [V, D'] and its bias [V] or None: ``features @ weight.T + bias``.
 
@@ -111,5 +127,5 @@ class Denoiser:
             logits_NV, N = ``at_BL.sum()``; the mask id has ``-inf``.
         """
         at_BL = (x_BL == self.mask_id) if at_BL is None else at_BL
-        out = self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+        out = self.body_at(x_BL, at_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         return self.head(out.h_BLD[at_BL])

@@ -179,7 +179,7 @@ class Run:
 
     def _looker(self, canvas: Canvas) -> Callable[[Tensor, Tensor], RowStats]:
         def look(row_N: Tensor, col_N: Tensor) -> RowStats:
-            h_RLD = self._body(canvas)
+            h_RLD = self._body(canvas, row_N, col_N)
             h_ND = h_RLD[row_N, col_N]
             other_ND = h_RLD[row_N + len(canvas), col_N] if self.kind else None
 
@@ -194,7 +194,8 @@ class Run:
 
         return look
 
-    def _body(self, canvas: Canvas) -> Tensor:
+    def _body(self, canvas: Canvas, row_N: Tensor, col_N: Tensor) -> Tensor:
+        """States of which only those at the asked places are read."""
         x_RL, cond, t_R, valid_RL = canvas.x_RL, self.cond, canvas.fraction_R, self.valid_RL
         if self.kind:
             # both branches in one forward
@@ -211,7 +212,10 @@ class Run:
         if self.remembered is not None:
             return self.remembered.body(canvas, x_RL, cond, t_R, valid_RL)
         self.body_rows += x_RL.numel()
-        body = self.denoiser.body(x_RL, cond, t_R, valid_BL=valid_RL, carry=self.carry)
+        at_RL = torch.zeros_like(canvas.x_RL, dtype=torch.bool)
+        at_RL[row_N, col_N] = True
+        at_RL = at_RL.repeat(2, 1) if self.kind else at_RL
+        body = self.denoiser.body_at(x_RL, at_RL, cond, t_R, valid_BL=valid_RL, carry=self.carry)
         self.carry = body.carry if self.denoiser.wants_carry else None
         return body.h_BLD
 

@@ -126,8 +126,8 @@ def token_losses(
     c = corruption
     tokens_B = c.open_B if tokens_B is None else tokens_B
     row_N, col_N = c.masked_BL.nonzero(as_tuple=True)
-    # 1 body for all positions   2 gather hidden rows   3 head input
-    out = denoiser.body(c.x_BL, cond, c.fraction_B, valid_BL=valid_BL, carry=carry)
+    # 1 body (its last layer where it is read)   2 gather hidden rows   3 head input
+    out = denoiser.body_at(c.x_BL, c.masked_BL, cond, c.fraction_B, valid_BL=valid_BL, carry=carry)
     features_ND, head_VD, bias_V = denoiser.project(out.h_BLD[row_N, col_N])
     # 4 the weight of each row's cross-entropy, known before the loss so that gradients are made chunk by chunk
     if weighting == "maskgit":

@@ -16,7 +16,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import WrongUse
 from unmask.models.latent import LatentInput
-from unmask.models.layers import Block, rotary, sinusoid
+from unmask.models.layers import Block, Places, rotary, sinusoid
 from unmask.models.memory import Memory
 
 
@@ -219,6 +219,23 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         # under autocast the norm answers in fp32; the head and the carry want the working precision
         return Body(h_BLD, carry=h_BLD.detach() if self.recall is not None else None, kl_BZ=kl)
 
+    def body_at(
+        self,
+        x_BL: Tensor,
+        at_BL: Tensor,
+        cond: Condition | None = None,
+        t_B: Tensor | None = None,
+        *,
+        valid_BL: Tensor | None = None,
+        carry: Any = None,
+    ) -> Body:
+        """See :meth:`unmask.core.denoiser.Denoiser.body_at`: the last layer's matrices run on these positions alone."""
+        if self.recall is not None or self.config.conditioning == "cross":
+            return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+        self._fits(x_BL)
+        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        return Body(self._states(x_BL, steer, tokens, valid_BL, at=at_BL.nonzero(as_tuple=True)), kl_BZ=kl)  # type: ignore[arg-type]
+
     def cached_body(
         self,
         x_BL: Tensor,
@@ -257,8 +274,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         memory: Memory | None = None,
         carry: Any = None,
         relations_RLL: Tensor | None = None,
+        at: Places | None = None,
     ) -> Tensor:
-        """The normed states of the positions being run: all, or those that the memory names."""
+        """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``."""
         c, L = self.config, x_BL.shape[1]
         index_BC = None if memory is None else memory.index_BC
         turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
@@ -290,9 +308,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             relations = (self.relations_RLL if relations_RLL is None else relations_RLL)[..., :L, :L]  # type: ignore[index]
             relations = torch.nn.functional.pad(relations, (prefix, 0, prefix, 0))
         seen = tokens if c.conditioning == "cross" else None
-        for loop in range(c.loops):
-            for i, block in enumerate(self.blocks):
-                x = block(x, turn, mask, steer, seen, relations, memory, loop * c.layers + i)
+        last = None if at is None else (at[0], at[1] + prefix)
+        for layer in range(c.loops * c.layers):
+            cut = last if layer == c.loops * c.layers - 1 else None
+            x = self.blocks[layer % c.layers](x, turn, mask, steer, seen, relations, memory, layer, cut)
+        if at is not None:
+            rows_ND = self.norm(x)
+            return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _conditions(

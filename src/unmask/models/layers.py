@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from unmask.models.memory import Memory
 
+#: row and column numbers [N] of positions in a batch
+Places = tuple[Tensor, Tensor]
+
 #: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
 PLAIN_ATTENTION_LENGTH = 256
 
@@ -70,6 +73,7 @@ class SelfAttention(nn.Module):
         relations_RLL: Tensor | None = None,
         memory: Memory | None = None,
         layer: int = 0,
+        at: Places | None = None,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -83,7 +87,7 @@ class SelfAttention(nn.Module):
             pull = torch.einsum("hr,...rij->...hij", self.relation, relations_RLL.to(self.relation.dtype))
             bias = pull if mask is None else pull + mask
         y_BLD = attention(q, k, v, bias).transpose(1, 2).reshape(B, L, D)
-        return self.out(y_BLD)  # type: ignore[no-any-return]
+        return self.out(y_BLD if at is None else y_BLD[at])  # type: ignore[no-any-return]
 
 
 class CrossAttention(nn.Module):
@@ -159,16 +163,22 @@ class Block(nn.Module):
         relations_RLL: Tensor | None,
         memory: Memory | None = None,
         layer: int = 0,
+        at: Places | None = None,
     ) -> Tensor:
+        """States [B, L, D]; with ``at`` (no cross attention) only those of its N places, [N, D]."""
         if self.modulation is not None:
             assert steer_BD is not None
             shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(steer_BD)[:, None].chunk(6, dim=-1)
-            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL, memory, layer)
+            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL, memory, layer, at)
+            if at is not None:
+                x_BLD = x_BLD[at]
+                gate1, shift2, scale2, gate2 = (part[at[0], 0] for part in (gate1, shift2, scale2, gate2))
             x_BLD = x_BLD + gate1 * self.dropout(y)
             x_BLD = self._look(x_BLD, latent_BMD)
             y = self.mlp(self.norm2(x_BLD) * (1 + scale2) + shift2)
             return x_BLD + gate2 * self.dropout(y)  # type: ignore[no-any-return]
-        x_BLD = x_BLD + self.dropout(self.attn(self.norm1(x_BLD), turn, mask, relations_RLL, memory, layer))
+        y = self.attn(self.norm1(x_BLD), turn, mask, relations_RLL, memory, layer, at)
+        x_BLD = (x_BLD if at is None else x_BLD[at]) + self.dropout(y)
         x_BLD = self._look(x_BLD, latent_BMD)
         return x_BLD + self.dropout(self.mlp(self.norm2(x_BLD)))  # type: ignore[no-any-return]
 
