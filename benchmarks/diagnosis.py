@@ -76,7 +76,7 @@ def models(words: argparse.Namespace) -> list[Model]:
 def cells(model: Model, words: argparse.Namespace) -> list[Cell]:
     """Faults that are trained first, since they take longest; then the healthy model; then the other faults."""
     planted = []
-    for name in words.lesions or lesions:
+    for name in () if words.healthy else words.lesions or lesions:
         leaf = lesions.get(name)
         kind = "causal" if model.kind == "causal" else "masked"
         if kind in leaf.kinds and (model.kind == "sgdd" or not leaf.conditional):
@@ -303,6 +303,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--lesions", nargs="+", help="only these, and no healthy models")
+    parser.add_argument("--healthy", action="store_true", help="only the healthy models")
     parser.add_argument("--write", type=Path, help="the page whose marked part becomes the table")
     words = parser.parse_args()
     if words.prepare is not None:

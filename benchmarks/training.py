@@ -92,10 +92,12 @@ def ours(net: MaskedDiffusionModel, batch: int, folder: str, bf16: bool = True, 
     )
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1
+    # Trainer's loop does this first: it is what turns autocast on
+    prepared = trainer.accelerator.prepare_model(net)
 
     def step(batch: dict[str, Tensor]) -> float:
         trainer.get_batch_samples(iter([batch]), 1, torch.device("cpu"))
-        loss = float(trainer.training_step(net, batch))
+        loss = float(trainer.training_step(prepared, batch))
         finish(trainer, net)
         if trainer.ema is not None:
             trainer.ema.update(net)
@@ -162,10 +164,11 @@ def dllm(net: MaskedDiffusionModel, batch: int, folder: str, peer: Path, bf16: b
     )
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1
+    prepared = trainer.accelerator.prepare_model(trainer.model)
 
     def step(batch: dict[str, Tensor]) -> float:
         ids = batch["input_ids"]
-        loss = float(trainer.training_step(trainer.model, {"input_ids": ids, "labels": ids, "attention_mask": None}))
+        loss = float(trainer.training_step(prepared, {"input_ids": ids, "labels": ids, "attention_mask": None}))
         finish(trainer, net)
         return loss
 

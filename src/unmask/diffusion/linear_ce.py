@@ -14,8 +14,8 @@ from torch import Tensor
 
 #: logits worked on at once: 2**22 numbers, 16 MB in fp32, what a last-level cache holds
 CHUNK_NUMBERS = 2**22
-#: chunks whose gradients wait for one product with the head: products of a few dozen rows are slow, and each would pass
-#: over the whole gradient of the head
+#: chunks that share their products with the head: those of a few dozen rows are slow, for each passes over the whole head
+#: (and its gradient)
 CHUNKS_A_PRODUCT = 8
 
 
@@ -77,41 +77,41 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(device.type, enabled=False):
             step = max(1, chunk_numbers // V)
             block = step * CHUNKS_A_PRODUCT
-            waiting = torch.empty(min(block, N) if needs else 0, V, dtype=low, device=device)
-            for start in range(0, N, step):
-                part = slice(start, min(start + step, N))
-                block_start = start - start % block
-                logits = (features[part] @ weight.T).to(wide)
-                if bias is not None:
-                    logits += bias
-                if forbid is not None:
-                    logits[:, forbid] = float("-inf")
-                target = target_N[part, None]
-                top = logits.max(-1, keepdim=True)
-                hit_N[part] = top.indices[:, 0] == target[:, 0]
-                right = logits.gather(1, target)
-                logits = logits.sub_(top.values).exp_()
-                mass = logits.sum(-1, keepdim=True)
-                ce_N[part] = (mass.log() + top.values - right)[:, 0]
-                if not needs:
-                    continue
-                rate = row_weight_N[part, None].to(wide)
-                grad = logits.mul_(rate / mass)
-                grad.scatter_add_(1, target, -rate)
-                if grad_b is not None:
-                    grad_b += grad.sum(0)
-                waiting[start - block_start : part.stop - block_start] = grad
-                if part.stop % block and part.stop < N:
-                    continue
-                whole = slice(block_start, part.stop)
-                grad = waiting[: part.stop - block_start]
+            room = torch.empty(min(block, N), V, dtype=low, device=device)
+            for first in range(0, N, block):
+                whole = slice(first, min(first + block, N))
+                # logits of the block, which become its gradients a chunk at a time
+                block_MV = room[: whole.stop - first]
+                torch.mm(features[whole], weight.T, out=block_MV)
+                for start in range(first, whole.stop, step):
+                    part = slice(start, min(start + step, whole.stop))
+                    logits = block_MV[start - first : part.stop - first].to(wide)
+                    if bias is not None:
+                        logits += bias
+                    if forbid is not None:
+                        logits[:, forbid] = float("-inf")
+                    target = target_N[part, None]
+                    top = logits.max(-1, keepdim=True)
+                    hit_N[part] = top.indices[:, 0] == target[:, 0]
+                    right = logits.gather(1, target)
+                    logits = logits.sub_(top.values).exp_()
+                    mass = logits.sum(-1, keepdim=True)
+                    ce_N[part] = (mass.log() + top.values - right)[:, 0]
+                    if not needs:
+                        continue
+                    rate = row_weight_N[part, None].to(wide)
+                    grad = logits.mul_(rate / mass)
+                    grad.scatter_add_(1, target, -rate)
+                    if grad_b is not None:
+                        grad_b += grad.sum(0)
+                    block_MV[start - first : part.stop - first] = grad
                 if grad_x is not None:
-                    grad_x[whole] = (grad @ weight).to(grad_x.dtype)
+                    grad_x[whole] = (block_MV @ weight).to(grad_x.dtype)
                 if grad_w is not None:
                     if low == wide:
-                        grad_w.addmm_(grad.T, features[whole])
+                        grad_w.addmm_(block_MV.T, features[whole])
                     else:
-                        grad_w += grad.T @ features[whole]
+                        grad_w += block_MV.T @ features[whole]
         ctx.grads = (grad_x, grad_w, grad_b)
         ctx.dtypes = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.mark_non_differentiable(ce_N, hit_N)
