@@ -14,8 +14,8 @@ from torch import Tensor
 
 #: logits worked on at once: 2**22 numbers, 16 MB in fp32, what a last-level cache holds
 CHUNK_NUMBERS = 2**22
-#: chunks that share their products with the head: those of a few dozen rows are slow, for each passes over the whole head
-#: (and its gradient)
+#: chunks that share their products with the head: those of a few dozen rows are slow, as each passes over the whole
+#: head (and its gradient)
 CHUNKS_A_PRODUCT = 8
 
 
