@@ -139,3 +139,17 @@ def test_too_many_problems_are_refused():
 def test_small_range_never_holds_out_what_is_trained():
     problems = arithmetic(100, 20, 0, largest=10)
     assert not set(problems.train) & set(problems.held_out)
+
+
+def test_short_operands_are_common_in_training_and_change_nothing_that_is_held_out() -> None:
+    plain, mixed = arithmetic(4000, 500, 100, short=0.0), arithmetic(4000, 500, 100)
+    assert plain.held_out == mixed.held_out and plain.longer == mixed.longer
+
+    def few(problems: list) -> float:
+        return sum(p.a < 1000 or p.b < 1000 for p in problems) / len(problems)
+
+    assert few(plain.train) < 0.04 < 0.1 < few(mixed.train) < 0.3
+    assert few(mixed.held_out) < 0.04
+    assert max(max(p.a, p.b) for p in mixed.train) <= LARGEST
+    with pytest.raises(WrongUse, match="short=2"):
+        arithmetic(10, short=2)

@@ -23,7 +23,7 @@ from unmask.core.errors import WrongUse, did_you_mean
 from unmask.core.random import Stream, generator, uniform
 from unmask.data import corpora, sources
 from unmask.data.sources import Source
-from unmask.data.spill import kept, room
+from unmask.data.spill import give_back, kept, room
 
 _BATCH = 4096
 # C0 and C1 controls but tab, line feed and carriage return
@@ -186,6 +186,8 @@ def load_texts(
     parts = [_columns(table, numbers[0]), _columns(held_table, numbers[1])]
     mark = hashlib.sha256(scan.hash_NC[train].tobytes())
     mark.update(held_scan.hash_NC[held].tobytes())
+    del scan, held_scan, train, held, seen
+    give_back()
     if len(parts[0]) == 1:
         return TextData(parts[0][0], parts[1][0], report, fingerprint=mark.hexdigest())
     pairs = [Pairs(*part) for part in parts]

@@ -136,7 +136,8 @@ def page(results: Mapping[str, Any]) -> Page:
     out.text(
         "Written by `python -m unmask.experiments.tidal_arithmetic` from its numbers in "
         "`docs/benchmarks/experiment_tidal_arithmetic.json`. `a + b =` or `a - b =` is given, the answer is written; "
-        f"operands up to {LARGEST:,}, half sums, half differences, no held-out pair is trained on. *Longer* operands "
+        f"operands up to {LARGEST:,}, half sums, half differences, no held-out pair is trained on; held-out operands "
+        "are uniform, and a quarter of the training problems draws how many digits they have first. *Longer* operands "
         "have one digit more than any trained on. An answer counts if every character and its end are right. "
         "**reversed**: the answer is one block, last digit first, then its sign; **forward**: the same block, first "
         "digit first; **bpe**: plain next tokens, whose merges join digits; **joined digits**: reversed blocks behind "
