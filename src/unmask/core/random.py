@@ -43,15 +43,36 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
+def _signed(x: int) -> int:
+    """The int64 with the low 64 bits of ``x``."""
+    return ((x + 2**63) & (2**64 - 1)) - 2**63
+
+
+def _mix_number(x: int) -> int:
+    """:func:`_mix` of one number, without a tensor: a few operations of torch on a scalar cost more than a draw."""
+    x &= 2**64 - 1
+    x = (x ^ (x >> 30)) * _MIX1 & (2**64 - 1)
+    x = (x ^ (x >> 27)) * _MIX2 & (2**64 - 1)
+    return _signed(x ^ (x >> 31))
+
+
 def hashed(seed: int, *names: Tensor | int, device: torch.device | str | None = None) -> Tensor:
     """Well-mixed int64 values, one for each element of the broadcast of ``names``."""
     if device is None:
         device = next((n.device for n in names if isinstance(n, Tensor)), torch.device("cpu"))
-    state = _mix(torch.tensor(seed, dtype=torch.int64, device=device) + _GOLDEN)
+    state: Tensor | int = _mix_number(seed + _GOLDEN)
     for name in names:
-        value = name if isinstance(name, Tensor) else torch.tensor(int(name), dtype=torch.int64, device=device)
-        state = _mix(state + _GOLDEN + _mix(value.to(torch.int64) + _GOLDEN))
-    return state
+        if isinstance(name, Tensor):
+            value: Tensor | int = _mix(name.to(torch.int64) + _GOLDEN)
+        else:
+            value = _mix_number(int(name) + _GOLDEN)
+        if isinstance(state, int) and isinstance(value, int):
+            state = _mix_number(state + _GOLDEN + value)
+        elif isinstance(value, int):
+            state = _mix(state + _signed(_GOLDEN + value))
+        else:
+            state = _mix((_signed(state + _GOLDEN) if isinstance(state, int) else state + _GOLDEN) + value)
+    return state if isinstance(state, Tensor) else torch.tensor(state, dtype=torch.int64, device=device)
 
 
 def uniform(seed: int, *names: Tensor | int, device: torch.device | str | None = None) -> Tensor:
