@@ -59,7 +59,8 @@ def test_a_line_that_was_cut_off_is_done_again(bench: ModuleType, tmp_path: Path
 
 
 def test_faults_go_to_the_models_they_fit(bench: ModuleType) -> None:
-    words = type("Words", (), {"lesions": ["strong_guidance", "late_loss", "low_mask_training", "off_by_one"]})
+    chosen = ["strong_guidance", "late_loss", "low_mask_training", "off_by_one"]
+    words = type("Words", (), {"lesions": chosen, "healthy": False})
     names = {
         kind: [cell.lesion for cell in bench.cells(bench.Model(kind, 64, 0), words)]
         for kind in ("sgdd", "plain", "causal")
@@ -75,3 +76,5 @@ def test_the_page_keeps_its_words_around_the_numbers(bench: ModuleType) -> None:
     assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
     assert "100.0% named first" in page and "some CPU, torch 2, commit c" in page
     assert bench.page(page, lines) == page
+    alone = type("Words", (), {"lesions": None, "healthy": True})
+    assert {cell.lesion for cell in bench.cells(bench.Model("sgdd", 64, 0), alone)} == {""}

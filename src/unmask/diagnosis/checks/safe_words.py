@@ -36,7 +36,9 @@ class SafeWords(Check):
         top_V = lab.counts.unigram_V.topk(min(self.common, lab.subject.vocab_size)).indices
         out = lab.samples()
         fresh = self._start(lab)
-        data, mine = self._facts(lab, lab.prompts.ids_BL, top_V), self._facts(lab, out.ids_BL[:, fresh:], top_V)
+        # the same columns of both: behind a prompt a text is nearer to its end, whose punctuation is common
+        data = self._facts(lab, lab.prompts.ids_BL[:, fresh:], top_V)
+        mine = self._facts(lab, out.ids_BL[:, fresh:], top_V)
         shares, bad, near = self._lost(data, mine)
         status = "fail" if bad else "warn" if near else "pass"
         # the same model, drawn plainly at temperature 1: does it write safe words too?
@@ -129,7 +131,7 @@ class SafeWords(Check):
             inside = ids[lab.in_text(ids)].cpu()
             return torch.bincount(inside, minlength=lab.subject.vocab_size).double() / max(len(inside), 1)
 
-        mine_V, data_V = shares(ids_BL), shares(lab.prompts.ids_BL)
+        mine_V, data_V = shares(ids_BL), shares(lab.prompts.ids_BL[:, -ids_BL.shape[1] :])
         top = mine_V.topk(min(12, len(mine_V))).indices.tolist()
         tokenizer = lab.subject.tokenizer
         names = [str(i) if tokenizer is None else str(tokenizer.decode([i])) for i in top]
