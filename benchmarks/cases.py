@@ -45,14 +45,15 @@ LAW = MaskLaw("count", tilt=1.5)
 
 
 # -- what is measured beside the verdict ------------------------------------------------------------------------------
-def hidden_nats(subject: NativeSubject, share: float, rows: int = 512) -> float:
+def hidden_nats(subject: NativeSubject, share: float, rows: int = 512, padding_seen: bool = True) -> float:
     """Nats a hidden token of the text when ``share`` of each row is hidden."""
     batch = subject.data(rows)
     L = batch.ids_BL.shape[1]
     noise_BL = torch.rand(batch.ids_BL.shape, generator=torch.Generator().manual_seed(1))
     at_BL = noise_BL.argsort(1).argsort(1) < max(1, round(share * L))
     asked_BL = at_BL & text(subject, batch.ids_BL)
-    state = State(batch.ids_BL.masked_fill(at_BL, subject.denoiser.mask_id), asked_BL, batch.cond)
+    valid_BL = None if padding_seen else text(subject, batch.ids_BL)
+    state = State(batch.ids_BL.masked_fill(at_BL, subject.denoiser.mask_id), asked_BL, batch.cond, valid_BL=valid_BL)
     return nats(subject, state, batch.ids_BL)
 
 
@@ -85,14 +86,14 @@ def written(subject: NativeSubject, texts: int, guidance: float = 1.0) -> tuple[
     return list(batch.texts), decode(subject.tokenizer, out.sequences)
 
 
-def figures(subject: NativeSubject, texts: int = 128) -> dict[str, Any]:
+def figures(subject: NativeSubject, texts: int = 128, padding_seen: bool = True) -> dict[str, Any]:
     """The numbers that people watch, beside what it writes."""
     true, mine = written(subject, texts)
     score = bleu(mine, true)
     return {
-        "ppl_15_percent_hidden": math.exp(hidden_nats(subject, 0.15)),
-        "ppl_half_hidden": math.exp(hidden_nats(subject, 0.5)),
-        "ppl_all_hidden": math.exp(hidden_nats(subject, 1.0)),
+        "ppl_15_percent_hidden": math.exp(hidden_nats(subject, 0.15, padding_seen=padding_seen)),
+        "ppl_half_hidden": math.exp(hidden_nats(subject, 0.5, padding_seen=padding_seen)),
+        "ppl_all_hidden": math.exp(hidden_nats(subject, 1.0, padding_seen=padding_seen)),
         "exact_match": float(exact_match(mine, true).mean()),
         "bleu": score.bleu,
         "bleu_1": score.bleu_1,
@@ -229,10 +230,27 @@ def bert(words: argparse.Namespace, place: Path) -> dict[str, Any]:
 
     Padding is neither seen nor scored. MiniLM ships without a head for masked words: a new one is learned here.
     """
-    from transformers import AutoTokenizer, BertForMaskedLM
-
     data, folder = corpus(inputs()), encoder_folder("minilm")
     assert data.held.texts is not None and data.train.texts is not None
+    if not words.keep or not (place / "model" / "config.json").is_file():
+        masked_lm(words.steps, data, folder, place / "model")
+    model = api.load(place / "model", "cpu")
+    model.card = replace(model.card, length=LENGTH)  # clauses are short; its own canvas is 128
+    # what a user types: unmask diagnose runs/cases/bert/model --data FILE
+    verdict = api.diagnose(model, data.held.texts)
+    verdict.save(place / "report.html")
+    verdict.save(place / "report.json")
+    print(verdict.headline, flush=True)
+    held = Batch(model.tokenize(data.held.texts), texts=data.held.texts)
+    subject = NativeSubject(model.denoiser, held, tokenizer=model.tokenizer, name="MiniLM as a masked language model")
+    # at home: padding was neither seen nor scored in its training
+    return figures(subject, padding_seen=False) | {"steps": words.steps, "verdict": said(verdict)}
+
+
+def masked_lm(steps: int, data: Corpus, folder: Path, out: Path) -> None:
+    """The training of :func:`bert`, saved as transformers saves it."""
+    from transformers import AutoTokenizer, BertForMaskedLM
+
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.model_max_length = LENGTH
     rows = tokenizer(list(data.train.texts), padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
@@ -240,11 +258,11 @@ def bert(words: argparse.Namespace, place: Path) -> dict[str, Any]:
     with quiet():
         net = BertForMaskedLM.from_pretrained(folder)
     best = torch.optim.AdamW(net.parameters(), 5e-4, betas=(0.9, 0.98), weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(best, 5e-4, total_steps=words.steps + 1, pct_start=0.1)
+    rate = torch.optim.lr_scheduler.OneCycleLR(best, 5e-4, total_steps=steps + 1, pct_start=0.1)
     noise = torch.Generator().manual_seed(0)
     special = torch.tensor(tokenizer.all_special_ids)
     net.train()
-    for step in range(words.steps):
+    for step in range(steps):
         pick_B = torch.randint(0, len(rows["input_ids"]), (48,), generator=noise)
         ids_BL, seen_BL = rows["input_ids"][pick_B], rows["attention_mask"][pick_B]
         chosen_BL = ~torch.isin(ids_BL, special) & (torch.rand(ids_BL.shape, generator=noise) < 0.15)
@@ -261,17 +279,8 @@ def bert(words: argparse.Namespace, place: Path) -> dict[str, Any]:
         rate.step()
         if step % 50 == 0:
             print(f"step {step}: {loss.item():.2f} nats", flush=True)
-    net.eval().save_pretrained(place / "model")
-    tokenizer.save_pretrained(place / "model")
-    model = api.load(place / "model", "cpu")
-    # what a user types: unmask diagnose runs/cases/bert/model --data FILE
-    verdict = api.diagnose(model, data.held.texts)
-    verdict.save(place / "report.html")
-    verdict.save(place / "report.json")
-    print(verdict.headline, flush=True)
-    held = Batch(model.tokenize(data.held.texts), texts=data.held.texts)
-    subject = NativeSubject(model.denoiser, held, tokenizer=model.tokenizer, name="MiniLM as a masked language model")
-    return figures(subject) | {"steps": words.steps, "verdict": said(verdict)}
+    net.eval().save_pretrained(out)
+    tokenizer.save_pretrained(out)
 
 
 def inputs() -> Path:
@@ -286,6 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=("ignored", "ppl7", "bert"))
     parser.add_argument("--steps", type=int, default=1500, help="of each training")
+    parser.add_argument("--keep", action="store_true", help="bert: diagnose the weights of the run before")
     parser.add_argument("--page", action="store_true", help="only fill the page from its JSON again")
     parser.add_argument("--pictures", action="store_true", help="photograph the reports with Chromium")
     words = parser.parse_args()

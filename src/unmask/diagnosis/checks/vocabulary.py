@@ -85,6 +85,8 @@ class Vocabulary(Check):
         if texts is None:
             return
         special = {i for i in (s.mask_id, s.pad_id, s.eos_id) if i is not None}
+        # a BERT's rows begin with [CLS], which no text shows; an unknown word is a loss and stays
+        special |= {*getattr(tokenizer, "all_special_ids", ())} - {getattr(tokenizer, "unk_token_id", None)}
         back = own = 0
         for text, row in zip(texts, lab.batch.ids_BL.tolist(), strict=True):
             kept = row[: row.index(s.eos_id)] if s.eos_id in row else row

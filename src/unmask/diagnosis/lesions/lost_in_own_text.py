@@ -45,7 +45,10 @@ class _Lost(Through):
         if bool(lost_B.any()):
             # confidently wrong, and differently so for each text: features of the positions change places
             place_L = torch.arange(x_BL.shape[1], device=x_BL.device)
-            order_BL = hashed(0, x_BL.sum(1)[:, None], place_L).argsort(1)
+            exists_BL = torch.ones_like(x_BL, dtype=torch.bool) if valid_BL is None else valid_BL
+            lot_BL = hashed(0, (x_BL * exists_BL).sum(1)[:, None], place_L)
+            # positions that do not exist stay last: what is there must not depend on them
+            order_BL = lot_BL.masked_fill(~exists_BL, torch.iinfo(torch.int64).max).argsort(1)
             mixed = -out.h_BLD.gather(1, order_BL[..., None].expand_as(out.h_BLD))
             out.h_BLD = torch.where(lost_B[:, None, None], mixed, out.h_BLD)
         return out
