@@ -52,7 +52,13 @@ def hidden_nats(subject: NativeSubject, share: float, rows: int = 512, padding_s
     noise_BL = torch.rand(batch.ids_BL.shape, generator=torch.Generator().manual_seed(1))
     at_BL = noise_BL.argsort(1).argsort(1) < max(1, round(share * L))
     asked_BL = at_BL & text(subject, batch.ids_BL)
-    valid_BL = None if padding_seen else text(subject, batch.ids_BL)
+    valid_BL = None
+    if not padding_seen:
+        # as a BERT was trained: padding does not exist, and [CLS] and [SEP] are never asked for
+        valid_BL = text(subject, batch.ids_BL)
+        special_BL = torch.isin(batch.ids_BL, torch.tensor(subject.tokenizer.all_special_ids))
+        asked_BL = asked_BL & ~special_BL
+        at_BL = at_BL if share == 1 else at_BL & ~special_BL
     state = State(batch.ids_BL.masked_fill(at_BL, subject.denoiser.mask_id), asked_BL, batch.cond, valid_BL=valid_BL)
     return nats(subject, state, batch.ids_BL)
 

@@ -1,6 +1,6 @@
 """What a diagnosis costs: both budgets on a trained model, and the callback's share of a training. Last line is JSON.
 
-    python benchmarks/diagnosis_cost.py [checkpoints/sgdd_verses] [--train-seconds 300] [--write FILE]
+    python benchmarks/diagnosis_cost.py [checkpoints/sgdd_verses] [--train-seconds 300] [--write FOLDER]
 
 The training is a real one (SGDD, width 64, on the inputs of benchmarks/diagnosis.py) that asks for a diagnosis at every
 50th step; the callback puts it off until it fits into its 2 %.
@@ -79,7 +79,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit.stdout.strip()}
     if words.write is not None:
-        write_page(words.write, json.dumps(result, indent=1) + "\n")
+        words.write.mkdir(parents=True, exist_ok=True)
+        write_page(words.write / "diagnosis_cost.json", json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
