@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from unmask.diagnosis.lesions._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diffusion.objective import token_losses
 from unmask.evaluation.page import write_page
+from where import where
 
 
 def callback(seconds: float) -> dict[str, Any]:
@@ -61,26 +61,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default="checkpoints/sgdd_verses")
     parser.add_argument("--train-seconds", type=float, default=300.0)
+    parser.add_argument("--only", choices=("budgets", "callback"), help="the other part stays as it was measured")
     parser.add_argument("--write", type=Path)
     words = parser.parse_args()
-    model = api.load(words.folder, "cpu")
-    result: dict[str, Any] = {
-        "benchmark": "diagnosis_cost",
-        "model": words.folder,
-        "parameters": sum(p.numel() for p in model.denoiser.parameters()),
-    }
-    for budget in ("quick", "full"):
-        verdict = api.diagnose(model, budget=budget)
-        dear = sorted(verdict.findings, key=lambda f: -f.seconds)[:5]
-        result[budget] = {"seconds": verdict.seconds, "forwards": verdict.forwards, "status": verdict.status,
-                          "dearest": {f.check: f.seconds for f in dear}}  # fmt: skip
-        print(json.dumps({budget: result[budget]}), flush=True)
-    result["callback"] = callback(words.train_seconds)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit.stdout.strip()}
-    if words.write is not None:
-        words.write.mkdir(parents=True, exist_ok=True)
-        write_page(words.write / "diagnosis_cost.json", json.dumps(result, indent=1) + "\n")
+    file = None if words.write is None else words.write / "diagnosis_cost.json"
+    result: dict[str, Any] = {"benchmark": "diagnosis_cost"}
+    if words.only and file is not None and file.is_file():
+        result = json.loads(file.read_text())
+    if words.only != "callback":
+        model = api.load(words.folder, "cpu")
+        result |= {"model": words.folder, "parameters": sum(p.numel() for p in model.denoiser.parameters())}
+        for budget in ("quick", "full"):
+            verdict = api.diagnose(model, budget=budget)
+            dear = sorted(verdict.findings, key=lambda f: -f.seconds)[:5]
+            result[budget] = {"seconds": verdict.seconds, "forwards": verdict.forwards, "status": verdict.status,
+                              "dearest": {f.check: f.seconds for f in dear}} | where()  # fmt: skip
+            print(json.dumps({budget: result[budget]}), flush=True)
+    if words.only != "budgets":
+        result["callback"] = callback(words.train_seconds) | where()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_page(file, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
