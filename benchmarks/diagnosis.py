@@ -224,6 +224,7 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "benchmark": "diagnosis",
         "models": len({x["model"] for x in lines}),
         "planted": len(planted),
+        "planted_into": len({x["model"] for x in planted}),
         "named_first": round(first / max(len(planted), 1), 4),
         "named_in_top_three": round(third / max(len(planted), 1), 4),
         "healthy": len(healthy),
@@ -280,8 +281,8 @@ def page(text: str, lines: Sequence[dict[str, Any]]) -> str:
         raise WrongUse("the page has no line '<!-- results -->' followed by '<!-- end of results -->'")
     s = summary(lines)
     head = (
-        f"{s['planted']} planted faults in {s['models']} models: **{s['named_first']:.1%} named first**, "
-        f"**{s['named_in_top_three']:.1%} in the top three**. {s['healthy']} diagnoses of healthy models: "
+        f"{s['planted']} planted faults in {s['planted_into']} models: **{s['named_first']:.1%} named first**, "
+        f"**{s['named_in_top_three']:.1%} in the top three**. {s['healthy']} diagnoses of {s['models']} healthy models: "
         f"**{s['false_alarms']} false alarms**, {s['warnings']} with a warning. Made with {'; '.join(s['made_with'])}; "
         "one thread a diagnosis."
     )
@@ -317,6 +318,8 @@ def main() -> None:
     print("\n".join(table(lines)))
     if words.write is not None:
         write_page(words.write, page(words.write.read_text(encoding="utf-8"), lines))
+        figures = json.dumps(summary(lines), indent=1) + "\n"
+        write_page(words.write.with_name("benchmarks") / "diagnosis.json", figures)
     print(json.dumps(summary(lines)))
 
 
