@@ -283,8 +283,8 @@ def page(text: str, lines: Sequence[dict[str, Any]]) -> str:
     head = (
         f"{s['planted']} planted faults in {s['planted_into']} models: **{s['named_first']:.1%} named first**, "
         f"**{s['named_in_top_three']:.1%} in the top three**. {s['healthy']} diagnoses of {s['models']} healthy "
-        f"models: **{s['false_alarms']} false alarms**, {s['warnings']} with a warning. Made with {'; '.join(s['made_with'])}; "
-        "one thread a diagnosis."
+        f"models: **{s['false_alarms']} false alarms**, {s['warnings']} with a warning. "
+        f"Made with {'; '.join(s['made_with'])}; one thread a diagnosis."
     )
     return MARK.sub(lambda m: m.group(1) + "\n".join([head, "", *table(lines)]) + "\n" + m.group(2), text)
 
