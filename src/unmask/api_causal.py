@@ -13,6 +13,7 @@ from torch import Tensor
 from unmask.core.draw import categorical, restrict
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, uniform
+from unmask.data import ranks
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
 
 __all__ = ["CausalSamples", "causal_subject", "is_causal", "load_causal", "sample_causal"]
@@ -93,7 +94,8 @@ def sample_causal(
     length, precision = given.pop("length", None) or 64, given.pop("precision", "fp32")
     limits: dict[str, Any] = {name: given.pop(name) for name in ("top_k", "top_p") if name in given}
     penalty = given.pop("repetition_penalty", 1.0)
-    for quiet in ("trace", "share", "live"):
+    share = given.pop("share", False)
+    for quiet in ("trace", "live"):
         given.pop(quiet, None)
     if given:
         raise WrongUse(f"{next(iter(given))} has no effect on a causal model, which writes left to right")
@@ -103,14 +105,17 @@ def sample_causal(
     prompts = [text for text in ([""] if texts is None else texts) for _ in range(n or 1)]
     ids = [_prompt(model, text) for text in prompts]
     parts, forwards = [], 0
-    for first in range(0, len(ids), size):
+    mine = ranks.share(len(ids)) if share else range(len(ids))
+    for first in range(mine.start, mine.stop, size):
         steps = LogitsProcessorList([] if penalty == 1.0 else [RepetitionPenaltyLogitsProcessor(penalty)])
         if temperature > 0:
             steps.append(_Draw(seed, first, {"temperature": temperature, **limits}))
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            rows = _continue(model, ids[first : first + size], length, steps)
+            rows = _continue(model, ids[first : min(first + size, mine.stop)], length, steps)
         parts += list(rows)
         forwards += rows.shape[1]
+    if share:
+        parts, forwards = ranks.gather(parts), sum(ranks.gather([forwards]))
     pad = _pad(model)
     sequences = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=pad)
     return CausalSamples(

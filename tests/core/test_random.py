@@ -38,6 +38,9 @@ def test_a_number_and_a_tensor_that_holds_it_are_one_name():
         wrapped = [torch.tensor([n]) if draw.random() < 0.5 else n for n in names]
         seed = draw.randint(-(2**63), 2**63 - 1)
         assert hashed(seed, *names).item() == hashed(seed, *wrapped).item() == hashed(seed, *map(torch.tensor, names))
+        # one number goes another way than several
+        several = hashed(seed, *(torch.full((2, 1), n) for n in names))
+        assert several.shape == (2, 1) and several[1].item() == hashed(seed, *names).item()
     # written down from the first release on: a seed must mean the same texts for ever
     assert hashed(7, 1, 2, Stream.VALUE).item() == 8474917297034931504
 

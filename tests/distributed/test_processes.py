@@ -1,6 +1,7 @@
 """Two processes do what one does: the same curve, samples, scores and findings, and the first one alone writes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
+TELLING = os.environ | {"PYTHONFAULTHANDLER": "1"}  # an abort says where
 WORDS = "light darkness water earth heaven day night field seed tree".split()
 
 
@@ -31,7 +33,7 @@ def seen(tmp_path_factory):
         folder.mkdir()
         words = [*start, str(HERE / "launched.py"), str(folder), str(lines), str(rows)]
         ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
-        assert ended.returncode == 0, ended.stderr[-3000:]
+        assert ended.returncode == 0, "\n".join((ended.stderr[:5000], ended.stderr[-1000:]))
         found.append(json.loads((folder / "seen.json").read_text()) | {"folder": folder, "said": ended.stdout})
     assert [f["processes"] for f in found] == [1, 2]
     return found

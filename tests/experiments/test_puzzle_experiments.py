@@ -16,6 +16,7 @@ from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data.puzzles import PUZZLES, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
@@ -135,6 +136,29 @@ def test_relations_of_zebras_are_read_from_the_canvas() -> None:
         given = model.net.body(batch.question_BL, relations_RLL=puzzle.relations(batch.answer_BL)).h_BLD
         none = model.net.body(batch.question_BL).h_BLD
     assert torch.equal(own, given) and not torch.allclose(own, none)
+
+
+def test_where_clues_are_relations_their_tokens_are_not_read(tmp_path) -> None:
+    """Fewer clues in the tokens alone change nothing for the network with relations, much for the plain one."""
+    puzzle = ZebraItems(smallest=3, largest=3)
+    batch = puzzle.sample(6, np.random.default_rng(0))
+    aware, plain = PuzzleDenoiser.fresh(puzzle, TINY, 0), PuzzleDenoiser.fresh(puzzle, Shape(relations=False), 0)
+    assert aware.net.config.max_length == puzzle.related == 12 and plain.net.config.max_length == puzzle.length
+    bare_BL = batch.question_BL.clone()
+    bare_BL[:, puzzle.related :] = 1
+    hidden_BL = ~batch.given_BL
+    with torch.no_grad():
+        mine = aware.logits(batch.question_BL, hidden_BL)
+        again = aware.net.body(batch.question_BL[:, :12], relations_RLL=puzzle.relations(batch.question_BL)).h_BLD
+        assert torch.equal(mine, aware.head(again[hidden_BL[:, :12]]))
+        assert not torch.allclose(mine, aware.logits(bare_BL, hidden_BL)), "the clues reach it as relations"
+        assert not torch.allclose(plain.logits(batch.question_BL, hidden_BL), plain.logits(bare_BL, hidden_BL))
+    for model in (aware, plain):
+        spec = PUZZLES.spec_of(puzzle)
+        folder = save(model, Card(spec, "unknown", {}), tmp_path / str(model is aware))
+        again_, card = load(folder)
+        assert card.puzzle == spec
+        assert torch.equal(again_.logits(batch.question_BL), model.logits(batch.question_BL))
 
 
 def test_the_structured_start_is_one_relation_a_head_and_plain_has_none() -> None:

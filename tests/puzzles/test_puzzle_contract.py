@@ -49,7 +49,10 @@ def test_contract(puzzle: Puzzle) -> None:
     assert puzzle.correct(twin.answer_BL, twin).all() and torch.equal(twin.given_BL.sum(1), batch.given_BL.sum(1))
     assert same(twin, puzzle.augment(batch, rng(3)))
     stack = puzzle.relations(question)
-    assert stack.shape[-3:] == (len(puzzle.relation_names), puzzle.length, puzzle.length) and stack.dtype == torch.bool
+    assert (
+        stack.shape[-3:] == (len(puzzle.relation_names), puzzle.related, puzzle.related) and stack.dtype == torch.bool
+    )
+    assert batch.given_BL[:, puzzle.related :].all(), "what relations are not about is given"
     assert not stack.diagonal(dim1=-2, dim2=-1).any()
     used = stack.flatten(-2).any(dim=-1).reshape(-1, len(puzzle.relation_names))
     assert used.any(dim=0).all(), "each relation occurs in some puzzle"

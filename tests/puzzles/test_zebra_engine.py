@@ -10,6 +10,7 @@ import torch
 
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.data.puzzles.zebra.generate import Zebras, count, fill_order, generate
 from unmask.data.puzzles.zebra.rules import KINDS
 from unmask.data.puzzles.zebra.symmetry import signature
@@ -194,3 +195,41 @@ def test_a_single_puzzle_of_the_rare_side_can_be_asked_for() -> None:
     """One draw may hold no puzzle of the side that was asked for; it is then drawn again."""
     for seed in range(12):
         assert len(Zebra(side="test").sample(1, np.random.default_rng(seed))) == 1
+
+
+def test_both_views_hold_the_same_puzzles() -> None:
+    """Houses or items as positions: same puzzles, same verdicts, same texts, same order of filling."""
+    for largest in (3, 5):
+        houses, items = Zebra(3, largest), ZebraItems(3, largest)
+        a, b = (puzzle.sample(30, np.random.default_rng(9)) for puzzle in (houses, items))
+        assert [houses.show(x) for x in a.answer_BL] == [items.show(x) for x in b.answer_BL]
+        assert [houses.show(x) for x in a.question_BL] == [items.show(x) for x in b.question_BL]
+        assert torch.equal(a.rank_BL.sort(1).values[:, -9:], b.rank_BL.sort(1).values[:, -9:])
+        # an item in another's house, in no house of this street, or in another item's token
+        for wrong in (b.answer_BL[:, [0]], b.answer_BL[:, [0]] * 0 + items.vocab_size - 1, b.answer_BL[:, [0]] * 0 + 9):
+            x_BL = b.answer_BL.clone()
+            x_BL[:, [1]] = wrong
+            changed_B = (x_BL != b.answer_BL).any(1)
+            assert changed_B.any() and not items.correct(x_BL, b)[changed_B].any()
+
+
+def test_clues_relate_the_items_they_name() -> None:
+    puzzle = ZebraItems(3, 3)
+    batch = puzzle.read(
+        "3x3; A1 same H1; B2 same A1; B2 just left of B3; C1 same B3; A2 just left of A3; C2 left of C3; A1 differs B1"
+    )
+    place = {f"{'ABCH'[a]}{v + 1}": 3 * a + v for a in range(4) for v in range(3)}
+    found = {}
+    for name, relation in zip(puzzle.relation_names, puzzle.relations(batch.question_BL)[0], strict=True):
+        found[name] = {tuple(pair) for pair in relation.nonzero().tolist()}
+
+    def pairs(*names: str) -> set[tuple[int, int]]:
+        return {(place[a], place[b]) for a, b in (name.split() for name in names)}
+
+    same = pairs("A1 H1", "B2 A1", "C1 B3")
+    assert found["same house"] == same | {(b, a) for a, b in same}
+    assert found["other house"] == pairs("A1 B1", "B1 A1")
+    assert found["just left of"] == pairs("B2 B3", "A2 A3") and found["just right of"] == pairs("B3 B2", "A3 A2")
+    assert found["left of"] == pairs("C2 C3") and found["right of"] == pairs("C3 C2")
+    assert not found["beside"] and not found["one between"]
+    assert (place["A1"], place["A3"]) in found["same attribute"] and len(found["same attribute"]) == 4 * 6

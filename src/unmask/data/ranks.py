@@ -7,17 +7,21 @@ launch must make these calls together.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 
 T = TypeVar("T")
+_joined = False
 
 
 def count() -> int:
     """How many processes work together; the first call joins them."""
+    global _joined
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return 1
     if not torch.distributed.is_initialized():
@@ -25,7 +29,20 @@ def count() -> int:
 
         # it reads the launcher's variables, takes NCCL with GPUs and gloo elsewhere, and picks this process's GPU
         PartialState(cpu=not torch.accelerator.is_available())
+    if not _joined:
+        _joined = True
+        atexit.register(_leave)
     return torch.distributed.get_world_size()
+
+
+def _leave() -> None:
+    """End the group while Python is still whole.
+
+    gloo's threads let go of Python objects; one that does so while the interpreter goes away aborts the process
+    ("terminate called without an active exception"). After an error nothing is waited for: the others may be gone.
+    """
+    if getattr(sys, "last_value", None) is None and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def index() -> int:

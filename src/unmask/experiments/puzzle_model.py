@@ -7,7 +7,7 @@ what was hidden in training, how long it was trained) and, where it was committe
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
         self.vocab_size, self.mask_id, self.max_length = puzzle.vocab_size, MASK, puzzle.length
         blank = torch.full((1, puzzle.length), MASK)
         self._read_relations = net.config.relations > 0 and puzzle.relations(blank).ndim == 4
+        self._seen = puzzle.related if net.config.relations else puzzle.length
 
     @classmethod
     def fresh(cls, puzzle: Puzzle, shape: Shape, seed: int) -> PuzzleDenoiser:
@@ -74,7 +75,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
             mask_token_id=MASK,
             pad_token_id=None,
             eos_token_id=None,
-            max_length=puzzle.length,
+            max_length=puzzle.related if count else puzzle.length,
             dim=shape.dim,
             layers=shape.layers,
             heads=shape.heads,
@@ -110,7 +111,11 @@ class PuzzleDenoiser(nn.Module, Denoiser):
         carry: Any = None,
     ) -> Body:
         relations = self.puzzle.relations(x_BL) if self._read_relations else None
-        return self.net.body(x_BL, None, t_B, valid_BL=valid_BL, relations_RLL=relations)
+        # positions behind what relations are about are not read, and nobody asks for their states: they are given
+        seen, rest = self._seen, x_BL.shape[1] - self._seen
+        valid_BL = None if valid_BL is None else valid_BL[:, :seen]
+        out = self.net.body(x_BL[:, :seen], None, t_B, valid_BL=valid_BL, relations_RLL=relations)
+        return replace(out, h_BLD=nn.functional.pad(out.h_BLD, (0, 0, 0, rest))) if rest else out
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         return self.net.project(h_ND)
@@ -181,6 +186,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{where} is damaged: {str(error).splitlines()[0]}") from error
     puzzle = PUZZLES.make(card.puzzle)
-    if (net.config.vocab_size, net.config.max_length) != (puzzle.vocab_size, puzzle.length):
+    seen = puzzle.related if net.config.relations else puzzle.length
+    if (net.config.vocab_size, net.config.max_length) != (puzzle.vocab_size, seen):
         raise CheckpointError(f"{where} holds a network that does not fit its puzzle {card.puzzle!r}")
     return PuzzleDenoiser(puzzle, net).to(device).eval(), card

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.kvcache.result import Interval, KvResult, ProbeRow
 
 
-def tables(result: KvResult) -> list[Any]:
+def tables(result: KvResult) -> list[Grid]:
     """Rich tables: quality, retrieval, cost. What was not measured says so."""
     made = [_quality(result)]
     for title, rows in (
@@ -38,26 +40,49 @@ def span(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}-{pair[1]}"
 
 
-def _table(title: str, columns: list[str]) -> Any:
-    from rich.table import Table
+@dataclass
+class Grid:
+    """A table that a narrow terminal gets in parts side by side, the first two columns repeated, never folded."""
 
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-    return table
+    title: str
+    columns: list[str]
+    rows: list[tuple[list[str], str | None]] = field(default_factory=list)
+
+    def add_row(self, *cells: str, style: str | None = None) -> None:
+        self.rows.append(([*cells, *[""] * (len(self.columns) - len(cells))], style))
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.cells import cell_len
+        from rich.table import Table
+
+        # a cell costs its text, two blanks and a border
+        wide = [3 + max(map(cell_len, column)) for column in zip(self.columns, *(r for r, _ in self.rows), strict=True)]
+        left, rest = [0, 1], list(range(2, len(self.columns)))
+        first = True
+        while rest:
+            part = [rest.pop(0)]
+            while rest and 1 + sum(wide[c] for c in [*left, *part, rest[0]]) <= options.max_width:
+                part.append(rest.pop(0))
+            table = Table(title=self.title if first else None, title_justify="left")
+            for c in [*left, *part]:
+                table.add_column(self.columns[c], justify="left" if c == 0 else "right", overflow="fold")
+            for cells, style in self.rows:
+                table.add_row(*(cells[c] for c in [*left, *part]), style=style)
+            yield table
+            first = False
 
 
-def _quality(result: KvResult) -> Any:
+def _quality(result: KvResult) -> Grid:
     title = (
         f"{result.environment['model']}: {result.protocol['when']}, {result.protocol['scored_tokens']} tokens scored"
     )
     columns = ["press", "keep", "slots", "KV bytes", "PPL", "full PPL", "dNLL nats [95 %]", "KL", "top-1 agree"]
     columns += ["next right", "greedy match", "writes: nats / H / rep-4"]
-    table = _table(title, columns)
+    table = Grid(title, columns)
     for arm in result.arms:
         name = f"{arm.press} (control)" if arm.control else arm.press
         if arm.reason is not None or arm.ppl is None or arm.full_ppl is None or arm.sizes is None:
-            table.add_row(name, arm.budget, "not measured", *[""] * (len(columns) - 3), style="dim")
+            table.add_row(name, arm.budget, "not measured", style="dim")
             continue
         wrote = arm.generation
         table.add_row(
@@ -78,9 +103,9 @@ def _quality(result: KvResult) -> Any:
     return table
 
 
-def _probes(title: str, rows: list[ProbeRow], by_depth: bool) -> Any:
+def _probes(title: str, rows: list[ProbeRow], by_depth: bool) -> Grid:
     heads = sorted({r.depth if by_depth else r.task for r in rows}, key=str)
-    table = _table(title, ["press", "keep", *[f"depth {h:g}" if by_depth else str(h) for h in heads], "all"])
+    table = Grid(title, ["press", "keep", *[f"depth {h:g}" if by_depth else str(h) for h in heads], "all"])
     arms = list(dict.fromkeys((r.press, r.budget) for r in rows))
     for press, budget in arms:
         mine = [r for r in rows if (r.press, r.budget) == (press, budget)]
@@ -93,7 +118,7 @@ def _probes(title: str, rows: list[ProbeRow], by_depth: bool) -> Any:
     return table
 
 
-def _cost(result: KvResult) -> Any:
+def _cost(result: KvResult) -> Grid:
     timing = result.timing
     assert timing is not None
     title = (
@@ -101,7 +126,7 @@ def _cost(result: KvResult) -> Any:
         f"{100 * timing.noise_ttft:.1f} % (TTFT) and {100 * timing.noise_tpot:.1f} % (TPOT): less says nothing"
     )
     columns = ["press", "keep", "batch x context", "TTFT ms [quartiles]", "cold TTFT ms (turn)", "TPOT ms"]
-    table = _table(title, [*columns, "ITL ms [quartiles]", "tokens/s", "peak", "KV bytes"])
+    table = Grid(title, [*columns, "ITL ms [quartiles]", "tokens/s", "peak", "KV bytes"])
     for row in timing.rows:
         table.add_row(
             row.press,

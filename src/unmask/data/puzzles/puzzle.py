@@ -72,6 +72,11 @@ class Puzzle(Leaf):
         raise NotImplementedError
 
     @property
+    def related(self) -> int:
+        """How many positions relations are about, from the first one; the others are not read where relations are."""
+        return self.length
+
+    @property
     def vocab_size(self) -> int:
         """V, the mask included."""
         raise NotImplementedError
@@ -81,7 +86,10 @@ class Puzzle(Leaf):
         raise NotImplementedError
 
     def relations(self, x_BL: Tensor) -> Tensor:
-        """[R, L, L] where relations are the same for every canvas, else [B, R, L, L] read from the given tokens."""
+        """[R, L, L] where relations are the same for every canvas, else [B, R, L, L] read from the given tokens.
+
+        L is :attr:`related` here.
+        """
         raise NotImplementedError
 
     def correct(self, x_BL: Tensor, batch: PuzzleBatch) -> Tensor:

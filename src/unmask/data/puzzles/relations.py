@@ -13,6 +13,17 @@ from unmask.data.puzzles.sudoku.layout import Layout
 
 SUDOKU = ("same row", "same column", "same box")
 ZEBRA = ("same attribute", "same house", "same clue", "clue about attribute", "clue about house", "same item")
+ZEBRA_ITEMS = (
+    "same attribute",
+    "same house",
+    "other house",
+    "just left of",
+    "just right of",
+    "left of",
+    "right of",
+    "beside",
+    "one between",
+)
 INCIDENCE = ("reads latent", "is read by", "read together")
 
 
@@ -61,3 +72,27 @@ def zebra_relations(attribute_BL: Tensor, house_BL: Tensor, clue_BL: Tensor, ite
         [attribute & cells, house & cells, same(clue_BL), attribute & mixed, house & mixed, same(item_BL)], dim=1
     )
     return out & ~torch.eye(attribute_BL.shape[1], dtype=torch.bool, device=out.device)
+
+
+#: relation of x to y, and of y to x, by kind of clue (see unmask.data.puzzles.zebra.rules.KINDS); kind 0 says nothing
+_SAID, _BACK = (-1, 1, 2, 3, 5, 7, 8), (-1, 1, 2, 4, 6, 7, 8)
+
+
+def clue_relations(attribute_BC: Tensor, clue_BK3: Tensor) -> Tensor:
+    """[B, 9, C, C] between zebra items.
+
+    Args:
+        attribute_BC: the attribute of each item, -1 where there is none.
+        clue_BK3: (kind, x, y) of each clue, x and y being positions; a kind below 1 fills unused slots.
+    """
+    items, device = attribute_BC.shape[1], attribute_BC.device
+    out = torch.zeros(len(attribute_BC), len(ZEBRA_ITEMS), items, items, dtype=torch.bool, device=device)
+    out[:, 0] = (attribute_BC[:, :, None] == attribute_BC[:, None, :]) & (attribute_BC >= 0)[:, :, None]
+    kind_BK, x_BK, y_BK = clue_BK3.unbind(-1)
+    legal_BK = (kind_BK > 0) & (kind_BK < len(_SAID)) & (clue_BK3[..., 1:] >= 0).all(-1)
+    legal_BK &= (clue_BK3[..., 1:] < items).all(-1)
+    row_K, at_K = legal_BK.nonzero(as_tuple=True)
+    kind_K, x_K, y_K = (part[row_K, at_K] for part in (kind_BK, x_BK, y_BK))
+    out[row_K, torch.tensor(_SAID, device=device)[kind_K], x_K, y_K] = True
+    out[row_K, torch.tensor(_BACK, device=device)[kind_K], y_K, x_K] = True
+    return out & ~torch.eye(items, dtype=torch.bool, device=device)

@@ -25,7 +25,7 @@ from unmask.data.puzzles.zebra.symmetry import IS_ORDERED
 from unmask.data.puzzles.zebra.text import clue_text
 
 NOTHING = 1
-_KIND, _ITEM = 1, 1 + len(KINDS)
+_KIND, FIRST_ITEM = 1, 1 + len(KINDS)
 #: room for clues; a 6x6 puzzle without a spare clue has 29 on average
 _SLOTS = {3: 10, 4: 20, 5: 30, 6: 42}
 
@@ -53,7 +53,7 @@ class Form:
 
     @property
     def vocab_size(self) -> int:
-        return _ITEM + self.cells + self.side
+        return FIRST_ITEM + self.cells + self.side
 
     def write(self, zebras: Zebras, rank_BI: Tokens) -> tuple[Tokens, Tokens]:
         """Tokens and ranks [B, L] of puzzles and of the order of their items (0 where given)."""
@@ -62,10 +62,10 @@ class Form:
         rank = np.zeros((n, self.length), dtype=np.int64)
         attribute, value = np.divmod(np.arange(houses * attributes), houses)
         cell, row = attribute * side + zebras.home_BI, np.arange(n)[:, None]
-        token[row, cell] = _ITEM + attribute * side + value
+        token[row, cell] = FIRST_ITEM + attribute * side + value
         rank[row, cell] = rank_BI
         attribute, value = np.divmod(np.arange(houses * (attributes + 1)), houses)
-        name = _ITEM + np.where(attribute == attributes, side, attribute) * side + value
+        name = FIRST_ITEM + np.where(attribute == attributes, side, attribute) * side + value
         kind = zebras.clue_BK3[:, :, :1]
         clue = np.concatenate([_KIND + kind, name[zebras.clue_BK3[:, :, 1:]]], axis=2)
         clue = np.where(kind > 0, clue, NOTHING)[:, : self.slots]
@@ -75,8 +75,8 @@ class Form:
     def _parts(self, x_BL: Tokens) -> tuple[Tokens, Tokens, Tokens]:
         """Cells [B, S, S] and clues [B, K, 3] as item numbers (negative: none), and the number of houses [B]."""
         cell = x_BL[:, : self.cells].reshape(-1, self.side, self.side)
-        clue = x_BL[:, self.cells :].reshape(len(x_BL), -1, 3) - np.array([_KIND, _ITEM, _ITEM])
-        return cell - _ITEM, clue, (cell[:, 0] != NOTHING).sum(axis=1)
+        clue = x_BL[:, self.cells :].reshape(len(x_BL), -1, 3) - np.array([_KIND, FIRST_ITEM, FIRST_ITEM])
+        return cell - FIRST_ITEM, clue, (cell[:, 0] != NOTHING).sum(axis=1)
 
     def obeys(self, x_BL: Tokens) -> NDArray[np.bool_]:
         """True where every house has one value of each attribute and every clue holds."""
@@ -125,7 +125,7 @@ class Form:
         token = np.full_like(x_BL, NOTHING)
         source = (old_attribute[:, :, None] * side + street[:, None, :]).reshape(n, -1)
         moved = np.take_along_axis(cell.reshape(n, -1), source, axis=1)
-        renamed = np.take_along_axis(rename, np.maximum(moved, 0), axis=1) + _ITEM
+        renamed = np.take_along_axis(rename, np.maximum(moved, 0), axis=1) + FIRST_ITEM
         token[:, : self.cells] = np.where(moved >= 0, renamed, NOTHING)
         rank = np.zeros_like(rank_BL)
         rank[:, : self.cells] = np.take_along_axis(rank_BL[:, : self.cells], source, axis=1)
@@ -134,7 +134,7 @@ class Form:
         item = np.take_along_axis(rename, np.maximum(clue[:, :, 1:], 0).reshape(n, -1), axis=1).reshape(n, -1, 2)
         swap = mirrored[:, None] & IS_ORDERED[np.where(said, clue[:, :, 0], 0)]
         item = np.where(swap[:, :, None], item[:, :, ::-1], item)
-        clue = np.concatenate([clue[:, :, :1] + _KIND, item + _ITEM], axis=2)
+        clue = np.concatenate([clue[:, :, :1] + _KIND, item + FIRST_ITEM], axis=2)
         order = np.where(said, rng.random(said.shape), 1.0 + np.arange(self.slots)).argsort(axis=1)
         clue = np.take_along_axis(np.where(said[:, :, None], clue, NOTHING), order[:, :, None], axis=1)
         token[:, self.cells :] = clue.reshape(n, -1)
@@ -145,7 +145,7 @@ class Form:
         n, side, device = len(x_BL), self.side, x_BL.device
         place = torch.arange(self.cells, device=device).expand(n, -1)
         said = x_BL[:, self.cells :]
-        item = torch.where(said >= _ITEM, said - _ITEM, -1)
+        item = torch.where(said >= FIRST_ITEM, said - FIRST_ITEM, -1)
         house = torch.where(item >= self.cells, item - self.cells, -1)
         attribute = torch.where((item >= 0) & (item < self.cells), item // side, -1)
         number = torch.arange(3 * self.slots, device=device).expand(n, -1) // 3

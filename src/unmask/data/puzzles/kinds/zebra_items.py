@@ -1,0 +1,29 @@
+"""Zebra puzzles that ask each item for its house."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from unmask.data.puzzles import relations
+from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.zebra.items import ItemForm
+
+
+@dataclass(frozen=True)
+class ZebraItems(Zebra):
+    """The puzzles of :class:`Zebra` with the items as positions (see :mod:`unmask.data.puzzles.zebra.items`).
+
+    Relations are the clues themselves, one a kind and direction, between the items that they name; a structure-aware
+    network therefore needs no clue tokens and runs on items and houses alone.
+    """
+
+    relation_names: ClassVar[tuple[str, ...]] = relations.ZEBRA_ITEMS
+
+    @property
+    def form(self) -> ItemForm:  # type: ignore[override]
+        return ItemForm(self.largest)
+
+    @property
+    def related(self) -> int:
+        return self.form.items
