@@ -34,15 +34,16 @@ from unmask.decoding.sampler import generate
 from where import Others, where
 
 
-class RandomModel(Denoiser):
+class RandomModel(nn.Module, Denoiser):
     """A plain pre-norm transformer with random weights; the samplers differ, the model does not."""
 
     def __init__(self, vocab_size: int, width: int = 256, layers: int = 4, heads: int = 4) -> None:
+        super().__init__()
         torch.manual_seed(0)
         self.vocab_size, self.mask_id, self.eos_id, self.heads = vocab_size, vocab_size - 1, 1, heads
         self.embed = torch.randn(vocab_size, width) * 0.5
         self.place = torch.randn(1024, width) * 0.5
-        self.blocks = [
+        self.blocks = nn.ModuleList(
             nn.ModuleDict(
                 {
                     "norm1": nn.LayerNorm(width),
@@ -54,7 +55,7 @@ class RandomModel(Denoiser):
                 }
             )
             for _ in range(layers)
-        ]
+        )
 
     def body(self, x_BL: Tensor, *args: Any, **kwargs: Any) -> Body:
         return self.body_at(x_BL, None)

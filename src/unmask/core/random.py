@@ -69,8 +69,8 @@ def hashed(seed: int, *names: Tensor | int, device: torch.device | str | None = 
     """Well-mixed int64 values, one for each element of the broadcast of ``names``."""
     if device is None and all(not isinstance(n, Tensor) or (n.numel() == 1 and n.device.type == "cpu") for n in names):
         # one number, as for each draw of a lone row: ten times faster than its few dozen tensor operations
-        shape = torch.broadcast_shapes(*(n.shape for n in names if isinstance(n, Tensor)))
-        return torch.tensor(_hash_numbers(seed, map(int, names)), dtype=torch.int64).expand(shape).clone()
+        ndim = max((n.ndim for n in names if isinstance(n, Tensor)), default=0)
+        return torch.full((1,) * ndim, _hash_numbers(seed, map(int, names)), dtype=torch.int64)
     if device is None:
         device = next((n.device for n in names if isinstance(n, Tensor)), torch.device("cpu"))
     state: Tensor | int = _mix_number(seed + _GOLDEN)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
 from unmask.decoding.guidance import guide
+from unmask.decoding.layout import lay_out, product, product_dtype
 
 #: below this many weights the layout costs nothing worth saving; above, a second copy of the head costs too much memory
 FEWEST, MOST = 2**20, 2**28
@@ -45,7 +46,7 @@ class FastHead:
         self.denoiser = denoiser
         kind = type(denoiser)
         self._linear = kind.head is Denoiser.head and kind.forbid is Denoiser.forbid
-        self._wanted = calls >= WORTH and self._linear and torch.backends.mkldnn.is_available()
+        self._wanted = calls >= WORTH and self._linear
         self._packed: _Packed | None = None
 
     def __call__(self, h_ND: Tensor) -> Tensor:
@@ -77,22 +78,16 @@ class FastHead:
         if packed is None or not self._wanted or not len(features_ND):
             return self.denoiser.forbid(torch.nn.functional.linear(features_ND, weight_VD, bias_V))
         features_ND, bias_V = features_ND.to(packed.dtype), None if bias_V is None else bias_V.to(packed.dtype)
-        logits_NV = torch.ops.mkldnn._linear_pointwise(features_ND, packed.weight, bias_V, "none", [], "")
-        return self.denoiser.forbid(logits_NV)
+        return self.denoiser.forbid(product(features_ND, packed.weight, bias_V))
 
     def _pack(self, features_ND: Tensor, weight_VD: Tensor) -> _Packed | None:
-        device = weight_VD.device.type
-        auto = torch.is_autocast_enabled(device) and weight_VD.dtype != torch.float64
-        dtype = torch.get_autocast_dtype(device) if auto else weight_VD.dtype
-        works = (auto or features_ND.dtype == dtype) and (
-            dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        )
+        dtype = product_dtype(weight_VD)
+        works = dtype is not None and (torch.is_autocast_enabled("cpu") or features_ND.dtype == dtype)
         # a weight made anew at each call would be laid out at each call
-        self._wanted = device == "cpu" and works and FEWEST <= weight_VD.numel() <= MOST and self._packed is None
-        if not self._wanted:
+        self._wanted = works and FEWEST <= weight_VD.numel() <= MOST and self._packed is None
+        if dtype is None or not self._wanted:
             return None
-        laid_out = torch.ops.mkldnn._reorder_linear_weight(weight_VD.detach().to(dtype), len(features_ND))
-        return _Packed(weight_VD, laid_out, dtype)
+        return _Packed(weight_VD, lay_out(weight_VD, dtype, len(features_ND)), dtype)
 
 
 def wide(x: Tensor) -> Tensor:

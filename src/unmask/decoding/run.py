@@ -20,6 +20,7 @@ from unmask.core.random import Stream
 from unmask.decoding.cache import Remembered
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.head import FastHead, wide
+from unmask.decoding.layout import laid_out_body
 from unmask.decoding.order import Candidates
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.recorder import Recorder
@@ -115,7 +116,8 @@ class Run:
         start = Trace(out_BL.cpu().clone(), mask_id, plan.to_dict())
         self.recorder = Recorder(None if self.trace_mode is None else start, self.trace_mode == "full")
         self.cond, self.valid_RL = cond, valid_BL
-        self.head = FastHead(self.denoiser, int(torch.minimum(canvas.total_R, canvas.budget_R).max()))
+        forwards = int(torch.minimum(canvas.total_R, canvas.budget_R).max())
+        self.head = FastHead(self.denoiser, forwards)
         if plan.cache_leaf is not None:
             self.remembered = Remembered(self.denoiser, plan.cache_leaf)
         if plan.stop_at_eos and self.denoiser.eos_id is None:
@@ -127,8 +129,9 @@ class Run:
             self.needs = {*plan.order_leaf.needs, *plan.quota_leaf.needs}
         self._ask_hook(None, canvas, out_BL)
         canvas = self._settle(canvas, out_BL)
-        while len(canvas):
-            canvas = self._step(canvas, out_BL)
+        with laid_out_body(self.denoiser, forwards, x_BL.numel()):
+            while len(canvas):
+                canvas = self._step(canvas, out_BL)
         body_rows = self.body_rows if self.remembered is None else self.remembered.body_rows
         return Generation(out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan, body_rows)
 
