@@ -40,6 +40,16 @@ def test_logits_equal_the_denoisers_own() -> None:
     assert fast(torch.empty(0, 64)).shape == (0, net.vocab_size)
 
 
+def test_a_bias_that_changes_is_used() -> None:
+    net = Wide()
+    fast = FastHead(net, calls=100)
+    h_ND = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    for bias in (net.bias, net.bias + 1, None):
+        net.bias = bias  # type: ignore[assignment]
+        torch.testing.assert_close(fast(h_ND), net.head(h_ND), rtol=1e-5, atol=1e-4)
+    assert fast._packed is not None
+
+
 def test_half_precision_is_the_one_that_autocast_would_use() -> None:
     h_ND = torch.randn(9, 64, generator=torch.Generator().manual_seed(1))
     net, half = Wide(), Wide(torch.bfloat16)

@@ -55,6 +55,7 @@ class Canvas:
     time_R: Tensor
     score_RL: Tensor
     chance_RL: Tensor
+    _steps: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def start(
@@ -104,7 +105,7 @@ class Canvas:
 
     def keep(self, rows: Tensor) -> Canvas:
         """Only these rows (indices or a mask)."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_steps"}
         return Canvas(**{k: v[rows] if isinstance(v, Tensor) else v for k, v in changed.items()})
 
     # -- what is hidden ---------------------------------------------------------------------------------------------
@@ -139,10 +140,14 @@ class Canvas:
     @property
     def steps_R(self) -> Tensor:
         """Steps of the open block: the row's steps shared out by length, at least one a block."""
-        total_R = self.total_R.clamp(min=1)
-        first_R = self.block_R * self.block_length
-        last_R = first_R + self.size_R
-        return (self.budget_R * last_R // total_R - self.budget_R * first_R // total_R).clamp(min=1)
+        # asked several times a step, and the same until another block opens (tensors here are replaced, not changed)
+        if self._steps is None or self._steps[0] is not self.block_R:
+            total_R = self.total_R.clamp(min=1)
+            first_R = self.block_R * self.block_length
+            last_R = first_R + self.size_R
+            steps_R = (self.budget_R * last_R // total_R - self.budget_R * first_R // total_R).clamp(min=1)
+            self._steps = (self.block_R, steps_R)
+        return self._steps[1]
 
     def advance(self, rows_R: Tensor) -> None:
         """Count one step for these rows (a mask)."""

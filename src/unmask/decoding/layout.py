@@ -69,7 +69,8 @@ def laid_out_body(denoiser: Any, forwards: int, rows: int) -> Iterator[None]:
 def _plain(denoiser: nn.Module) -> list[nn.Linear]:
     modules = list(denoiser.modules())
     # what torch.compile made holds guards on these very modules: changing them would compile it again
-    compiled = any(m._compiled_call_impl is not None or isinstance(m, torch._dynamo.OptimizedModule) for m in modules)
+    # (by name: to import torch._dynamo takes a second)
+    compiled = any(m._compiled_call_impl is not None or type(m).__name__ == "OptimizedModule" for m in modules)
     if compiled or {"body", "body_at", "forward"} & denoiser.__dict__.keys():
         return []
     found = [m for m in modules if type(m) is nn.Linear and "forward" not in m.__dict__]
@@ -78,21 +79,28 @@ def _plain(denoiser: nn.Module) -> list[nn.Linear]:
 
 
 class _Product:
-    """``nn.Linear.forward`` that lays its weight out when it is first asked."""
+    """``nn.Linear.forward`` that lays its weight out when it is first asked, and again where the precision changes."""
 
     def __init__(self, module: nn.Linear, rows: int) -> None:
         self.module, self.rows = module, rows
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
-        self.dtype: torch.dtype | None = None
+        self._asked: tuple[torch.dtype, torch.dtype | None] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        module = self.module
-        dtype = product_dtype(module.weight)
-        auto = torch.is_autocast_enabled("cpu")
-        if dtype is None or torch.is_grad_enabled() or not x.numel() or not (auto or x.dtype == dtype):
-            return nn.functional.linear(x, module.weight, module.bias)
-        if self.weight is None or self.dtype is not dtype:
-            self.weight, self.dtype = lay_out(module.weight, dtype, self.rows), dtype
-            self.bias = None if module.bias is None else module.bias.detach().to(dtype)
-        return product(x.to(dtype), self.weight, self.bias)
+        auto = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        if torch.is_grad_enabled() or not x.numel():
+            return nn.functional.linear(x, self.module.weight, self.module.bias)
+        if self._asked != (x.dtype, auto):
+            self._prepare(x.dtype, auto)
+        if self.weight is None:
+            return nn.functional.linear(x, self.module.weight, self.module.bias)
+        return product(x if auto is None else x.to(auto), self.weight, self.bias)
+
+    def _prepare(self, dtype: torch.dtype, auto: torch.dtype | None) -> None:
+        self._asked, self.weight, self.bias = (dtype, auto), None, None
+        module, wanted = self.module, product_dtype(self.module.weight)
+        if wanted is None or wanted != (dtype if auto is None else auto):
+            return
+        self.weight = lay_out(module.weight, wanted, self.rows)
+        self.bias = None if module.bias is None else module.bias.detach().to(wanted)
