@@ -79,8 +79,8 @@ class RandomModel(nn.Module, Denoiser):
         return h_ND, self.embed, None
 
 
-def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each run; the first round warms up."""
+def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each run, round by round; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):
         for name, run in runs.items():
@@ -88,7 +88,13 @@ def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, f
             run()
             if repeat:
                 seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def ratio(above: list[float], below: list[float]) -> list[float]:
+    """Median and quartiles of the ratios within a round: the machine's own ups and downs cancel there."""
+    quarters = statistics.quantiles([a / b for a, b in zip(above, below, strict=True)], n=4)
+    return [round(q, 2) for q in (quarters[1], quarters[0], quarters[2])]
 
 
 def gate(folder: Path | None, repeats: int) -> dict[str, Any]:
@@ -126,16 +132,16 @@ def gate(folder: Path | None, repeats: int) -> dict[str, Any]:
         for style in ("llada", "fast_dllm", "dllm"):
             case = {"style": style, "prompts": [prompt], "length": length, "plan": slow.to_dict()}
             runs[f"peer {style} T={heat:g}"] = lambda case=case: peers.run(net, case, 0, x_BL)[0]  # type: ignore[misc,union-attr]
-    seconds = interleaved(runs, repeats)
-    result: dict[str, Any] = {"seconds": {k: round(v, 4) for k, v in seconds.items()}}
+    rounds = interleaved(runs, repeats)
+    result: dict[str, Any] = {"seconds": {k: round(statistics.median(v), 4) for k, v in rounds.items()}}
     for t in ("0", "1"):
-        fastest = min(v for k, v in seconds.items() if k.startswith("peer") and k.endswith(f"T={t}"))
-        result[f"times_faster_T{t}"] = round(fastest / seconds[f"unmask top_prob T={t}"], 2)
-        result[f"of_floor_T{t}"] = round(seconds[f"unmask top_prob T={t}"] / seconds["floor, the model's head"], 2)
-        result[f"of_laid_out_floor_T{t}"] = round(
-            seconds[f"unmask top_prob T={t}"] / seconds["floor, head laid out"], 2
-        )
-        result[f"floor_times_faster_T{t}"] = round(fastest / seconds["floor, head laid out"], 2)
+        mine, laid_out = rounds[f"unmask top_prob T={t}"], rounds["floor, head laid out"]
+        them = [v for k, v in rounds.items() if k.startswith("peer") and k.endswith(f"T={t}")]
+        fastest = min(them, key=statistics.median)
+        result[f"times_faster_T{t}"] = ratio(fastest, mine)
+        result[f"of_floor_T{t}"] = ratio(mine, rounds["floor, the model's head"])
+        result[f"of_laid_out_floor_T{t}"] = ratio(mine, laid_out)
+        result[f"floor_times_faster_T{t}"] = ratio(fastest, laid_out)
     first = next(k for k in runs if k.startswith("peer") and k.endswith("T=0"))
     result["same_tokens_T0"] = bool(torch.equal(runs["unmask top_prob T=0"](), runs[first]()))
     return result
@@ -245,7 +251,8 @@ def gate_page(result: dict[str, Any]) -> str:
         f"thread, torch {result['torch']}.",
         "",
         "One random model (4 layers of 256, 32,768 ids), 16 given and 64 written tokens in blocks of 32, 64 forwards. "
-        f"CPU seconds, medians of {result['repeats']} interleaved rounds, while other processes took "
+        f"CPU seconds, medians of {result['repeats']} interleaved rounds (ratios: taken within a round, median and "
+        "quartiles), while other processes took "
         f"{result['share_of_the_machine_taken_by_others']:.0%} of the machine. {against}",
         "",
         "| | T = 0 | T = 1 |",
@@ -255,7 +262,8 @@ def gate_page(result: dict[str, Any]) -> str:
         zero, one = (seconds.get(f"{name} T={t}", seconds.get(name)) for t in (0, 1))
         lines.append(f"| {name} | {zero:.2f} | {one:.2f} |")
     lines += ["", "| top_prob | T = 0 | T = 1 |", "|---|---|---|"]
-    lines += [f"| {name} | {result[f'{key}_T0']:.2f} | {result[f'{key}_T1']:.2f} |" for name, key in RATIOS]
+    told = {f"{k}_T{t}": "{:.2f} [{:.2f}, {:.2f}]".format(*result[f"{k}_T{t}"]) for _, k in RATIOS for t in (0, 1)}
+    lines += [f"| {name} | {told[f'{key}_T0']} | {told[f'{key}_T1']} |" for name, key in RATIOS]
     same = "the same tokens as" if result["same_tokens_T0"] else "OTHER tokens than"
     lines += ["", f"At T = 0 ours writes {same} the first public sampler.", ""]
     lines += ["Another page: [over vocabulary, length and steps](sampling_table.md).", ""]

@@ -6,7 +6,8 @@ step, its clock. That is why a row gives the same tokens alone and in a batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ class Canvas:
     time_R: Tensor
     score_RL: Tensor
     chance_RL: Tensor
-    _steps: tuple[Tensor, Tensor] | None = None
+    _found: dict[str, tuple[tuple[Tensor, ...], Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def start(
@@ -105,16 +106,26 @@ class Canvas:
 
     def keep(self, rows: Tensor) -> Canvas:
         """Only these rows (indices or a mask)."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_steps"}
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_found"}
         return Canvas(**{k: v[rows] if isinstance(v, Tensor) else v for k, v in changed.items()})
+
+    def _once(self, name: str, make: Callable[[], Tensor], *of: Tensor) -> Tensor:
+        """What was made of the same tensors before: fields are replaced, never changed in place."""
+        kept = self._found.get(name)
+        if kept is None or any(a is not b for a, b in zip(kept[0], of, strict=True)):
+            kept = self._found[name] = (of, make())
+        return kept[1]
 
     # -- what is hidden ---------------------------------------------------------------------------------------------
     @property
     def inside_RL(self) -> Tensor:
         """Positions to be written that belong to the row's open block."""
-        first_R = self.block_R * self.block_length
-        rank_RL = self.rank_RL - first_R[:, None]
-        return self.fill_RL & (rank_RL >= 0) & (rank_RL < self.block_length)
+
+        def make() -> Tensor:
+            rank_RL = self.rank_RL - (self.block_R * self.block_length)[:, None]
+            return self.fill_RL & (rank_RL >= 0) & (rank_RL < self.block_length)
+
+        return self._once("inside", make, self.block_R)
 
     @property
     def masked_RL(self) -> Tensor:
@@ -124,7 +135,7 @@ class Canvas:
     @property
     def open_RL(self) -> Tensor:
         """Positions that may be written now: hidden, in the open block."""
-        return self.inside_RL & (self.x_RL == self.mask_id)
+        return self._once("open", lambda: self.inside_RL & (self.x_RL == self.mask_id), self.block_R, self.x_RL)
 
     @property
     def fraction_R(self) -> Tensor:
@@ -140,14 +151,14 @@ class Canvas:
     @property
     def steps_R(self) -> Tensor:
         """Steps of the open block: the row's steps shared out by length, at least one a block."""
-        # asked several times a step, and the same until another block opens (tensors here are replaced, not changed)
-        if self._steps is None or self._steps[0] is not self.block_R:
+
+        def make() -> Tensor:
             total_R = self.total_R.clamp(min=1)
             first_R = self.block_R * self.block_length
             last_R = first_R + self.size_R
-            steps_R = (self.budget_R * last_R // total_R - self.budget_R * first_R // total_R).clamp(min=1)
-            self._steps = (self.block_R, steps_R)
-        return self._steps[1]
+            return (self.budget_R * last_R // total_R - self.budget_R * first_R // total_R).clamp(min=1)
+
+        return self._once("steps", make, self.block_R)
 
     def advance(self, rows_R: Tensor) -> None:
         """Count one step for these rows (a mask)."""
@@ -171,7 +182,7 @@ class Canvas:
     @property
     def finished_R(self) -> Tensor:
         """Rows with no block left."""
-        return self.block_R * self.block_length >= self.total_R
+        return self._once("finished", lambda: self.block_R * self.block_length >= self.total_R, self.block_R)
 
     # -- noise ------------------------------------------------------------------------------------------------------
     def uniform_RL(self, stream: Stream) -> Tensor:
