@@ -15,7 +15,7 @@ from unmask.core.errors import WrongUse
 from unmask.data.puzzles import PUZZLES, Shards, build
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
-from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import beyond, frontier, nae_sat, order_learners, study, zebra
 from unmask.experiments.puzzle_arm import CausalShape
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
@@ -115,7 +115,7 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kind = Zebra(smallest=3, largest=3, side="train")
+    kind = ZebraItems(smallest=3, largest=3, side="train")
     shards = Shards(build(kind, 64, out=tmp_path / "train"))
     held_out = Shards(build(replace(kind, side="test"), 8, out=tmp_path / "test")).batch(8, 0, 0, augment=False)
     changed = replace(
@@ -123,7 +123,7 @@ def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         tests=lambda scale, boards, say: {"3x3": held_out},
         training_set=lambda scale, ordered, say: shards,
         decoding_steps=3,
-        shapes={"cpu": replace(TINY, heads=8)},
+        shapes={"cpu": replace(TINY, dim=40, heads=10)},
         causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},
     )
     monkeypatch.setattr(zebra, "STUDY", changed)
