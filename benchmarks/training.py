@@ -312,10 +312,10 @@ def memory(peer: Path | None) -> dict[str, Any]:
             )  # fmt: skip
             for way in ["ours", *(["dllm"] if peer else []), "plain"]
         }
+        found[name] = dict(got)
         for key in ("step_mib", "peak_mib"):
             least = min(v[key] for way, v in got.items() if way != "ours")
-            got[f"{key}_ratio"] = round(got["ours"][key] / least, 3)  # type: ignore[assignment]
-        found[name] = got
+            found[name][f"{key}_ratio"] = round(got["ours"][key] / least, 3)
     return found
 
 

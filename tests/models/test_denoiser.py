@@ -74,6 +74,29 @@ def test_the_last_layer_runs_where_it_is_read_and_nothing_else_changes(net):
     assert (found["cut"][2] < found["whole"][2]) != needs_all
 
 
+def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(net):
+    x, cond = batch(net)
+    at = torch.rand(x.shape, generator=generator(3)) < 0.3
+    found = []
+    for on in (False, True):
+        if on:
+            net.gradient_checkpointing_enable()
+        net.zero_grad()
+        kept = {}
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t.nbytes) and t, id_):
+            rows = net.body_at(x, at, cond).h_BLD[at]
+        (rows * torch.linspace(-1, 1, rows.shape[1])).sum().backward()
+        grads = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+        found.append((rows.detach(), grads, sum(kept.values())))
+    torch.testing.assert_close(found[1][:2], found[0][:2])
+    assert found[1][2] < 0.6 * found[0][2], "what lies inside a layer is not kept"
+    net.gradient_checkpointing_disable()
+
+
+def id_(tensor):
+    return tensor
+
+
 def test_mask_id_never_gets_mass(net):
     x, cond = batch(net)
     assert (net.logits(x, cond=cond).softmax(-1)[:, MASK] == 0).all()

@@ -95,6 +95,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     config: MaskedDiffusionConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: MaskedDiffusionConfig) -> None:
         super().__init__(config)
@@ -121,6 +122,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             )
             for _ in range(c.layers)
         )
+        #: set by ``gradient_checkpointing_enable`` (the recipe's key ``gradient_checkpointing``)
+        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
         self.register_buffer("relations_RLL", torch.zeros(c.relations, c.max_length, c.max_length))
@@ -311,7 +314,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         last = None if at is None else (at[0], at[1] + prefix)
         for layer in range(c.loops * c.layers):
             cut = last if layer == c.loops * c.layers - 1 else None
-            x = self.blocks[layer % c.layers](x, turn, mask, steer, seen, relations, memory, layer, cut)
+            block = self.blocks[layer % c.layers]
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                # keep what goes into each layer; the backward pass runs the layer once more
+                again = self._gradient_checkpointing_func
+                x = again(block.__call__, x, turn, mask, steer, seen, relations, memory, layer, cut)
+            else:
+                x = block(x, turn, mask, steer, seen, relations, memory, layer, cut)
         if at is not None:
             rows_ND = self.norm(x)
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]

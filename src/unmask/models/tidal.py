@@ -146,6 +146,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     config: TidalConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: TidalConfig) -> None:
         super().__init__(config)
@@ -159,6 +160,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.blocks = nn.ModuleList(
             TidalBlock(c.dim, c.heads, c.ffn_dim, gated=c.gated, dropout=c.dropout) for _ in range(c.layers)
         )
+        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.outputs))
         self.post_init()
@@ -247,7 +249,11 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         turn = turns(places, c.dim // c.heads) if c.positions == "rope" else None
         layers = []
         for i, block in enumerate(self.blocks):
-            x, past = block(x, turn, bias, None if cache is None else cache.layers[i], shown)
+            given = (x, turn, bias, None if cache is None else cache.layers[i], shown)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, past = self._gradient_checkpointing_func(block.__call__, *given)
+            else:
+                x, past = block(*given)
             layers.append(past)
         return self.norm(x), Cache(layers, keys)
 
