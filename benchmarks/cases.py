@@ -171,7 +171,8 @@ def bottlenecked(data: Corpus, seed: int = 0) -> MaskedDiffusionModel:
     assert data.train.cond is not None
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(
-            vocab_size=VOCAB, max_length=LENGTH, dim=96, layers=3, heads=4, ffn_dim=384, time_embedding=True,
+            vocab_size=VOCAB, max_position_embeddings=LENGTH,
+            dim=96, layers=3, heads=4, ffn_dim=384, time_embedding=True,
             conditioning="adaln", latent_dim=data.train.cond.latent_BZ.shape[1], latent_tokens=4, bottleneck=96,
         )
     )  # fmt: skip

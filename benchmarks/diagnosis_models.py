@@ -116,7 +116,7 @@ def network(model: Model, tied: Corpus) -> Any:
         config = {"conditioning": "adaln", "latent_dim": tied.train.cond.latent_BZ.shape[1], "latent_tokens": 4}
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(
-            vocab_size=VOCAB, max_length=LENGTH, dim=model.dim, layers=3, heads=4, ffn_dim=4 * model.dim,
+            vocab_size=VOCAB, max_position_embeddings=LENGTH, dim=model.dim, layers=3, heads=4, ffn_dim=4 * model.dim,
             time_embedding=True, **config,
         )
     )  # fmt: skip

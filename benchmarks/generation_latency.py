@@ -38,9 +38,9 @@ PLAN = DecodingPlan(order="top_prob", quota="cosine", steps=16, temperature=0.0,
 def model() -> MaskedDiffusionModel:
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=50_265, mask_token_id=50_264, pad_token_id=1, eos_token_id=2, max_length=LENGTH, dim=512, layers=6,
-        heads=8, ffn_dim=2048, conditioning="cross", latent_dim=768, latent_tokens=1, time_embedding=True,
-        self_conditioning=True,
+        vocab_size=50_265, mask_token_id=50_264, pad_token_id=1, eos_token_id=2, max_position_embeddings=LENGTH,
+        dim=512, layers=6, heads=8, ffn_dim=2048, conditioning="cross", latent_dim=768, latent_tokens=1,
+        time_embedding=True, self_conditioning=True,
     )  # fmt: skip
     return MaskedDiffusionModel(config).eval()
 

@@ -49,7 +49,7 @@ def model(vocab: int, dim: int, layers: int, length: int) -> MaskedDiffusionMode
     torch.manual_seed(0)
     return MaskedDiffusionModel(
         MaskedDiffusionConfig(
-            vocab_size=vocab, dim=dim, layers=layers, heads=dim // 64, ffn_dim=4 * dim, max_length=length
+            vocab_size=vocab, dim=dim, layers=layers, heads=dim // 64, ffn_dim=4 * dim, max_position_embeddings=length
         )
     )
 
@@ -82,7 +82,7 @@ def ours(net: MaskedDiffusionModel, batch: int, folder: str, bf16: bool = True, 
     """Our trainer; ``changed`` are settings of a recipe."""
     settings = {"weighting": "nelbo", "pad_weight": 1.0, "ema": 0.0, "estimator": "time", "tilt": 1.0, **changed}
     args = TrainArguments(**arguments_of(folder, batch, bf16, **settings))
-    data = rows(net.vocab_size, batch, net.config.max_length)
+    data = rows(net.vocab_size, batch, net.config.max_position_embeddings)
     trainer = DiffusionTrainer(
         law=MaskLaw(args.estimator, "linear", tilt=args.tilt),  # type: ignore[arg-type]
         model=net,

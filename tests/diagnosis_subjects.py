@@ -60,7 +60,7 @@ def make_subject(conditional: bool, seed: int = 0, dim: int = 64, steps: int = 5
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(
             vocab_size=VOCAB,
-            max_length=LENGTH,
+            max_position_embeddings=LENGTH,
             dim=dim,
             layers=2,
             heads=4,

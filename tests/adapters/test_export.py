@@ -52,7 +52,14 @@ def tiny(conditioning: str = "none") -> TextModel:
     latent = {} if conditioning == "none" else {"latent_dim": 5, "latent_tokens": 2, "bottleneck": 3}
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=len(words), max_length=12, dim=16, layers=2, heads=2, ffn_dim=24, conditioning=conditioning, **latent
+        vocab_size=len(words),
+        max_position_embeddings=12,
+        dim=16,
+        layers=2,
+        heads=2,
+        ffn_dim=24,
+        conditioning=conditioning,
+        **latent,
     )
     net = MaskedDiffusionModel(config).eval()
     for parameter in net.parameters():

@@ -103,7 +103,7 @@ def tiny() -> TextModel:
     words = train_bpe(["the river runs to the sea", "is it so? yes no"], 280)
     torch.manual_seed(0)
     net = MaskedDiffusionModel(
-        MaskedDiffusionConfig(vocab_size=len(words), max_length=32, dim=16, layers=1, heads=2, ffn_dim=24)
+        MaskedDiffusionConfig(vocab_size=len(words), max_position_embeddings=32, dim=16, layers=1, heads=2, ffn_dim=24)
     )
     return TextModel(net.eval(), words, Card(length=32))
 

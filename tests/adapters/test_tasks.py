@@ -174,7 +174,9 @@ def test_names_and_missing_packages_are_said() -> None:
 def test_the_command_runs_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("reasoning_gym")
     words = train_bpe(["one two three 1 2 3"], 280)
-    config = MaskedDiffusionConfig(vocab_size=len(words), max_length=900, dim=8, layers=1, heads=2, ffn_dim=8)
+    config = MaskedDiffusionConfig(
+        vocab_size=len(words), max_position_embeddings=900, dim=8, layers=1, heads=2, ffn_dim=8
+    )
     TextModel(MaskedDiffusionModel(config), words, Card(length=900)).save(tmp_path / "run")
     base = ["evaluate", str(tmp_path / "run")]
     build()(args=[*base, "--task", "gsm_symbolic", "--texts", "2", "--out", str(tmp_path)], standalone_mode=False)

@@ -63,7 +63,14 @@ def dream(layers: int) -> Any:
 
 
 def native(layers: int, **settings: Any) -> Any:
-    shape = {"vocab_size": 384, "mask_token_id": 300, "dim": 16, "heads": 2, "ffn_dim": 24, "max_length": 40}
+    shape = {
+        "vocab_size": 384,
+        "mask_token_id": 300,
+        "dim": 16,
+        "heads": 2,
+        "ffn_dim": 24,
+        "max_position_embeddings": 40,
+    }
     return random_weights(MaskedDiffusionModel(MaskedDiffusionConfig(**shape, layers=layers, **settings)))
 
 

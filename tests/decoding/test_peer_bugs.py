@@ -32,7 +32,7 @@ VOCAB, MASK = 97, 96
 def network(std: float | None = None) -> MaskedDiffusionModel:
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=VOCAB, mask_token_id=MASK, max_length=32, dim=32, layers=2, heads=2, ffn_dim=64
+        vocab_size=VOCAB, mask_token_id=MASK, max_position_embeddings=32, dim=32, layers=2, heads=2, ffn_dim=64
     )
     model = MaskedDiffusionModel(config).eval().requires_grad_(False)
     if std is not None:

@@ -152,7 +152,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer, _, _, texts, _ = corpus()
     (place / "texts.txt").write_text("\n".join(texts[:600]), encoding="utf-8")
     torch.manual_seed(0)
-    net = MaskedDiffusionModel(MaskedDiffusionConfig(vocab_size=VOCAB, max_length=LENGTH, dim=32, layers=1, heads=2))
+    net = MaskedDiffusionModel(
+        MaskedDiffusionConfig(vocab_size=VOCAB, max_position_embeddings=LENGTH, dim=32, layers=1, heads=2)
+    )
     card = Card(length=LENGTH, recipe={"data": str(place / "texts.txt"), "validation": 0.3})
     return TextModel(net.eval(), tokenizer, card).save(place / "model")
 

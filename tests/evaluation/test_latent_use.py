@@ -89,7 +89,7 @@ def test_noise_has_the_latents_mean_and_covariance():
 def test_posterior_of_a_native_model_goes_through_whitening():
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=9, mask_token_id=8, max_length=6, dim=8, layers=1, heads=2, ffn_dim=8,
+        vocab_size=9, mask_token_id=8, max_position_embeddings=6, dim=8, layers=1, heads=2, ffn_dim=8,
         conditioning="adaln", latent_dim=8, bottleneck=3,
     )  # fmt: skip
     model = MaskedDiffusionModel(config).eval()

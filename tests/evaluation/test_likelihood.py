@@ -57,7 +57,14 @@ def enumerated_nelbo(model, row):
 def tiny():
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
-        vocab_size=13, max_length=12, dim=16, layers=1, heads=2, ffn_dim=32, conditioning="adaln", latent_dim=5
+        vocab_size=13,
+        max_position_embeddings=12,
+        dim=16,
+        layers=1,
+        heads=2,
+        ffn_dim=32,
+        conditioning="adaln",
+        latent_dim=5,
     )
     model = MaskedDiffusionModel(config)
     with torch.no_grad():

@@ -143,7 +143,10 @@ def test_where_clues_are_relations_their_tokens_are_not_read(tmp_path) -> None:
     puzzle = ZebraItems(smallest=3, largest=3)
     batch = puzzle.sample(6, np.random.default_rng(0))
     aware, plain = PuzzleDenoiser.fresh(puzzle, TINY, 0), PuzzleDenoiser.fresh(puzzle, Shape(relations=False), 0)
-    assert aware.net.config.max_length == puzzle.related == 12 and plain.net.config.max_length == puzzle.length
+    assert (
+        aware.net.config.max_position_embeddings == puzzle.related == 12
+        and plain.net.config.max_position_embeddings == puzzle.length
+    )
     bare_BL = batch.question_BL.clone()
     bare_BL[:, puzzle.related :] = 1
     hidden_BL = ~batch.given_BL

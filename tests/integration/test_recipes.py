@@ -114,7 +114,7 @@ def test_the_papers_vocabularies_train_without_a_logit_tensor(vocab):
             return out
 
     net = MaskedDiffusionModel(
-        MaskedDiffusionConfig(vocab_size=vocab, dim=8, heads=2, layers=1, ffn_dim=16, max_length=64)
+        MaskedDiffusionConfig(vocab_size=vocab, dim=8, heads=2, layers=1, ffn_dim=16, max_position_embeddings=64)
     )
     ids = torch.randint(3, vocab, (48, 64), generator=generator(0))
     c = MaskLaw(tilt=2.0).corrupt(ids, net.mask_id, generator(1))

@@ -237,7 +237,7 @@ def test_wrong_settings_are_refused(settings, said):
 
 
 def test_places_that_learned_positions_lack_are_refused():
-    net = model(positions="learned", max_length=4, max_block=4)
+    net = model(positions="learned", max_position_embeddings=4, max_block=4)
     with pytest.raises(WrongUse, match="end at token 4, the input goes to 6"):
         net(torch.tensor([[A] * 6 + [BOB]]))
     with pytest.raises(WrongUse, match="offsets end at 5, the input goes to 6"):

@@ -185,7 +185,7 @@ def _model(arm: str, size: Size, eos: int, draw: int) -> nn.Module:
             # rows are full: end tokens inside them are text, and nothing is padding
             pad_token_id=None,
             eos_token_id=None,
-            max_length=size.length,
+            max_position_embeddings=size.length,
             dim=size.dim,
             layers=size.layers,
             heads=size.heads,

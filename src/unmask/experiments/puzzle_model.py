@@ -75,7 +75,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
             mask_token_id=MASK,
             pad_token_id=None,
             eos_token_id=None,
-            max_length=puzzle.related if count else puzzle.length,
+            max_position_embeddings=puzzle.related if count else puzzle.length,
             dim=shape.dim,
             layers=shape.layers,
             heads=shape.heads,
@@ -187,6 +187,6 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
         raise CheckpointError(f"{where} is damaged: {str(error).splitlines()[0]}") from error
     puzzle = PUZZLES.make(card.puzzle)
     seen = puzzle.related if net.config.relations else puzzle.length
-    if (net.config.vocab_size, net.config.max_length) != (puzzle.vocab_size, seen):
+    if (net.config.vocab_size, net.config.max_position_embeddings) != (puzzle.vocab_size, seen):
         raise CheckpointError(f"{where} holds a network that does not fit its puzzle {card.puzzle!r}")
     return PuzzleDenoiser(puzzle, net).to(device).eval(), card

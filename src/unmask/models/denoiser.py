@@ -25,7 +25,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
 
     Args:
         vocab_size, mask_token_id, pad_token_id, eos_token_id: the id space, the mask included.
-        max_length: canvas length L that absolute positions allow.
+        max_position_embeddings: canvas length L that absolute positions allow.
         dim, layers, heads, ffn_dim: D, blocks, heads, hidden width of the feed-forward part.
         loops: how often the stack of blocks is applied (shared weights).
         gated: SwiGLU instead of GELU.
@@ -49,7 +49,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         mask_token_id: int = 2,
         pad_token_id: int | None = 0,
         eos_token_id: int | None = 1,
-        max_length: int = 64,
+        max_position_embeddings: int = 64,
         dim: int = 256,
         layers: int = 4,
         heads: int = 4,
@@ -79,7 +79,9 @@ class MaskedDiffusionConfig(PretrainedConfig):
         if not 0 <= mask_token_id < vocab_size:
             raise WrongUse(f"mask_token_id={mask_token_id} must lie in the vocabulary of {vocab_size}")
         self.vocab_size, self.mask_token_id = vocab_size, mask_token_id
-        self.max_length, self.dim, self.layers, self.heads, self.ffn_dim = max_length, dim, layers, heads, ffn_dim
+        # early folders call it ``max_length``, which transformers 5.23 refuses to save (a setting of its generate)
+        self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)
+        self.dim, self.layers, self.heads, self.ffn_dim = dim, layers, heads, ffn_dim
         self.loops, self.gated, self.dropout = loops, gated, dropout
         self.rope, self.absolute = rope, absolute
         self.conditioning, self.latent_dim, self.latent_tokens = conditioning, latent_dim, latent_tokens
@@ -101,7 +103,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         super().__init__(config)
         c = config
         self.embed = nn.Embedding(c.vocab_size, c.dim)
-        self.position = nn.Parameter(torch.zeros(c.max_length, c.dim)) if c.absolute else None
+        self.position = nn.Parameter(torch.zeros(c.max_position_embeddings, c.dim)) if c.absolute else None
         has_latent = c.conditioning != "none"
         self.latent = LatentInput(c.latent_dim, c.bottleneck, c.dim, c.latent_tokens) if has_latent else None
         self.time = (
@@ -126,7 +128,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
-        self.register_buffer("relations_RLL", torch.zeros(c.relations, c.max_length, c.max_length))
+        self.register_buffer(
+            "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
+        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -178,7 +182,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @property
     def max_length(self) -> int | None:  # type: ignore[override]
-        return self.config.max_length if self.config.absolute else None
+        return self.config.max_position_embeddings if self.config.absolute else None
 
     @property
     def conditional(self) -> bool:  # type: ignore[override]
@@ -214,7 +218,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         fixed ones.
 
         Raises:
-            WrongUse: a canvas longer than ``max_length``, or a latent of another width.
+            WrongUse: a canvas longer than ``max_position_embeddings``, or a latent of another width.
         """
         self._fits(x_BL)
         steer, tokens, kl = self._conditions(x_BL, cond, t_B)
@@ -265,8 +269,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     def _fits(self, x_BL: Tensor) -> None:
         c, L = self.config, x_BL.shape[1]
-        if c.absolute and L > c.max_length:
-            raise WrongUse(f"a canvas of {L} tokens is longer than the model's {c.max_length} positions")
+        if c.absolute and L > c.max_position_embeddings:
+            raise WrongUse(f"a canvas of {L} tokens is longer than the model's {c.max_position_embeddings} positions")
 
     def _states(
         self,

@@ -36,7 +36,7 @@ class TidalConfig(PretrainedConfig):
         positions: ``alibi``, ``rope`` or ``learned``, each on two axes: token places and offsets from ``<bob>``; a
             masked block learns its offsets with each of them.
         writes: ``blocks``, or as a baseline plain ``tokens`` or ``characters`` from left to right, without blocks.
-        max_length: token places of ``learned``; what training cuts samples to.
+        max_position_embeddings: token places of ``learned``; what training cuts samples to.
         max_block: most characters of a block.
         dim, layers, heads, ffn_dim, gated, dropout: the transformer.
     """
@@ -55,7 +55,7 @@ class TidalConfig(PretrainedConfig):
         attention: str = "tidal",
         positions: str = "alibi",
         writes: str = "blocks",
-        max_length: int = 64,
+        max_position_embeddings: int = 64,
         max_block: int = 24,
         dim: int = 192,
         layers: int = 4,
@@ -80,7 +80,9 @@ class TidalConfig(PretrainedConfig):
         self.vocab_size, self.outputs = vocab_size, outputs
         self.mask_token_id, self.bob_token_id, self.eob_token_id = mask_token_id, bob_token_id, eob_token_id
         self.attention, self.positions, self.writes = attention, positions, writes
-        self.max_length, self.max_block = max_length, max_block
+        # early folders call it ``max_length``, which transformers 5.23 refuses to save
+        self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)
+        self.max_block = max_block
         self.dim, self.layers, self.heads, self.ffn_dim = dim, layers, heads, ffn_dim
         self.gated, self.dropout = gated, dropout
         super().__init__(pad_token_id=pad_token_id, eos_token_id=eos_token_id, **kwargs)
@@ -153,7 +155,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         c = config
         self.embed = nn.Embedding(c.vocab_size, c.dim)
         learned = c.positions == "learned"
-        self.place = nn.Embedding(c.max_length + 1, c.dim) if learned else None
+        self.place = nn.Embedding(c.max_position_embeddings + 1, c.dim) if learned else None
         # a masked block holds one id everywhere: bias and rotation alone hardly tell its places apart, so there offsets
         # are learned whatever the positions; -1 is a token, 0 <bob>, 1 to max_block characters, max_block + 1 the end
         self.offset = nn.Embedding(c.max_block + 3, c.dim) if learned or c.attention == "masked" else None
@@ -198,7 +200,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @property
     def max_length(self) -> int | None:  # type: ignore[override]
-        return self.config.max_length if self.place is not None else None
+        return self.config.max_position_embeddings if self.place is not None else None
 
     def body(
         self,
@@ -235,8 +237,9 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         c = self.config
         x = self.embed(ids_BQ)
         if self.place is not None:
-            if int(places.token.max()) > c.max_length:
-                raise WrongUse(f"learned positions end at token {c.max_length}, the input goes to {places.token.max()}")
+            last = c.max_position_embeddings
+            if int(places.token.max()) > last:
+                raise WrongUse(f"learned positions end at token {last}, the input goes to {places.token.max()}")
             x = x + self.place(places.token)
         if self.offset is not None:
             if int(places.character.max()) > c.max_block + 1:

@@ -228,7 +228,7 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
         mask_token_id=tokenizer.mask_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        max_length=m.length,
+        max_position_embeddings=m.length,
         dim=m.dim,
         layers=m.layers,
         heads=m.heads,
