@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from unmask.training.arguments import TrainArguments
+from unmask.training.muon import muon
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -21,9 +22,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: list[nn.Parameter], others: list[nn.Parameter], args: TrainArguments) -> None:
-        self.muon = torch.optim.Muon(
-            matrices, lr=args.muon_lr, weight_decay=args.weight_decay, momentum=0.95, adjust_lr_fn="original"
-        )
+        self.muon = muon(matrices, lr=args.muon_lr, weight_decay=args.weight_decay)
         self.adamw = torch.optim.AdamW(
             others,
             lr=args.learning_rate,
