@@ -17,6 +17,7 @@ from unmask.data.latents import cached_latents
 from unmask.training.checkpoint import checkpoints, last_checkpoint
 from unmask.training.recipe import parse
 from unmask.training.run import train
+from unmask.training.steady import SHARDS_ON_CPUS
 
 
 class Spelling:
@@ -69,7 +70,7 @@ def main(folder: Path, texts: str, rows: int) -> dict:
     model = unmask.train(recipe(texts, folder / "copies", rows))
     found["copies"] = {"losses": losses(folder / "copies"), "weights": ranks.gather([total(model)])}
 
-    if ranks.count() > 1:
+    if ranks.count() > 1 and SHARDS_ON_CPUS:
         # sharded weights, cut off at step 10 before that checkpoint is written, and again
         sharded = recipe(texts, folder / "sharded", rows, fsdp="full_shard auto_wrap")
         try:

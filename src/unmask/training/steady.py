@@ -35,6 +35,10 @@ Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 __all__ = ["Part", "Probe", "SteadyTrainer", "last_checkpoint"]
 
 
+#: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
+SHARDS_ON_CPUS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 7)
+
+
 @dataclass(frozen=True)
 class Part:
     """What a micro-batch of one process is of its optimiser step.
@@ -90,6 +94,10 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         super().create_accelerator_and_postprocess()
         state = self.accelerator.state
         if self.args.sharded and state.distributed_type == DistributedType.MULTI_CPU:
+            if not SHARDS_ON_CPUS:
+                raise WrongUse(
+                    f"torch {torch.__version__} cannot shard weights on CPUs: leave fsdp out, or take a newer"
+                )
             # accelerate shards on GPUs alone and would quietly keep whole copies; torch can on CPUs as well
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**(self.args.fsdp_plugin_args or {}))
             state.distributed_type = DistributedType.FSDP
