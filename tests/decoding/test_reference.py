@@ -32,8 +32,19 @@ def _name(case: dict[str, Any]) -> str:
     return case["style"] + " " + ",".join(f"{k}={v}" for k, v in case["plan"].items())
 
 
+def _draws() -> list[int]:
+    torch.manual_seed(7)
+    return torch.multinomial(torch.arange(1.0, 65.0).repeat(6, 1), 1)[:, 0].tolist()
+
+
+#: torch.multinomial, which Dream draws with, gives other numbers for the same seed in torch 2.6
+SAME_DRAWS = _draws() == [50, 59, 57, 8, 55, 44]
+
+
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=_name)
 def test_tokens_equal_the_public_sampler(case: dict[str, Any]) -> None:
+    if case["style"] == "dream" and not SAME_DRAWS:
+        pytest.skip("this PyTorch draws other numbers from the same seed than the one the tokens were recorded with")
     net = SCRIPT.ParityNet()
     x_BL, valid_BL = SCRIPT.canvas(net, case, net.eos_id)
     torch.manual_seed(case["seed"])
