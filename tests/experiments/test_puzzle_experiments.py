@@ -316,3 +316,19 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         assert command("puzzle", *words) == 2, words
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "place", "value"),
+    [
+        ("sudoku", "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79", "r1c3", "4"),
+        ("zebra", "3x3; A1 same H1; B2 same A1; B2 just left of B3; C1 same B3; A2 just left of A3; C2 left of C3",
+         "house of B3", "H2"),
+    ],
+)  # fmt: skip
+def test_shipped_solvers_solve(kind: str, text: str, place: str, value: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.build(), ["puzzle", kind, text, "--trace", str(tmp_path / "page.html")])
+    assert done.exit_code == 0 and "\nsolved; " in done.stdout
+    said = [line for line in done.stdout.splitlines() if place in line]
+    assert len(said) == 1 and f"= {value} " in said[0]
+    assert place in (tmp_path / "page.html").read_text()

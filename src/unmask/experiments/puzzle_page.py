@@ -12,25 +12,32 @@ from unmask.core.errors import WrongUse
 from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.kinds.zebra_items import ZebraItems
+from unmask.data.puzzles.zebra.canvas import FIRST_ITEM
 from unmask.decoding import Trace
 from unmask.evaluation.page import Embed, Html, Section, Table, Text, render_page, write_page
 
 
 def place_name(puzzle: Puzzle, position: int) -> str:
-    """What people call a position: ``r1c3``, ``A in H2``, ``x5``."""
+    """What people call a position: ``r1c3``, ``A in H2``, ``house of B3``, ``x5``."""
     if isinstance(puzzle, Sudoku):
         return puzzle.layout.name(position)
-    if isinstance(puzzle, Zebra) and position < puzzle.form.cells:
+    if isinstance(puzzle, ZebraItems):
+        if position < puzzle.form.side**2:
+            attribute, value = divmod(position, puzzle.form.side)
+            return f"house of {'ABCDEF'[attribute]}{value + 1}"
+    elif isinstance(puzzle, Zebra) and position < puzzle.form.cells:
         attribute, house = divmod(position, puzzle.form.side)
         return f"{'ABCDEF'[attribute]} in H{house + 1}"
     return f"x{position + 1}"
 
 
 def value_name(puzzle: Puzzle, token: int) -> str:
-    """What people call a value: a digit, ``B2``, a bit."""
+    """What people call a value: a digit, ``B2``, ``H3``, a bit."""
     if isinstance(puzzle, Zebra):
-        item = token - (puzzle.vocab_size - puzzle.form.cells - puzzle.form.side)
-        return f"{'ABCDEF'[item // puzzle.form.side]}{item % puzzle.form.side + 1}" if item >= 0 else "-"
+        side, item = puzzle.form.side, token - FIRST_ITEM
+        kind = "H" if item >= side**2 else "ABCDEF"[max(item, 0) // side]
+        return f"{kind}{item % side + 1}" if item >= 0 else "-"
     return str(token if isinstance(puzzle, Sudoku) else token - 1)
 
 
@@ -56,9 +63,12 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path) -> Path:
     lines = [(str(s), place, value, f"{p:.3f}", f"{m:.3f}") for s, place, value, p, m in steps(puzzle, trace)]
     said = "every rule holds" if solved else "not solved: a rule is broken"
     settings = ", ".join(f"{k} {v}" for k, v in trace.plan.items()) or "default plan"
-    sections = [Section("The board", [Text(f"Small numbers: the step that wrote the cell. Result: {said}.")])]
     if isinstance(puzzle, Sudoku):
-        sections[0] = Section("The board", [*sections[0].blocks, Html(_board(puzzle, trace))])
+        shown = [Text(f"Small numbers: the step that wrote the cell. Result: {said}."), Html(_board(puzzle, trace))]
+    else:
+        board = Markup("<pre>{}</pre>").format(puzzle.show(trace.replay()[0]))
+        shown = [Text(f"As it was written. Result: {said}."), Html(board)]
+    sections = [Section("The board", shown)]
     table = Table("Cell by cell", ["step", "cell", "value", "probability", "margin"], lines, align="rlrrr")
     sections.append(Section("The order", [table]))
     spelled = trace.html(lambda token: value_name(puzzle, token) + " ", title="One unmasking, step by step")

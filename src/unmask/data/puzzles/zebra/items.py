@@ -26,7 +26,7 @@ class ItemForm:
     side: int
 
     @property
-    def cells(self) -> Form:
+    def by_house(self) -> Form:
         """The same puzzles seen from the houses."""
         return Form(self.side)
 
@@ -38,7 +38,7 @@ class ItemForm:
     @property
     def slots(self) -> int:
         """Most clues."""
-        return self.cells.slots
+        return self.by_house.slots
 
     @property
     def length(self) -> int:
@@ -46,23 +46,23 @@ class ItemForm:
 
     @property
     def vocab_size(self) -> int:
-        return self.cells.vocab_size
+        return self.by_house.vocab_size
 
     def write(self, zebras: Zebras, rank_BI: Tokens) -> tuple[Tokens, Tokens]:
         """See :meth:`Form.write`."""
-        return self._from_cells(*self.cells.write(zebras, rank_BI))
+        return self._from_cells(*self.by_house.write(zebras, rank_BI))
 
     def obeys(self, x_BL: Tokens) -> Tokens:
         """See :meth:`Form.obeys`."""
-        return self.cells.obeys(self._to_cells(x_BL, np.zeros_like(x_BL))[0])  # type: ignore[return-value]
+        return self.by_house.obeys(self._to_cells(x_BL, np.zeros_like(x_BL))[0])  # type: ignore[return-value]
 
     def augment(self, x_BL: Tokens, rank_BL: Tokens, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
         """See :meth:`Form.augment`."""
-        return self._from_cells(*self.cells.augment(*self._to_cells(x_BL, rank_BL), rng))
+        return self._from_cells(*self.by_house.augment(*self._to_cells(x_BL, rank_BL), rng))
 
     def show(self, x_L: Tokens) -> str:
         """The street as a table, hidden cells as dots, then the clues."""
-        return self.cells.show(self._to_cells(x_L[None], np.zeros_like(x_L[None]))[0][0])
+        return self.by_house.show(self._to_cells(x_L[None], np.zeros_like(x_L[None]))[0][0])
 
     def relations(self, x_BL: Tensor) -> Tensor:
         """[B, 9, items, items]; only clues are read, so that the hidden answer does not matter."""
