@@ -101,27 +101,6 @@ def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(net):
     net.gradient_checkpointing_disable()
 
 
-def test_rows_of_the_embeddings_gradient_go_into_the_heads(net):
-    """The same gradient, dense, without a second [V, D] beside it; and an ordinary dense one unless a trainer asks."""
-    x, cond = batch(net)
-    law = MaskLaw()
-    found = []
-    for as_rows in (False, True):
-        net.gradient_as_rows = as_rows
-        net.zero_grad()
-        token_losses(net, law.corrupt(x, MASK, generator(5), None), cond).loss.backward()
-        assert net.embed.weight.grad.layout == torch.strided
-        found.append({n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None})
-    torch.testing.assert_close(found[1], found[0])
-    net.zero_grad()
-    net.body(x, cond).h_BLD.sum().backward()
-    assert net.embed.weight.grad.is_sparse
-    net.gradient_as_rows = False
-    net.zero_grad()
-    net.body(x, cond).h_BLD.sum().backward()
-    assert net.embed.weight.grad.layout == torch.strided
-
-
 def weighed(kept, tensor):
     kept[tensor.data_ptr()] = tensor.nbytes
     return tensor

@@ -63,6 +63,7 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path) -> Path:
     lines = [(str(s), place, value, f"{p:.3f}", f"{m:.3f}") for s, place, value, p, m in steps(puzzle, trace)]
     said = "every rule holds" if solved else "not solved: a rule is broken"
     settings = ", ".join(f"{k} {v}" for k, v in trace.plan.items()) or "default plan"
+    shown: list[Text | Html]
     if isinstance(puzzle, Sudoku):
         shown = [Text(f"Small numbers: the step that wrote the cell. Result: {said}."), Html(_board(puzzle, trace))]
     else:

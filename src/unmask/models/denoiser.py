@@ -124,9 +124,6 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             )
             for _ in range(c.layers)
         )
-        #: the embedding's part of its gradient is made sparse: for trainers whose loss always reaches the head, which
-        #: shares the weight and whose part is dense
-        self.gradient_as_rows = False
         #: set by ``gradient_checkpointing_enable`` (the recipe's key ``gradient_checkpointing``)
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
@@ -290,7 +287,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         c, L = self.config, x_BL.shape[1]
         index_BC = None if memory is None else memory.index_BC
         turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
-        x = self._look_up(x_BL if index_BC is None else x_BL.gather(1, index_BC))
+        x = self.embed(x_BL if index_BC is None else x_BL.gather(1, index_BC))
         if self.position is not None:
             x = x + (self.position[:L] if index_BC is None else self.position[index_BC])
         if self.recall is not None and carry is not None:
@@ -332,11 +329,6 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             rows_ND = self.norm(x)
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
-
-    def _look_up(self, ids_BC: Tensor) -> Tensor:
-        # as rows it is added to the head's gradient, where a dense one would first be a second [V, D] of zeros
-        as_rows = self.gradient_as_rows and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        return nn.functional.embedding(ids_BC, self.embed.weight, sparse=as_rows)
 
     def _conditions(
         self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None

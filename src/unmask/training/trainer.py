@@ -29,7 +29,6 @@ class DiffusionTrainer(SteadyTrainer):
 
     def __init__(self, *, law: MaskLaw, **others: Any) -> None:
         super().__init__(**others)
-        self._net.gradient_as_rows = True
         self.law = law
         self._sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
         self._kl = torch.zeros(2, dtype=torch.float64)
