@@ -25,7 +25,7 @@ from unmask.data.puzzles.zebra.symmetry import IS_ORDERED
 from unmask.data.puzzles.zebra.text import clue_text
 
 NOTHING = 1
-_KIND, FIRST_ITEM = 1, 1 + len(KINDS)
+FIRST_KIND, FIRST_ITEM = 1, 1 + len(KINDS)
 #: room for clues; a 6x6 puzzle without a spare clue has 29 on average
 _SLOTS = {3: 10, 4: 20, 5: 30, 6: 42}
 
@@ -67,7 +67,7 @@ class Form:
         attribute, value = np.divmod(np.arange(houses * (attributes + 1)), houses)
         name = FIRST_ITEM + np.where(attribute == attributes, side, attribute) * side + value
         kind = zebras.clue_BK3[:, :, :1]
-        clue = np.concatenate([_KIND + kind, name[zebras.clue_BK3[:, :, 1:]]], axis=2)
+        clue = np.concatenate([FIRST_KIND + kind, name[zebras.clue_BK3[:, :, 1:]]], axis=2)
         clue = np.where(kind > 0, clue, NOTHING)[:, : self.slots]
         token[:, self.cells : self.cells + 3 * clue.shape[1]] = clue.reshape(n, -1)
         return token, rank
@@ -75,7 +75,7 @@ class Form:
     def _parts(self, x_BL: Tokens) -> tuple[Tokens, Tokens, Tokens]:
         """Cells [B, S, S] and clues [B, K, 3] as item numbers (negative: none), and the number of houses [B]."""
         cell = x_BL[:, : self.cells].reshape(-1, self.side, self.side)
-        clue = x_BL[:, self.cells :].reshape(len(x_BL), -1, 3) - np.array([_KIND, FIRST_ITEM, FIRST_ITEM])
+        clue = x_BL[:, self.cells :].reshape(len(x_BL), -1, 3) - np.array([FIRST_KIND, FIRST_ITEM, FIRST_ITEM])
         return cell - FIRST_ITEM, clue, (cell[:, 0] != NOTHING).sum(axis=1)
 
     def obeys(self, x_BL: Tokens) -> NDArray[np.bool_]:
@@ -134,7 +134,7 @@ class Form:
         item = np.take_along_axis(rename, np.maximum(clue[:, :, 1:], 0).reshape(n, -1), axis=1).reshape(n, -1, 2)
         swap = mirrored[:, None] & IS_ORDERED[np.where(said, clue[:, :, 0], 0)]
         item = np.where(swap[:, :, None], item[:, :, ::-1], item)
-        clue = np.concatenate([clue[:, :, :1] + _KIND, item + FIRST_ITEM], axis=2)
+        clue = np.concatenate([clue[:, :, :1] + FIRST_KIND, item + FIRST_ITEM], axis=2)
         order = np.where(said, rng.random(said.shape), 1.0 + np.arange(self.slots)).argsort(axis=1)
         clue = np.take_along_axis(np.where(said[:, :, None], clue, NOTHING), order[:, :, None], axis=1)
         token[:, self.cells :] = clue.reshape(n, -1)

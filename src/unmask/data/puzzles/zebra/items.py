@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unmask.data.puzzles.relations import clue_relations
-from unmask.data.puzzles.zebra.canvas import FIRST_ITEM, NOTHING, Form, Tokens
+from unmask.data.puzzles.zebra.canvas import FIRST_ITEM, FIRST_KIND, NOTHING, Form, Tokens
 from unmask.data.puzzles.zebra.generate import Zebras
 
 
@@ -69,7 +69,7 @@ class ItemForm:
         there_BC = x_BL[:, : self.items] != NOTHING
         attribute_C = torch.arange(self.items, device=x_BL.device) // self.side
         clue_BK3 = x_BL[:, self.items :].unflatten(1, (-1, 3)) - torch.tensor(
-            [1, FIRST_ITEM, FIRST_ITEM], device=x_BL.device
+            [FIRST_KIND, FIRST_ITEM, FIRST_ITEM], device=x_BL.device
         )
         return clue_relations(torch.where(there_BC, attribute_C, -1), clue_BK3)
 
