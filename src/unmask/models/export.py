@@ -29,6 +29,7 @@ PARTS = (
     "models.memory",
     "models.layers",
     "models.latent",
+    "models.denoiser_config",
     "models.denoiser",
 )
 ENTRY = '''
