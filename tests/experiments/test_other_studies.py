@@ -154,7 +154,7 @@ def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyP
     results: dict = {}
     beyond.measure(study.Effort(boards=60, runs=tmp_path / "runs"), results, lambda: None, quiet)
     ways = results["ways"]
-    assert len(ways) == 13 and all(way["forwards"] <= 6 for way in ways.values())
+    assert len(ways) == 14 and all(way["forwards"] <= 6 for way in ways.values())
     assert ways["margin"]["solved"]["value"] > 0.2
     # the learned order has learned something: surer cells first
     batch = shards.batch(200, 9, 0)
@@ -163,7 +163,7 @@ def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyP
     plan = replace(planned("margin", 6), order=learned)
     assert solve(model, kind, batch, plan).correct_B.sum() > random + 20
     text = beyond.page({"scales": {"cpu": results}}).markdown()
-    assert text.count("\n| ") == 13 + 1 and "4 givens, 6 forwards" in text
+    assert text.count("\n| ") == 14 + 1 and "4 givens, 6 forwards" in text
     with pytest.raises(WrongUse, match="train it first"):
         beyond.measure(study.Effort(runs=tmp_path / "none"), {}, lambda: None, quiet)
 

@@ -17,10 +17,11 @@ from unmask.data.puzzles import PUZZLES, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
+from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
-from unmask.experiments.puzzle_solving import percent, planned, solve, vanilla, wilson
+from unmask.experiments.puzzle_solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 from unmask.experiments.puzzle_training import Run, denoising_loss, last_checkpoint, train
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
@@ -69,6 +70,32 @@ def test_parts_of_a_set_do_not_change_what_is_solved(solver: Path, held_out: Puz
     plan = planned("margin", 4, temperature=1.0)
     whole, parts = solve(model, MINI, some, plan), solve(model, MINI, some, plan, rows=5)
     assert (whole.x_BL == parts.x_BL).float().mean() > 0.97  # bf16 sums may round otherwise in another batch
+
+
+def test_broken_boards_are_tried_again_and_solved_ones_left_alone(solver: Path, held_out: PuzzleBatch) -> None:
+    model, _ = load(solver)
+    plan = planned("random", 3)
+    once, again = solve(model, MINI, held_out, plan), solve_again(model, MINI, held_out, plan, tries=6)
+    first = once.correct_B
+    assert 0 < first.sum() < 190 and torch.equal(once.x_BL, solve_again(model, MINI, held_out, plan, tries=1).x_BL)
+    assert torch.equal(again.x_BL[first], once.x_BL[first]) and again.correct_B.sum() > first.sum() + 10
+    assert torch.equal(MINI.correct(again.x_BL, held_out), again.correct_B)
+    assert (again.forwards_B[first] == 3).all() and (again.forwards_B[~again.correct_B] == 18).all()
+    # a budget holds on average, and the attempt that would break it is not made
+    share = float((~first).double().mean())
+    budget = 3 + 3 * share + 0.01
+    held = solve_again(model, MINI, held_out, plan, tries=99, forwards=budget)
+    assert float(held.forwards_B.double().mean()) == pytest.approx(3 + 3 * share)
+
+
+def test_later_attempts_differ_in_seed_and_in_the_noise_of_the_order() -> None:
+    plan = planned("margin", 3)
+    assert attempt(plan, 0) is plan
+    second = attempt(plan, 2)
+    assert second.seed == 2 and orders.spec_of(second.order_leaf) == "margin:noise=gumbel,coefficient=0.1"
+    own = planned("margin:noise=gaussian,coefficient=0.3", 3)
+    assert attempt(own, 1).order_leaf == own.order_leaf
+    assert attempt(vanilla(3), 1).order is None
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -312,6 +339,7 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "1" + "." * 15, f"--model={tmp_path}"], "is no puzzle model"),
         (["sudoku", "1" + "." * 15, model, "--trace=x.png"], "written as .html or .json"),
         (["sudoku", "1" + "." * 15, model, "--order=margn"], "did you mean 'margin'"),
+        (["sudoku", "1" + "." * 15, model, "--tries=0"], "tries=0 must be at least 1"),
     ):
         assert command("puzzle", *words) == 2, words
         error = capsys.readouterr().err

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
         steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
         temperature: float = typer.Option(0.0, help="0 writes the most probable value."),
         seed: int = typer.Option(0),
+        tries: int = typer.Option(8, help="Attempts at most, with noise on the order, while the answer breaks a rule."),
         trace: Path | None = typer.Option(None, help="Write the order as a page (.html) or as data (.json)."),
     ) -> None:
         """Solve one puzzle and show which cell was written when. Exit code 1: the answer breaks a rule."""
@@ -26,20 +27,25 @@ def register(app: typer.Typer) -> None:
         from unmask.decoding import DecodingPlan, generate
         from unmask.experiments import puzzle_page
         from unmask.experiments.puzzle_model import load
+        from unmask.experiments.puzzle_solving import attempt
 
         kinds = ("sudoku", "zebra", "nae_sat")
         if kind not in kinds:
             raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, kinds)}")
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise WrongUse(f"a trace is written as .html or .json, not {trace.name!r}")
+        if tries < 1:
+            raise WrongUse(f"tries={tries} must be at least 1")
         quota = "one" if steps is None else "linear"
         plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
         solver, _ = load(model or default_model(kind))
         if kind not in type(solver.puzzle).__module__:
             raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
-        out = generate(solver, board.question_BL, plan)
-        solved = bool(solver.puzzle.correct(out.sequences, board).all())
+        for number in range(tries):
+            out = generate(solver, board.question_BL, attempt(plan, number))
+            if solved := bool(solver.puzzle.correct(out.sequences, board).all()):
+                break
         assert out.trace is not None
         console = Console(highlight=False)
         console.print(solver.puzzle.show(board.question_BL[0]), markup=False)
@@ -56,7 +62,9 @@ def register(app: typer.Typer) -> None:
         wrong = int(((out.sequences != board.answer_BL) & (board.answer_BL > 0)).sum())
         blanks = int((~board.given_BL).sum())
         verdict = "solved" if solved else f"not solved: {wrong} of {blanks} cells differ from the solution"
-        console.print(f"\n{verdict}; {out.forwards} forwards, order {order}", style="green" if solved else "bold red")
+        tried = "" if number == 0 else f", attempt {number + 1}"
+        said = f"\n{verdict}; {out.forwards} forwards, order {order}{tried}"
+        console.print(said, style="green" if solved else "bold red")
         if trace is not None:
             console.print(f"{puzzle_page.write(solver.puzzle, out.trace, solved, trace)}", style="dim")
         if not solved:

@@ -20,7 +20,7 @@ from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.order import Candidates, Order
 from unmask.experiments.puzzle_model import PuzzleDenoiser, load
-from unmask.experiments.puzzle_solving import Solved, percent, planned, pool, solve
+from unmask.experiments.puzzle_solving import Solved, percent, planned, pool, solve, solve_again
 from unmask.experiments.study import Effort, Page, Say
 
 #: forwards that every way may spend on a board
@@ -187,6 +187,9 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     for tries in (2, 4):
         note(f"best of {tries} by confidence", best_of(model, puzzle, batch, tries, effort.device))
     note("margin, clashes hidden again", backtracking(model, puzzle, batch, effort.device))
+    half = planned("margin", FORWARDS // 2)
+    again = solve_again(model, puzzle, batch, half, tries=99, forwards=FORWARDS, device=effort.device)
+    note("margin in half of the forwards, broken boards again from the start", again)
     learned = fit(model, pool(model.puzzle, 512, 2, say).batch(512, 0, 0), effort.device)
     results["learned"] = {"top": learned.top, "short": learned.short, "entropy": learned.entropy}
     by_plan("order learned from right and wrong guesses", replace(base, order=learned))

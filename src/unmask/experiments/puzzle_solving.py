@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.decoding import DecodingPlan, generate
+from unmask.decoding.order import NoisyOrder
 from unmask.metrics.bootstrap import Interval
 
+#: how many attempts a board gets where rules are broken, and the Gumbel noise on the order from the second one on
+TRIES, TRY_NOISE = 8, 0.1
 #: z of a two-sided 95 % interval
 _Z = 1.959964
 
@@ -110,6 +113,48 @@ def solve(
         forwards.append(out.forwards_B.cpu())
     x_BL = torch.cat(done)
     return Solved(x_BL, puzzle.correct(x_BL, batch), torch.cat(forwards))
+
+
+def attempt(plan: DecodingPlan, number: int) -> DecodingPlan:
+    """The plan of attempt ``number`` at the same board: 0 is the plan itself, later ones have noise on the order."""
+    if number == 0:
+        return plan
+    plan, order = replace(plan, seed=plan.seed + number), plan.order_leaf
+    if "order" not in plan.sampler_leaf.uses or not isinstance(order, NoisyOrder) or order.noise != "none":
+        return plan
+    return replace(plan, order=replace(order, noise="gumbel", coefficient=TRY_NOISE))
+
+
+def solve_again(
+    model: Denoiser,
+    puzzle: Puzzle,
+    batch: PuzzleBatch,
+    plan: DecodingPlan,
+    *,
+    tries: int = TRIES,
+    forwards: float | None = None,
+    device: str | torch.device = "cpu",
+) -> Solved:
+    """:func:`solve`, and from the start again where the answer breaks a rule, which needs no solution to be seen.
+
+    Args:
+        model, puzzle, batch, plan, device: as for :func:`solve`.
+        tries: attempts a board at most.
+        forwards: stop before the mean number of forwards a board would pass this.
+    """
+    done = solve(model, puzzle, batch, plan, device=device)
+    for number in range(1, tries):
+        rows = (~done.correct_B).nonzero()[:, 0]
+        spent = float(done.forwards_B.double().mean())
+        if not len(rows) or (forwards is not None and spent + (plan.steps or 0) * len(rows) / len(batch) > forwards):
+            break
+        more = solve(model, puzzle, batch[rows], attempt(plan, number), device=device)
+        done = Solved(
+            done.x_BL.index_copy(0, rows, more.x_BL),
+            done.correct_B.index_copy(0, rows, more.correct_B),
+            done.forwards_B.index_add(0, rows, more.forwards_B),
+        )
+    return done
 
 
 def wilson(hits: int, n: int) -> Interval:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from unmask.decoding.trace import write_text
 from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
-from unmask.experiments.puzzle_solving import Solved, percent, solve, ways
+from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, solve, solve_again, ways
 from unmask.experiments.puzzle_training import Run, record, train
 from unmask.experiments.study import Effort, Page, Say, training_line
 
@@ -39,6 +39,7 @@ class PuzzleStudy:
         paper: rows of the paper's table: name, ARM without order, ARM in solver order, vanilla, top-prob, margin.
         about: a paragraph on the boards.
         plotted: the test set that the drawing shows; the first one where a scale lacks it.
+        training: further settings of :class:`Run`, by scale.
     """
 
     name: str
@@ -53,6 +54,7 @@ class PuzzleStudy:
     paper: Sequence[Sequence[str]]
     about: str
     plotted: str
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
@@ -60,7 +62,9 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
 
     ``results`` gets arm -> parameters, training, table; it is kept after each arm.
     """
-    run = Run.sized(effort.steps or study.steps[effort.scale], effort.batch or study.batch[effort.scale])
+    scale = effort.scale
+    settings = study.training.get(scale, {})
+    run = Run.sized(effort.steps or study.steps[scale], effort.batch or study.batch[scale], **settings)
     arms = effort.chosen(ARMS)
     every = study.tests(effort.scale, effort.boards, say)
     tests = {name: every[name] for name in effort.chosen_tests(list(every))}
@@ -94,6 +98,8 @@ def _solved(
         return
     for way, plan in ways(study.decoding_steps).items():
         yield way, solve(model, puzzle, batch, plan, device=device)
+    margin = planned("margin", study.decoding_steps)
+    yield f"margin, at most {TRIES} tries", solve_again(model, puzzle, batch, margin, device=device)
 
 
 def _train(

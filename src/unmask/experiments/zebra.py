@@ -36,7 +36,7 @@ def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
 
 def training_set(scale: str, ordered: bool, say: Say) -> Any:
     """Puzzles to train on; every one comes with the order in which it can be filled."""
-    n = {"cpu": 100_000, "paper": 120_000}[scale]
+    n = {"cpu": 100_000, "paper": 64_000}[scale]
     return pool(ZebraItems(smallest=3, largest=LARGEST[scale], side="train"), n, say=say)
 
 

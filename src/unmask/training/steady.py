@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import FullyShardedDataParallelPlugin
+from accelerate import FullyShardedDataParallelPlugin, PartialState
 from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -100,7 +100,9 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
                 )
             # accelerate shards on GPUs alone and would quietly keep whole copies; torch can on CPUs as well
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**(self.args.fsdp_plugin_args or {}))
-            state.distributed_type = DistributedType.FSDP
+            # in both, or the next look at the state takes it back; a process that then believes in whole copies reads
+            # nothing when it resumes, and the others wait for it
+            state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
             self.is_fsdp_enabled = True
 
     # -- what a subclass says ---------------------------------------------------------------------------------------
