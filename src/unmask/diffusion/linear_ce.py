@@ -17,6 +17,8 @@ CHUNK_NUMBERS = 2**22
 #: chunks that share their products with the head: those of a few dozen rows are slow, as each passes over the whole
 #: head (and its gradient)
 CHUNKS_A_PRODUCT = 8
+#: ids whose gradient is made by one product in the working precision
+IDS_A_PRODUCT = 2**12
 
 
 def linear_cross_entropy(
@@ -110,8 +112,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if grad_w is not None:
                     if low == wide:
                         grad_w.addmm_(block_MV.T, features[whole])
-                    else:
-                        grad_w += block_MV.T @ features[whole]
+                        continue
+                    # ids by the slice: a product as large as the head would stand beside its gradient
+                    for ids in range(0, V, IDS_A_PRODUCT):
+                        here = slice(ids, ids + IDS_A_PRODUCT)
+                        grad_w[here] += block_MV[:, here].T @ features[whole]
         ctx.grads = (grad_x, grad_w, grad_b)
         ctx.dtypes = (weight_VD.dtype, None if bias_V is None else bias_V.dtype)
         ctx.mark_non_differentiable(ce_N, hit_N)
