@@ -325,6 +325,26 @@ def test_a_board_is_solved_cell_by_cell(solver: Path, held_out: PuzzleBatch, tmp
     assert "http:" not in html.split("srcdoc")[0] and "https:" not in html.split("srcdoc")[0]
 
 
+def test_a_trace_without_a_file_names_one_and_loops_may_be_more(
+    solver: Path,
+    held_out: PuzzleBatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = int(solve(load(solver)[0], MINI, held_out, planned("margin", None)).correct_B.nonzero()[0])
+    text = "".join(str(v) for v in held_out.question_BL[row].tolist())
+    words = ["puzzle", "sudoku", text, "--model", str(solver), "--trace"]
+    for more in ([], ["--order", "margin"], ["--loops", "1"]):
+        (tmp_path / "sudoku.html").unlink(missing_ok=True)
+        assert command(*words, *more) == 0
+        assert "every rule holds" in (tmp_path / "sudoku.html").read_text()
+    capsys.readouterr()
+    assert command(*words, "--loops=0") == 2
+    assert "loops=0 must be at least 1" in capsys.readouterr().err
+
+
 def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = f"--model={solver}"
     for words, said in (

@@ -14,6 +14,7 @@ from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.layers import rotary
 from unmask.models.tidal import TidalConfig
 
 KINDS = {
@@ -25,6 +26,7 @@ KINDS = {
     "vib": dict(conditioning="adaln", latent_dim=6, latent_tokens=2, bottleneck=4),
     "self-conditioned": dict(self_conditioning=True, conditioning="adaln", latent_dim=6),
     "relations, looped": dict(relations=2, loops=2, rope=False),
+    "loops that see the input again": dict(loops=3, input_injection=True, deep_supervision=True),
     "gated": dict(gated=True),
 }
 MASK, V, L = 2, 23, 8
@@ -235,6 +237,34 @@ def test_relations_reach_the_logits_and_get_gradient():
     assert not torch.allclose(before[:, 3:], net.head(after.h_BLD[x == MASK])[:, 3:])
     token_losses(net, MaskLaw().corrupt(x.clamp(min=3), MASK, generator(0))).loss.backward()
     assert net.blocks[0].attn.relation.grad.abs().max() > 0
+
+
+def test_deep_supervision_is_the_mean_loss_of_every_loop_and_leaves_the_views_alone():
+    net = build("loops that see the input again")
+    clean = torch.randint(3, V, (6, L), generator=generator(3))
+    corruption = MaskLaw().corrupt(clean, MASK, generator(4))
+    fewer = []
+    for loops in (1, 2, 3):
+        net.config.loops = loops
+        fewer.append(token_losses(net, corruption))
+    deep = token_losses(net.train(), corruption)
+    torch.testing.assert_close(deep.loss, sum(f.loss for f in fewer) / 3)
+    torch.testing.assert_close(deep.ce_N, fewer[-1].ce_N)
+    net.config.deep_supervision = False
+    torch.testing.assert_close(token_losses(net, corruption).loss, fewer[-1].loss)
+
+
+def test_input_injection_adds_the_embedded_canvas_before_each_further_loop():
+    net = build("loops that see the input again")
+    x, _ = batch(net)
+    start = net.embed(x) + net.position[:L]
+    turn = rotary(L, 8, x.device)
+    state = start
+    for loop in range(3):
+        state = state if loop == 0 else state + start
+        for block in net.blocks:
+            state = block(state, turn, None, None, None, None)
+    torch.testing.assert_close(net.body(x).h_BLD, net.norm(state))
 
 
 def test_embeddings_start_from_an_encoder():

@@ -17,8 +17,13 @@ def register(app: typer.Typer) -> None:
         steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
         temperature: float = typer.Option(0.0, help="0 writes the most probable value."),
         seed: int = typer.Option(0),
+        loops: int | None = typer.Option(
+            None, help="Times a looped solver's stack is applied; as trained when missing."
+        ),
         tries: int = typer.Option(8, help="Attempts at most, with noise on the order, while the answer breaks a rule."),
-        trace: Path | None = typer.Option(None, help="Write the order as a page (.html) or as data (.json)."),
+        trace: Path | None = typer.Option(
+            None, help="Write the order as a page (.html) or as data (.json); KIND.html when no file is named."
+        ),
     ) -> None:
         """Solve one puzzle and show which cell was written when. Exit code 1: the answer breaks a rule."""
         from rich.console import Console
@@ -41,6 +46,8 @@ def register(app: typer.Typer) -> None:
         solver, _ = load(model or default_model(kind))
         if kind not in type(solver.puzzle).__module__:
             raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
+        if loops is not None:
+            solver.loops(loops)
         board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
         for number in range(tries):
             out = generate(solver, board.question_BL, attempt(plan, number))
@@ -69,6 +76,17 @@ def register(app: typer.Typer) -> None:
             console.print(f"{puzzle_page.write(solver.puzzle, out.trace, solved, trace)}", style="dim")
         if not solved:
             raise typer.Exit(1)
+
+
+def name_the_trace(words: list[str]) -> list[str]:
+    """``unmask puzzle KIND ... --trace`` without a file names KIND.html; typer has no option with a value at choice."""
+    if words[:1] != ["puzzle"] or "--trace" not in words:
+        return words
+    at = words.index("--trace") + 1
+    if at < len(words) and not words[at].startswith("-"):
+        return words
+    kind = next((w for w in words[1:] if w.isidentifier()), "puzzle")
+    return [*words[:at], f"{kind}.html", *words[at:]]
 
 
 def default_model(kind: str) -> Path:

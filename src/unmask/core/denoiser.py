@@ -26,11 +26,13 @@ class Body:
         h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
         carry: what the model wants handed back on the next call (self-conditioning, caches); never kept in the module.
         kl_BZ: KL of the bottleneck to its prior in nats, a dimension, where the model has one.
+        earlier_BLD: states after each loop but the last, where training asks them for answers too (deep supervision).
     """
 
     h_BLD: Tensor
     carry: Any = None
     kl_BZ: Tensor | None = None
+    earlier_BLD: tuple[Tensor, ...] = ()
 
 
 class Denoiser:

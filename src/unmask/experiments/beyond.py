@@ -220,7 +220,7 @@ def ways(
         "margin, clashes hidden again": lambda: backtracking(model, puzzle, batch, device),
         "margin in half of the forwards, broken boards from the start again": again,
         "order learned from right and wrong guesses": learned,
-        **{f"margin, {loops} loops for {own}": looped(loops, own) for loops in (own + 1, own + 2)},
+        **{f"margin, {loops} loops for {own}": looped(loops, own) for loops in sorted({own + 1, own + 2, 2 * own})},
     }
 
 

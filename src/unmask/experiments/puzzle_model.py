@@ -31,7 +31,8 @@ class Shape:
     """Size of a puzzle's denoiser.
 
     Attributes:
-        dim, layers, heads, ffn_dim, loops: see :class:`unmask.models.denoiser.MaskedDiffusionConfig`.
+        dim, layers, heads, ffn_dim, loops, input_injection, deep_supervision: see
+            :class:`unmask.models.denoiser.MaskedDiffusionConfig`.
         relations: structure-aware, with learned per-head weights for the puzzle's relations; else plain.
         relation_start: the weight with which head h starts on relation h mod (R + 1), the last being none. At zero all
             heads start alike, and the weights, which must reach about 4 to matter among 81 cells, are long on the way.
@@ -42,6 +43,8 @@ class Shape:
     heads: int = 4
     ffn_dim: int = 384
     loops: int = 2
+    input_injection: bool = False
+    deep_supervision: bool = False
     relations: bool = True
     relation_start: float = 3.0
 
@@ -81,6 +84,8 @@ class PuzzleDenoiser(nn.Module, Denoiser):
             heads=shape.heads,
             ffn_dim=shape.ffn_dim,
             loops=shape.loops,
+            input_injection=shape.input_injection,
+            deep_supervision=shape.deep_supervision,
             rope=False,
             relations=count,
         )
@@ -115,7 +120,10 @@ class PuzzleDenoiser(nn.Module, Denoiser):
         seen, rest = self._seen, x_BL.shape[1] - self._seen
         valid_BL = None if valid_BL is None else valid_BL[:, :seen]
         out = self.net.body(x_BL[:, :seen], None, t_B, valid_BL=valid_BL, relations_RLL=relations)
-        return replace(out, h_BLD=nn.functional.pad(out.h_BLD, (0, 0, 0, rest))) if rest else out
+        if not rest:
+            return out
+        h_BLD, *earlier = (nn.functional.pad(h, (0, 0, 0, rest)) for h in (out.h_BLD, *out.earlier_BLD))
+        return replace(out, h_BLD=h_BLD, earlier_BLD=tuple(earlier))
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         return self.net.project(h_ND)

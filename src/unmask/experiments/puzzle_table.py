@@ -74,6 +74,8 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
         shards = study.training_set(effort.scale, arm == "causal solver", say)
         trained, model = _train(study, arm, effort, run, shards, folder, say)
         entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "training": trained}
+        if isinstance(model, PuzzleDenoiser):
+            entry["network"] = network(model)
         old = results.get("arms", {}).get(arm)
         # test sets that were measured on these very weights stay
         same = old is not None and old["training"]["losses"] == trained["losses"]
@@ -89,6 +91,19 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
             write_text(folder / "model" / "README.md", model_card(study, arm, entry))
 
 
+def network(model: PuzzleDenoiser) -> str:
+    """How a denoiser is built, in words."""
+    c = model.net.config
+    parts = [f"{c.layers} blocks of width {c.dim}"]
+    if c.loops > 1:
+        parts.append(f"applied {c.loops} times")
+    if c.loops > 1 and c.input_injection:
+        parts.append("the board added again before each time")
+    if c.loops > 1 and c.deep_supervision:
+        parts.append("every time trained to answer (the loss is their mean)")
+    return ", ".join(parts)
+
+
 def _solved(
     study: PuzzleStudy, model: Any, puzzle: Puzzle, batch: PuzzleBatch, device: str
 ) -> Iterator[tuple[str, Solved]]:
@@ -100,6 +115,11 @@ def _solved(
         yield way, solve(model, puzzle, batch, plan, device=device)
     margin = planned("margin", study.decoding_steps)
     yield f"margin, at most {TRIES} tries", solve_again(model, puzzle, batch, margin, device=device)
+    own = model.net.config.loops
+    if own > 1 and model.net.config.deep_supervision:
+        model.loops(2 * own)
+        yield f"margin, {2 * own} loops for {own}", solve(model, puzzle, batch, margin, device=device)
+        model.loops(own)
 
 
 def _train(
@@ -149,7 +169,8 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
                 continue
             entry = found["arms"][arm]
             out.text(f"## {title} ({scale} scale)")
-            out.text(training_line(entry["training"], entry["parameters"]) + ".")
+            built = f" The network: {entry['network']}." if "network" in entry else ""
+            out.text(training_line(entry["training"], entry["parameters"]) + "." + built)
             _table(out, entry)
         drawing = _drawing(study, found)
         if drawing is not None:

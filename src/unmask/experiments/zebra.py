@@ -48,7 +48,7 @@ STUDY = PuzzleStudy(
     decoding_steps=16,
     # a head for each of the nine relations, and free ones
     shapes={
-        "cpu": Shape(dim=120, heads=10, ffn_dim=480),
+        "cpu": Shape(dim=120, layers=2, heads=10, ffn_dim=480, loops=4, input_injection=True, deep_supervision=True),
         "paper": Shape(dim=384, layers=11, heads=12, ffn_dim=1536, loops=1),
     },
     causal={"cpu": CausalShape(), "paper": CausalShape(dim=512, layers=13, heads=8)},

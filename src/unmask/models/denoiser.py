@@ -155,9 +155,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         """
         self._fits(x_BL)
         steer, tokens, kl = self._conditions(x_BL, cond, t_B)
-        h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL)
+        earlier = self._earlier()
+        h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
         # under autocast the norm answers in fp32; the head and the carry want the working precision
-        return Body(h_BLD, carry=h_BLD.detach() if self.recall is not None else None, kl_BZ=kl)
+        carry = h_BLD.detach() if self.recall is not None else None
+        return Body(h_BLD, carry=carry, kl_BZ=kl, earlier_BLD=tuple(earlier or ()))
 
     def body_at(
         self,
@@ -174,7 +176,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         self._fits(x_BL)
         steer, tokens, kl = self._conditions(x_BL, cond, t_B)
-        return Body(self._states(x_BL, steer, tokens, valid_BL, at=at_BL.nonzero(as_tuple=True)), kl_BZ=kl)  # type: ignore[arg-type]
+        earlier, at = self._earlier(), at_BL.nonzero(as_tuple=True)
+        h_BLD = self._states(x_BL, steer, tokens, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
+        return Body(h_BLD, kl_BZ=kl, earlier_BLD=tuple(earlier or ()))
+
+    def _earlier(self) -> list[Tensor] | None:
+        return [] if self.config.deep_supervision and self.training else None
 
     def cached_body(
         self,
@@ -215,8 +222,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         carry: Any = None,
         relations_RLL: Tensor | None = None,
         at: Places | None = None,
+        earlier: list[Tensor] | None = None,
     ) -> Tensor:
-        """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``."""
+        """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``.
+
+        ``earlier`` gets those after each loop but the last.
+        """
         c, L = self.config, x_BL.shape[1]
         index_BC = None if memory is None else memory.index_BC
         turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
@@ -249,7 +260,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             relations = torch.nn.functional.pad(relations, (prefix, 0, prefix, 0))
         seen = tokens if c.conditioning == "cross" else None
         last = None if at is None else (at[0], at[1] + prefix)
+        start = x
         for layer in range(c.loops * c.layers):
+            if layer and layer % c.layers == 0:
+                if earlier is not None:
+                    earlier.append(self.norm(x[:, prefix:]))
+                if c.input_injection:
+                    x = x + start
             cut = last if layer == c.loops * c.layers - 1 else None
             block = self.blocks[layer % c.layers]
             if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -17,6 +17,9 @@ class MaskedDiffusionConfig(PretrainedConfig):
         max_position_embeddings: canvas length L that absolute positions allow.
         dim, layers, heads, ffn_dim: D, blocks, heads, hidden width of the feed-forward part.
         loops: how often the stack of blocks is applied (shared weights).
+        input_injection: add the embedded canvas again before each further loop, so that many loops do not forget the
+            question (arXiv 2202.05826).
+        deep_supervision: every loop answers to the training loss, not the last one alone (arXiv 1711.08028).
         gated: SwiGLU instead of GELU.
         dropout: residual dropout.
         rope, absolute: rotary and learned absolute positions. Without ``absolute`` an all-masked canvas gives the same
@@ -44,6 +47,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
         heads: int = 4,
         ffn_dim: int = 1024,
         loops: int = 1,
+        input_injection: bool = False,
+        deep_supervision: bool = False,
         gated: bool = False,
         dropout: float = 0.0,
         rope: bool = True,
@@ -72,6 +77,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)
         self.dim, self.layers, self.heads, self.ffn_dim = dim, layers, heads, ffn_dim
         self.loops, self.gated, self.dropout = loops, gated, dropout
+        self.input_injection, self.deep_supervision = input_injection, deep_supervision
         self.rope, self.absolute = rope, absolute
         self.conditioning, self.latent_dim, self.latent_tokens = conditioning, latent_dim, latent_tokens
         self.bottleneck, self.time_embedding = bottleneck, time_embedding

@@ -31,6 +31,8 @@ class ModelArguments:
     heads: int = _help("attention heads", 4)
     ffn_dim: int = _help("hidden width of the feed-forward part", 768)
     loops: int = _help("times the stack is applied, weights shared", 1)
+    input_injection: bool = _help("add the embedded canvas again before each further loop", False)
+    deep_supervision: bool = _help("train every loop's answer, not the last one's alone", False)
     gated: bool = _help("SwiGLU instead of GELU", False)
     dropout: float = _help("residual dropout", 0.0)
     rope: bool = _help("rotary positions", True)

@@ -234,6 +234,8 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
         heads=m.heads,
         ffn_dim=m.ffn_dim,
         loops=m.loops,
+        input_injection=m.input_injection,
+        deep_supervision=m.deep_supervision,
         gated=m.gated,
         dropout=m.dropout,
         rope=m.rope,
