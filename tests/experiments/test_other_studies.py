@@ -19,8 +19,9 @@ from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import beyond, frontier, nae_sat, order_learners, study, zebra
 from unmask.experiments.puzzle_arm import CausalShape
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
+from unmask.experiments.puzzle_run import Run
 from unmask.experiments.puzzle_solving import planned, solve
-from unmask.experiments.puzzle_training import Run, train
+from unmask.experiments.puzzle_training import train
 
 TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)
 

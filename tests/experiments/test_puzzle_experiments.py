@@ -20,9 +20,11 @@ from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
+from unmask.experiments.puzzle_checkpoint import last_checkpoint
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
+from unmask.experiments.puzzle_run import Run, denoising_loss
 from unmask.experiments.puzzle_solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
-from unmask.experiments.puzzle_training import Run, denoising_loss, last_checkpoint, train
+from unmask.experiments.puzzle_training import train
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
 TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)

@@ -12,8 +12,9 @@ from unmask.decoding.trace import write_text
 from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
+from unmask.experiments.puzzle_run import Run, record
 from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, solve, solve_again, ways
-from unmask.experiments.puzzle_training import Run, record, train
+from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
 
 #: masked diffusion with and without relations, then the causal baselines

@@ -8,127 +8,24 @@ those of the text models.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from unmask.core.denoiser import Denoiser
-from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
-from unmask.core.random import Stream, generator
-from unmask.data.puzzles import Puzzle, PuzzleBatch
-from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
-from unmask.models.text_model import write_json
+from unmask.core.errors import UnmaskError
+from unmask.data.puzzles import PuzzleBatch
+from unmask.experiments.puzzle_checkpoint import last_checkpoint, resume, save
+from unmask.experiments.puzzle_run import Batches, Loss, Run, Trained, denoising_loss
 from unmask.training.arguments import TrainArguments
 from unmask.training.ema import Ema
 from unmask.training.optimizer import MuonAndAdamW
-
-STATE = "state.json"
-#: what a batch costs: (network, batch, step) -> the loss, nats a hidden token
-Loss = Callable[[Any, PuzzleBatch, int], Tensor]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Settings of a training run; they must stay the same when it is resumed.
-
-    Attributes:
-        steps: optimiser steps of the whole run: 5 % warm-up, then constant, the last fifth falling to zero.
-        batch: boards a step.
-        optimizer: ``muon`` (Muon for the blocks' matrices) or ``adamw``.
-        lr: AdamW's peak learning rate. muon_lr: Muon's.
-        hide: ``unknown`` hides 1 to all of what the question does not give; ``all`` hides 1 to all cells, givens too.
-        tilt: above 1 more of the high masks (see :class:`MaskLaw`).
-        ema: decay of the weight average, which is what is measured.
-        seed: names weights, batches and masks.
-    """
-
-    steps: int
-    batch: int = 64
-    optimizer: str = "muon"
-    lr: float = 2e-3
-    muon_lr: float = 0.02
-    hide: str = "unknown"
-    tilt: float = 1.0
-    ema: float = 0.998
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise WrongUse(f"steps={self.steps} and batch={self.batch} must be at least 1")
-        if self.hide not in ("unknown", "all"):
-            raise WrongUse(f"hide={self.hide!r} must be 'unknown' or 'all'")
-        if self.optimizer not in ("muon", "adamw"):
-            raise WrongUse(f"optimizer={self.optimizer!r} must be 'muon' or 'adamw'")
-
-    @classmethod
-    def sized(cls, steps: int, batch: int, **settings: Any) -> Run:
-        """A run whose weight average spans a seventh of it, 500 steps at most."""
-        return cls(steps, batch, ema=round(min(0.998, max(0.5, 1 - 7 / steps)), 4), **settings)
-
-    def rate(self, step: int) -> float:
-        """Share of the peak learning rate at a step."""
-        up = (step + 1) / max(1, round(0.05 * self.steps))
-        return min(1.0, up, (self.steps - step) / max(1, round(0.2 * self.steps)))
-
-
-@dataclass
-class Trained:
-    """Where a run stands.
-
-    Attributes:
-        step: steps done; ``finished`` when these are all.
-        seconds: spent on training over all commands.
-        losses: (step, mean loss since the last entry, nats a hidden token).
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
-
-
-class Batches(Protocol):
-    """Where boards come from: :class:`unmask.data.puzzles.Shards`, :class:`Fresh`, rows of text."""
-
-    def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
-        """Batch number ``step``, a function of the arguments alone."""
-        ...
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """New puzzles at every step, for kinds that are cheap to make."""
-
-    puzzle: Puzzle
-
-    def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
-        return self.puzzle.sample(size, np.random.default_rng([seed, step]))
-
-
-def denoising_loss(run: Run) -> Loss:
-    """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
-    law = MaskLaw(tilt=run.tilt)
-
-    def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
-        open_BL = ~batch.given_BL if run.hide == "unknown" else None
-        noise = generator(run.seed, step, Stream.CORRUPT)
-        return token_losses(model, law.corrupt(batch.answer_BL, model.mask_id, noise, open_BL)).loss
-
-    return loss
 
 
 def train(
@@ -174,7 +71,7 @@ def train(
     ema = Ema(model, run.ema)
     state = Trained()
     if (last := last_checkpoint(where)) is not None:
-        state = _resume(last, model, optimizer, ema, run)
+        state = resume(last, model, optimizer, ema, run)
     if compile:
         for block in model.blocks:  # type: ignore[union-attr]
             block.compile()  # type: ignore[operator]
@@ -216,12 +113,12 @@ def train(
             if now - saved > save_every:
                 saved = now
                 state.seconds = base + now - started
-                _save(where, model, optimizer, ema, run, state)
+                save(where, model, optimizer, ema, run, state)
                 rate = (state.step - first) * run.batch / (now - started)
                 say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     state.seconds = base + time.monotonic() - started
     if state.step > first:
-        _save(where, model, optimizer, ema, run, state)
+        save(where, model, optimizer, ema, run, state)
         rate = (state.step - first) * run.batch / (state.seconds - base)
         say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     _put(model, ema)
@@ -252,25 +149,6 @@ class _Ahead(Dataset[PuzzleBatch]):
         return self.boards.batch(self.run.batch, self.run.seed, self.steps[i])
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
-    return found[-1] if found else None
-
-
-def record(run: Run, state: Trained, device: str | torch.device) -> dict[str, Any]:
-    """What pages and cards say of a run."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
-    out = {**dataclasses.asdict(run), "steps_done": state.step, "boards": state.step * run.batch}
-    return {
-        **out,
-        "minutes": round(state.seconds / 60, 1),
-        "device": name,
-        "losses": [list(point) for point in state.losses],
-    }
-
-
 def _optimizer(model: nn.Module, run: Run) -> torch.optim.Optimizer:
     if run.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), lr=run.lr, betas=(0.9, 0.98), weight_decay=0.01)
@@ -284,71 +162,6 @@ def _optimizer(model: nn.Module, run: Run) -> torch.optim.Optimizer:
     others = [p for p in model.parameters() if id(p) not in chosen]
     settings = TrainArguments(output_dir="unused", learning_rate=run.lr, muon_lr=run.muon_lr, report_to="none")
     return MuonAndAdamW(matrices, others, settings)
-
-
-def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parts = optimizer.state_dict()
-    parts = parts if "muon" in parts else {"adamw": parts}
-    return {
-        f"{part}.{i}.{name}": value.detach().cpu().contiguous()
-        for part, tree in parts.items()
-        for i, entry in tree["state"].items()
-        for name, value in entry.items()
-    }
-
-
-def _refill(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    tree = optimizer.state_dict()
-    parts = tree if "muon" in tree else {"adamw": tree}
-    for key, value in tensors.items():
-        part, i, name = key.split(".")
-        parts[part]["state"].setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict(tree)
-
-
-def _save(where: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run, state: Trained) -> None:
-    """Write a checkpoint beside its place, move it there whole, then drop older ones."""
-    staging, final = where / ".staging", where / f"checkpoint-{state.step}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    save_file(
-        {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}, str(staging / "model.safetensors")
-    )
-    save_file(_tensors(optimizer), str(staging / "optimizer.safetensors"))
-    ema.save(staging)
-    write_json(staging / STATE, {"run": dataclasses.asdict(run), **vars(state)})
-    for file in staging.iterdir():
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(staging, final)
-    for old in where.glob("checkpoint-*"):
-        if old != final:
-            shutil.rmtree(old)
-
-
-def _resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run) -> Trained:
-    try:
-        kept = json.loads((last / STATE).read_text(encoding="utf-8"))
-        weights, moments = load_file(str(last / "model.safetensors")), load_file(str(last / "optimizer.safetensors"))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{last} is damaged ({error}): delete it to start again") from error
-    mine = dataclasses.asdict(run)
-    if differs := sorted(k for k in mine if kept["run"].get(k) != mine[k]):
-        name = differs[0]
-        raise WrongUse(
-            f"{last.parent} holds a run with {name}={kept['run'].get(name)}, this one has {name}={mine[name]}: "
-            "choose another folder or delete that one"
-        )
-    own = dict(model.named_parameters())
-    if {n: p.shape for n, p in own.items()} != {n: w.shape for n, w in weights.items()}:
-        raise WrongUse(f"{last} holds a network of another shape: choose another folder or delete that one")
-    with torch.no_grad():
-        for name, weight in weights.items():
-            own[name].copy_(weight)
-    _refill(optimizer, moments)
-    ema.load(last)
-    return Trained(kept["step"], kept["seconds"], [(int(s), float(v)) for s, v in kept["losses"]])
 
 
 def _put(model: nn.Module, ema: Ema) -> None:

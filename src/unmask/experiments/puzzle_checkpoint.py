@@ -1,0 +1,97 @@
+"""Checkpoints of a training run on puzzles: written whole beside their place, then moved there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.experiments.puzzle_run import Run, Trained
+from unmask.models.text_model import write_json
+from unmask.training.ema import Ema
+
+STATE = "state.json"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
+    return found[-1] if found else None
+
+
+def save(where: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run, state: Trained) -> None:
+    """Write a checkpoint beside its place, move it there whole, then drop older ones."""
+    staging, final = where / ".staging", where / f"checkpoint-{state.step}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    save_file(
+        {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}, str(staging / "model.safetensors")
+    )
+    save_file(_tensors(optimizer), str(staging / "optimizer.safetensors"))
+    ema.save(staging)
+    write_json(staging / STATE, {"run": dataclasses.asdict(run), **vars(state)})
+    for file in staging.iterdir():
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(staging, final)
+    for old in where.glob("checkpoint-*"):
+        if old != final:
+            shutil.rmtree(old)
+
+
+def resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run) -> Trained:
+    """Everything as the checkpoint ``last`` has it.
+
+    Raises:
+        WrongUse: it is of another run or network. CheckpointError: it is damaged.
+    """
+    try:
+        kept = json.loads((last / STATE).read_text(encoding="utf-8"))
+        weights, moments = load_file(str(last / "model.safetensors")), load_file(str(last / "optimizer.safetensors"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{last} is damaged ({error}): delete it to start again") from error
+    mine = dataclasses.asdict(run)
+    if differs := sorted(k for k in mine if kept["run"].get(k) != mine[k]):
+        name = differs[0]
+        raise WrongUse(
+            f"{last.parent} holds a run with {name}={kept['run'].get(name)}, this one has {name}={mine[name]}: "
+            "choose another folder or delete that one"
+        )
+    own = dict(model.named_parameters())
+    if {n: p.shape for n, p in own.items()} != {n: w.shape for n, w in weights.items()}:
+        raise WrongUse(f"{last} holds a network of another shape: choose another folder or delete that one")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            own[name].copy_(weight)
+    _refill(optimizer, moments)
+    ema.load(last)
+    return Trained(kept["step"], kept["seconds"], [(int(s), float(v)) for s, v in kept["losses"]])
+
+
+def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    parts = optimizer.state_dict()
+    parts = parts if "muon" in parts else {"adamw": parts}
+    return {
+        f"{part}.{i}.{name}": value.detach().cpu().contiguous()
+        for part, tree in parts.items()
+        for i, entry in tree["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def _refill(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    tree = optimizer.state_dict()
+    parts = tree if "muon" in tree else {"adamw": tree}
+    for key, value in tensors.items():
+        part, i, name = key.split(".")
+        parts[part]["state"].setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict(tree)

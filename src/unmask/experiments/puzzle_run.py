@@ -1,0 +1,124 @@
+"""What a training run on puzzles is: its settings, where it stands, where its boards come from, what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.core.denoiser import Denoiser
+from unmask.core.errors import WrongUse
+from unmask.core.random import Stream, generator
+from unmask.data.puzzles import Puzzle, PuzzleBatch
+from unmask.diffusion.objective import token_losses
+from unmask.diffusion.process import MaskLaw
+
+#: what a batch costs: (network, batch, step) -> the loss, nats a hidden token
+Loss = Callable[[Any, PuzzleBatch, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings of a training run; they must stay the same when it is resumed.
+
+    Attributes:
+        steps: optimiser steps of the whole run: 5 % warm-up, then constant, the last fifth falling to zero.
+        batch: boards a step.
+        optimizer: ``muon`` (Muon for the blocks' matrices) or ``adamw``.
+        lr: AdamW's peak learning rate. muon_lr: Muon's.
+        hide: ``unknown`` hides 1 to all of what the question does not give; ``all`` hides 1 to all cells, givens too.
+        tilt: above 1 more of the high masks (see :class:`MaskLaw`).
+        ema: decay of the weight average, which is what is measured.
+        seed: names weights, batches and masks.
+    """
+
+    steps: int
+    batch: int = 64
+    optimizer: str = "muon"
+    lr: float = 2e-3
+    muon_lr: float = 0.02
+    hide: str = "unknown"
+    tilt: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise WrongUse(f"steps={self.steps} and batch={self.batch} must be at least 1")
+        if self.hide not in ("unknown", "all"):
+            raise WrongUse(f"hide={self.hide!r} must be 'unknown' or 'all'")
+        if self.optimizer not in ("muon", "adamw"):
+            raise WrongUse(f"optimizer={self.optimizer!r} must be 'muon' or 'adamw'")
+
+    @classmethod
+    def sized(cls, steps: int, batch: int, **settings: Any) -> Run:
+        """A run whose weight average spans a seventh of it, 500 steps at most."""
+        return cls(steps, batch, ema=round(min(0.998, max(0.5, 1 - 7 / steps)), 4), **settings)
+
+    def rate(self, step: int) -> float:
+        """Share of the peak learning rate at a step."""
+        up = (step + 1) / max(1, round(0.05 * self.steps))
+        return min(1.0, up, (self.steps - step) / max(1, round(0.2 * self.steps)))
+
+
+@dataclass
+class Trained:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done; ``finished`` when these are all.
+        seconds: spent on training over all commands.
+        losses: (step, mean loss since the last entry, nats a hidden token).
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+
+
+class Batches(Protocol):
+    """Where boards come from: :class:`unmask.data.puzzles.Shards`, :class:`Fresh`, rows of text."""
+
+    def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
+        """Batch number ``step``, a function of the arguments alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """New puzzles at every step, for kinds that are cheap to make."""
+
+    puzzle: Puzzle
+
+    def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
+        return self.puzzle.sample(size, np.random.default_rng([seed, step]))
+
+
+def denoising_loss(run: Run) -> Loss:
+    """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
+    law = MaskLaw(tilt=run.tilt)
+
+    def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
+        open_BL = ~batch.given_BL if run.hide == "unknown" else None
+        noise = generator(run.seed, step, Stream.CORRUPT)
+        return token_losses(model, law.corrupt(batch.answer_BL, model.mask_id, noise, open_BL)).loss
+
+    return loss
+
+
+def record(run: Run, state: Trained, device: str | torch.device) -> dict[str, Any]:
+    """What pages and cards say of a run."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    out = {**dataclasses.asdict(run), "steps_done": state.step, "boards": state.step * run.batch}
+    return {
+        **out,
+        "minutes": round(state.seconds / 60, 1),
+        "device": name,
+        "losses": [list(point) for point in state.losses],
+    }
