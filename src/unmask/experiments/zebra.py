@@ -60,6 +60,7 @@ STUDY = PuzzleStudy(
         "symmetry. A puzzle counts as solved when every clue holds and every house has one value of each attribute."
     ),
     plotted="4x4",
+    training={scale: {"tilt": 4.0} for scale in ("cpu", "paper")},
 )
 
 
