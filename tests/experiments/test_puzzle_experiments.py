@@ -22,7 +22,7 @@ from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
-from unmask.experiments.puzzle_run import Run, denoising_loss
+from unmask.experiments.puzzle_run import Run, denoising_loss, machine, record
 from unmask.experiments.puzzle_solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 from unmask.experiments.puzzle_training import train
 
@@ -125,7 +125,9 @@ def test_a_run_in_three_commands_equals_one_run(shards: Shards, tmp_path: Path, 
     assert [p.name for p in (tmp_path / "parts").iterdir()] == ["checkpoint-8"]
 
 
-def test_minutes_stop_a_command_and_other_settings_are_refused(shards: Shards, tmp_path: Path) -> None:
+def test_minutes_stop_a_command_and_other_settings_are_refused(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run(steps=4, batch=8)
     state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
     assert state.step == 0 and last_checkpoint(tmp_path) is None
@@ -134,6 +136,10 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(shards: Shards, t
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, Run(steps=4, batch=8, lr=0.1), tmp_path, say=quiet)
     with pytest.raises(WrongUse, match="another shape"):
         train(PuzzleDenoiser.fresh(MINI, Shape(dim=32), 0), shards, run, tmp_path, say=quiet)
+    # who measures elsewhere does not say that it was trained there
+    monkeypatch.setattr("unmask.experiments.puzzle_training.machine", lambda device: "elsewhere")
+    state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
+    assert record(run, state)["device"] == machine("cpu")
     (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="damaged"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
@@ -251,7 +257,7 @@ def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, held_out: Puzzl
         tests=lambda scale, boards, say: {"27 givens": held_out[slice(0, boards)]},
         training_set=lambda scale, ordered, say: shards,
         decoding_steps=4,
-        shapes={"cpu": TINY},
+        shapes={"cpu": replace(TINY, loops=2, input_injection=True, deep_supervision=True)},
         causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},
         steps={"cpu": 6},
         batch={"cpu": 8},
@@ -285,12 +291,21 @@ def test_the_page_is_what_the_file_says(small_study: None, tmp_path: Path) -> No
     study.rewrite("sudoku", out=tmp_path / "out", pages=tmp_path / "pages")
     changed = [b for a, b in zip(first[0].splitlines(), page.read_text().splitlines(), strict=True) if a != b]
     assert len(changed) == 1 and changed[0].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[0]
+    assert "applied 2 times, the board added again before each time" in first[0]
+    assert first[0].count("| margin, 3 loops for 2 |") == first[0].count("| margin, 4 loops for 2 |") == 2
     assert "## Structure-aware" in first[0] and "## Plain" in first[0] and "89.49" in first[0]
     assert "var(--" not in first[1]
     # measuring again without training keeps the other arms and goes on from the checkpoint
     assert command("experiment", "sudoku", "--boards=12", "--device=cpu", "--minutes=0", *where, arms[1]) == 0
     again = json.loads(file.read_text())["scales"]["cpu"]["arms"]
     assert set(again) == {"relations", "plain", "causal raster"} and again["plain"]["training"]["steps_done"] == 6
+    # what these weights did on as many boards is not measured twice: the number that was planted above stays
+    assert command("experiment", "sudoku", "--boards=12", "--device=cpu", "--minutes=0", *where, arms[0]) == 0
+    kept = json.loads(file.read_text())["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
+    assert kept["margin"]["solved"]["value"] == 0.123
+    assert command("experiment", "sudoku", "--boards=11", "--device=cpu", "--minutes=0", *where, arms[0]) == 0
+    fewer = json.loads(file.read_text())["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
+    assert fewer["margin"]["solved"]["texts"] == 11 and fewer["margin"]["solved"]["value"] != 0.123
 
 
 def test_wrong_experiments_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

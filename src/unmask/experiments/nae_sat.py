@@ -80,7 +80,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 say=say,
                 progress=effort.progress,
             )
-            trained = record(run, state, effort.device)
+            trained = record(run, state)
             save(model, Card(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
             entry = {"parameters": model.parameters_count, "training": trained}
             entry["table"] = written(model, puzzle, effort, say)

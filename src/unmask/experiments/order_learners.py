@@ -160,7 +160,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 say(f"  {arm}, draw {draw}, step {state.step}: {figures['value']:.3f} nats a token")
             entry = {
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "training": record(run, state, effort.device),
+                "training": record(run, state),
                 "curve": curve,
             }
             results.setdefault("arms", {}).setdefault(arm, {})[str(draw)] = entry

@@ -74,7 +74,9 @@ def resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: 
             own[name].copy_(weight)
     _refill(optimizer, moments)
     ema.load(last)
-    return Trained(kept["step"], kept["seconds"], [(int(s), float(v)) for s, v in kept["losses"]])
+    losses = [(int(s), float(v)) for s, v in kept["losses"]]
+    # checkpoints of before say not where they were made
+    return Trained(kept["step"], kept["seconds"], losses, kept.get("device", "a device that was not recorded"))
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

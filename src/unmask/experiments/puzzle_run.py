@@ -74,11 +74,13 @@ class Trained:
         step: steps done; ``finished`` when these are all.
         seconds: spent on training over all commands.
         losses: (step, mean loss since the last entry, nats a hidden token).
+        device: where the last steps were made.
     """
 
     step: int = 0
     seconds: float = 0.0
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    device: str = ""
 
 
 class Batches(Protocol):
@@ -111,14 +113,19 @@ def denoising_loss(run: Run) -> Loss:
     return loss
 
 
-def record(run: Run, state: Trained, device: str | torch.device) -> dict[str, Any]:
-    """What pages and cards say of a run."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+def machine(device: str | torch.device) -> str:
+    """The device in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+def record(run: Run, state: Trained) -> dict[str, Any]:
+    """What pages and cards say of a run; the device is that of the training, whatever measures now."""
     out = {**dataclasses.asdict(run), "steps_done": state.step, "boards": state.step * run.batch}
     return {
         **out,
         "minutes": round(state.seconds / 60, 1),
-        "device": name,
+        "device": state.device,
         "losses": [list(point) for point in state.losses],
     }

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from unmask.core.errors import UnmaskError
 from unmask.data.puzzles import PuzzleBatch
 from unmask.experiments.puzzle_checkpoint import last_checkpoint, resume, save
-from unmask.experiments.puzzle_run import Batches, Loss, Run, Trained, denoising_loss
+from unmask.experiments.puzzle_run import Batches, Loss, Run, Trained, denoising_loss, machine
 from unmask.training.arguments import TrainArguments
 from unmask.training.ema import Ema
 from unmask.training.optimizer import MuonAndAdamW
@@ -78,6 +78,7 @@ def train(
     loss = loss or denoising_loss(run)
     peaks = [run.muon_lr, run.lr] if run.optimizer == "muon" else [run.lr]
     kind = torch.device(device).type
+    here = machine(device)
     started = saved = time.monotonic()
     base, first, sums = state.seconds, state.step, [0.0, 0]
     bar = _bar(run.steps, state.step) if progress else nullcontext()
@@ -96,7 +97,7 @@ def train(
                 group["lr"] = peak * run.rate(step)
             optimizer.step()
             ema.update(model)
-            state.step = step + 1
+            state.step, state.device = step + 1, here
             sums[0] += value.detach()
             sums[1] += 1
             if shown is not None:
