@@ -254,7 +254,10 @@ def _learning(found: Mapping[str, Any]) -> Any:
     with plot(height=2.8) as (figure, axes):
         for i, (arm, training) in enumerate(curves.items()):
             steps, losses = zip(*training["losses"], strict=True)
-            axes.plot([s * training["batch"] for s in steps], losses, color=SERIES[i], marker=MARKERS[i], label=arm)
+            seen, sparse = [s * training["batch"] for s in steps], max(1, len(steps) // 10)
+            axes.plot(seen, losses, color=SERIES[i], marker=MARKERS[i], markevery=sparse, label=arm)
+        # plateaus lie at the start, and arms see very different numbers of boards
+        axes.set_xscale("log")
         axes.set_xlabel("boards seen")
         axes.set_ylabel("loss, nats a hidden token")
         axes.set_ylim(bottom=0)
