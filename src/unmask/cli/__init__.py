@@ -43,11 +43,7 @@ def main(words: list[str] | None = None) -> None:
     from unmask.core.errors import UnmaskError, WrongUse
 
     try:
-        from unmask.cli.puzzle import name_the_trace
-
-        build()(
-            args=name_the_trace(sys.argv[1:] if words is None else words)
-        )  # typer says what is wrong with the words themselves, and exits with 2
+        build()(args=words)  # typer says what is wrong with the words themselves, and exits with 2
     except KeyboardInterrupt:
         _stop("stopped", 130)
     except WrongUse as error:

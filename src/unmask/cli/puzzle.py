@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+from typer.core import TyperCommand
+
+
+class TraceAlone(TyperCommand):
+    """``--trace`` without a file names KIND.html; typer has no option whose value may be left out."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # click's types are not typer's
+        if "--trace" in args:
+            at = args.index("--trace") + 1
+            if at == len(args) or args[at].startswith("-"):
+                kind = next((word for word in args if word.isidentifier()), "puzzle")
+                args = [*args[:at], f"{kind}.html", *args[at:]]
+        return super().parse_args(ctx, args)
 
 
 def register(app: typer.Typer) -> None:
-    @app.command()
+    @app.command(cls=TraceAlone)
     def puzzle(
         kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
         text: str = typer.Argument(..., help='The puzzle, such as "53..7....6..1" (. is blank), or its file.'),
@@ -76,17 +89,6 @@ def register(app: typer.Typer) -> None:
             console.print(f"{puzzle_page.write(solver.puzzle, out.trace, solved, trace)}", style="dim")
         if not solved:
             raise typer.Exit(1)
-
-
-def name_the_trace(words: list[str]) -> list[str]:
-    """``unmask puzzle KIND ... --trace`` without a file names KIND.html; typer has no option with a value at choice."""
-    if words[:1] != ["puzzle"] or "--trace" not in words:
-        return words
-    at = words.index("--trace") + 1
-    if at < len(words) and not words[at].startswith("-"):
-        return words
-    kind = next((w for w in words[1:] if w.isidentifier()), "puzzle")
-    return [*words[:at], f"{kind}.html", *words[at:]]
 
 
 def default_model(kind: str) -> Path:

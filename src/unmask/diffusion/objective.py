@@ -150,12 +150,10 @@ def token_losses(
     for h_BLD in out.earlier_BLD:
         # deep supervision: the loss is the mean over loops, the views are those of the last
         features_ND, head_VD, bias_V = denoiser.project(h_BLD[row_N, col_N])
-        loss = (
-            loss
-            + linear_cross_entropy(
-                features_ND, head_VD, bias_V, c.clean_BL[row_N, col_N], weight_N / scale, forbid=denoiser.mask_id
-            )[0]
+        more, _, _ = linear_cross_entropy(
+            features_ND, head_VD, bias_V, c.clean_BL[row_N, col_N], weight_N / scale, forbid=denoiser.mask_id
         )
+        loss = loss + more
     if out.earlier_BLD:
         loss = loss / (1 + len(out.earlier_BLD))
     return TokenLosses(
