@@ -12,11 +12,11 @@ from typing import Any
 
 from unmask.data.puzzles import PuzzleBatch
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
-from unmask.experiments import puzzle_table
+from unmask.experiments import puzzle_results, puzzle_table
 from unmask.experiments.puzzle_arm import CausalShape
 from unmask.experiments.puzzle_model import Shape
 from unmask.experiments.puzzle_solving import pool
-from unmask.experiments.puzzle_table import PuzzleStudy
+from unmask.experiments.puzzle_study import PuzzleStudy
 from unmask.experiments.study import Effort, Page, Say
 
 PAPER = (("Zebra", "80.31", "91.17", "76.9", "98.5", "98.3"),)
@@ -71,4 +71,4 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
 
 def page(results: Mapping[str, Any]) -> Page:
     """The page."""
-    return puzzle_table.page(STUDY, results)
+    return puzzle_results.page(STUDY, results)
