@@ -283,14 +283,18 @@ def test_the_page_is_what_the_file_says(small_study: None, tmp_path: Path) -> No
     page.unlink(), drawing.unlink()
     assert command("experiment", "sudoku", "--page", *where[:2]) == 0
     assert (page.read_text(), drawing.read_text()) == first
-    # another number in the file is another number on the page, and nowhere else
+    # another number in the file is another number in its table and under the paper's, and nowhere else
     results = json.loads(file.read_text())
     table = results["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
     table["margin"]["solved"] |= {"value": 0.123, "low": 0.111, "high": 0.135}
     file.write_text(json.dumps(results))
     study.rewrite("sudoku", out=tmp_path / "out", pages=tmp_path / "pages")
     changed = [b for a, b in zip(first[0].splitlines(), page.read_text().splitlines(), strict=True) if a != b]
-    assert len(changed) == 1 and changed[0].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[0]
+    assert len(changed) == 2 and changed[0].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[0]
+    assert changed[1].startswith("| ours, 27 givens, structure-aware (cpu scale) | - | - |")
+    assert changed[1].endswith("| 12.3 |")
+    raster = results["scales"]["cpu"]["arms"]["causal raster"]["table"]["27 givens"]["most probable"]["solved"]
+    assert f"| ours, 27 givens, plain (cpu scale) | {100 * raster['value']:.1f} | - |" in first[0]
     assert "applied 2 times, the board added again before each time" in first[0]
     assert first[0].count("| margin, 3 loops for 2 |") == first[0].count("| margin, 4 loops for 2 |") == 2
     assert "## Structure-aware" in first[0] and "## Plain" in first[0] and "89.49" in first[0]
