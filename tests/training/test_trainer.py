@@ -115,6 +115,34 @@ def test_saved_run_loads_to_the_same_model_and_the_average_is_what_is_saved(text
     assert again.card.scores["eval_nelbo"] > 0 and again.card.recipe["dim"] == 16
 
 
+def best_at(step):
+    return lambda prepared: [lambda net, now: ({"generation": 1.0 if now == step else 0.01 * now}, [])]
+
+
+def is_average_of(folder, step, model):
+    average = load_file(str(folder / f"checkpoint-{step}/ema.safetensors"))
+    return torch.equal(average["embed.weight"], model.denoiser.embed.weight)
+
+
+def test_the_best_step_is_what_is_saved_and_what_the_card_tells_of(texts, tmp_path):
+    """Also where it falls between two checkpoints, and where a finished run was moved and is opened again."""
+    flags = dict(eval_steps=1, save_steps=3)
+    model = train(recipe(texts, tmp_path / "run", **flags), best_at(2), say=lambda _: None)
+    assert is_average_of(tmp_path / "run", 2, model) and not is_average_of(tmp_path / "run", 6, model)
+    assert model.card.scores["eval_generation"] == 1.0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = train(recipe(texts, tmp_path / "moved", **flags), best_at(2), say=lambda _: None)
+    assert is_average_of(tmp_path / "moved", 2, again) and again.card.scores["eval_generation"] == 1.0
+
+
+def test_the_last_weights_are_ranked_too_and_are_what_is_saved_when_the_best_is_not_asked_for(texts, tmp_path):
+    model = train(recipe(texts, tmp_path / "run", eval_steps=4, save_steps=4), best_at(6), say=lambda _: None)
+    assert is_average_of(tmp_path / "run", 6, model) and model.card.scores["eval_generation"] == 1.0
+    flags = dict(load_best_model_at_end=False)
+    model = train(recipe(texts, tmp_path / "last", **flags), best_at(3), say=lambda _: None)
+    assert is_average_of(tmp_path / "last", 6, model) and model.card.scores["eval_generation"] == 0.06
+
+
 def test_another_recipe_does_not_take_over_a_run_folder(texts, tmp_path):
     train(recipe(texts, tmp_path / "run"), say=lambda _: None)
     with pytest.raises(WrongUse, match="holds a run with dim=16 and this recipe has dim=32"):

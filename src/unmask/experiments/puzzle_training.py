@@ -8,6 +8,7 @@ those of the text models.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -104,14 +105,13 @@ def train(
                 shown.update(1)
             now = time.monotonic()
             if state.step % 50 == 0 or state.step == run.steps:
-                mean = float(sums[0]) / sums[1]
-                if not torch.isfinite(torch.tensor(mean)):
-                    raise UnmaskError(f"the loss is {mean} at step {state.step}: lower lr or muon_lr")
+                mean = _finite(sums, state.step)
                 state.losses.append((state.step, mean))
                 sums = [0.0, 0]
                 if shown is not None:
                     shown.set_postfix_str(f"loss {mean:.3f}")
             if now - saved > save_every:
+                _finite(sums, state.step)  # a checkpoint replaces the one before
                 saved = now
                 state.seconds = base + now - started
                 save(where, model, optimizer, ema, run, state)
@@ -119,6 +119,7 @@ def train(
                 say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     state.seconds = base + time.monotonic() - started
     if state.step > first:
+        _finite(sums, state.step)
         save(where, model, optimizer, ema, run, state)
         rate = (state.step - first) * run.batch / (state.seconds - base)
         say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
@@ -171,6 +172,18 @@ def _put(model: nn.Module, ema: Ema) -> None:
     with torch.no_grad():
         for name, mean in ema.average.items():
             own[name].copy_(mean)
+
+
+def _finite(sums: list[Any], step: int) -> float:
+    """Mean of the losses since the last entry (0 when there is none).
+
+    Raises:
+        UnmaskError: not a finite number; one such loss makes every later weight one.
+    """
+    mean = float(sums[0]) / max(1, sums[1])
+    if not math.isfinite(mean):
+        raise UnmaskError(f"the loss is {mean} before step {step}: lower lr or muon_lr")
+    return mean
 
 
 def _last(state: Trained) -> str:

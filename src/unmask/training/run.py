@@ -167,9 +167,9 @@ def train(
         raise CheckpointError(
             f"the run stopped: {error}; the last whole checkpoint in {folder} is untouched"
         ) from error
-    trainer.best_weights()
+    step = trainer.best_weights()
     prepared.model.denoiser.eval()
-    prepared.model.card.scores = _last_scores(trainer)
+    prepared.model.card.scores = _scores(trainer, step)
     if ranks.first():
         prepared.model.save(folder)
         say(f"saved {folder}")
@@ -318,9 +318,9 @@ def _silent(_: str) -> None:
     """Only the first process speaks."""
 
 
-def _last_scores(trainer: SteadyTrainer) -> dict[str, float]:
-    best = trainer.state.best_global_step
+def _scores(trainer: SteadyTrainer, step: int) -> dict[str, float]:
+    """The held-out figures of the weights of a step; none where that step was not evaluated."""
     for entry in reversed(trainer.state.log_history):
-        if "eval_loss" in entry and (not best or entry.get("step") == best):
+        if "eval_loss" in entry and entry.get("step") == step:
             return {k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k.startswith("eval_")}
     return {}

@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
 from unmask.data import ranks
@@ -325,16 +326,33 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         if self.ema is not None:
             self.ema.load(folder)
 
-    def best_weights(self) -> None:
-        """Put the weights to be saved into the model: the best checkpoint's, averaged where there is an average."""
+    def best_weights(self) -> int:
+        """Put the weights to be saved into the model, averaged where there is an average.
+
+        Those of the best checkpoint, looked up in the run's folder as it is called now; the last ones where
+        ``load_best_model_at_end`` is off or nothing was ranked.
+
+        Returns:
+            the step they are of.
+        """
         net = self._net if self.shown is None else self.shown
-        best = self.state.best_model_checkpoint
-        if best and Path(best).is_dir():
-            if self.ema is None:
-                self._put(read_weights(Path(best)), net)
-                return
+        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
+        if not (self.args.load_best_model_at_end and self.state.best_global_step and best.is_dir()):
+            self._put(self._weights(), net)
+            return self.state.global_step
+        if self.ema is None:
+            self._put(read_weights(best), net)
+        else:
             self.ema.load(best)
-        self._put(self._weights(), net)
+            self._put(self._weights(), net)
+        return self.state.best_global_step
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Trainer's ranking; a new best is saved at once, whatever ``save_steps`` says, or it could not be had later."""
+        better: bool = super()._determine_best_metric(metrics, trial)
+        if better and self.args.load_best_model_at_end:
+            self.control.should_save = True
+        return better
 
     def _weights(self) -> dict[str, Tensor]:
         """What is evaluated and saved: the average where there is one; whole, whatever the sharding."""
@@ -362,9 +380,12 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         self.trainer.before_update()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.ema is not None:
             self.trainer.ema.update(self.trainer._net)
+        # the last weights are ranked as well, wherever the run ends: else an earlier checkpoint would win unopposed
+        if state.global_step >= state.max_steps and args.eval_strategy != IntervalStrategy.NO:
+            control.should_evaluate = True
 
 
 def _none() -> None:
