@@ -111,6 +111,14 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
         for draw in draws.values():
             assert [c["step"] for c in draw["curve"]] == [1, 2, 4, 8]
             assert abs(draw["curve"][0]["nats"]["value"] - math.log(16)) < 0.6
+    # opened again, every mark keeps what its own weights scored
+    again = replace(effort, minutes=0, arms=("identity",))
+    study.run("order_learners", again, out=tmp_path, pages=tmp_path / "pages", say=quiet)
+    kept = json.loads((tmp_path / "experiment_order_learners.json").read_text())["scales"]["cpu"]["arms"]
+    for draw in ("0", "1"):
+        assert kept["identity"][draw]["curve"] == found["identity"][draw]["curve"]
+    with pytest.raises(WrongUse, match="--test has no effect"):
+        study.run("order_learners", replace(effort, tests=("x",)), out=tmp_path, pages=tmp_path, say=quiet)
     assert "| masked diffusion |" in path.read_text()
     assert (tmp_path / "pages" / "img" / "order_learners_cpu.svg").read_text().startswith("<svg")
 

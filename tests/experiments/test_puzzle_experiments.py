@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from unmask import cli
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
 from unmask.data.puzzles import PUZZLES, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
@@ -129,7 +130,10 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(steps=4, batch=8)
-    state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
+    # nothing is trained yet: nothing is measured, and no numbers of an untrained network are written
+    with pytest.raises(WrongUse, match="holds no checkpoint"):
+        train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
+    state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=1e-9, say=quiet)
     assert state.step == 0 and last_checkpoint(tmp_path) is None
     train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
     with pytest.raises(WrongUse, match="lr=0.002, this one has lr=0.1"):
@@ -143,6 +147,22 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
     (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="damaged"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
+
+
+def test_a_loss_that_is_no_number_never_replaces_a_checkpoint(shards: Shards, tmp_path: Path) -> None:
+    run = Run(steps=20, batch=8)
+    train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, until=5, say=quiet)
+
+    def breaking(model: PuzzleDenoiser, batch: PuzzleBatch, step: int) -> torch.Tensor:
+        return denoising_loss(run)(model, batch, step) * (float("nan") if step == 7 else 1.0)
+
+    for settings in ({"until": 10}, {"save_every": 0}):
+        with pytest.raises(UnmaskError, match="loss is nan"):
+            train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, loss=breaking, say=quiet, **settings)
+    kept = last_checkpoint(tmp_path)
+    assert kept is not None and kept.name == "checkpoint-7"
+    weights = load_file(str(kept / "model.safetensors"))
+    assert all(w.isfinite().all() for w in weights.values())
 
 
 def test_unknown_never_hides_a_given_and_all_does(shards: Shards) -> None:

@@ -153,6 +153,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     Raises:
         WrongUse: there is none yet.
     """
+    effort.only()
     folder = effort.runs / f"sudoku_{effort.scale}" / "relations" / "model"
     if not folder.is_dir():
         raise WrongUse(f"{folder} is missing: train it first with `unmask experiment sudoku --scale {effort.scale}`")

@@ -34,6 +34,9 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     """Train (or find) the model, write texts in every way at every number of steps, judge them."""
     if effort.scale != "cpu":
         raise WrongUse(f"scale={effort.scale!r}: the frontier has one scale, cpu; raise --steps for a longer training")
+    if effort.minutes:
+        raise WrongUse(f"minutes={effort.minutes}: the frontier trains to its --steps, in one go or more; 0 measures")
+    effort.only("minutes", "steps")
     folder = effort.runs / "frontier"
     if effort.minutes != 0:
         flags = ["--output_dir", str(folder)] + (["--max_steps", str(effort.steps)] if effort.steps else [])

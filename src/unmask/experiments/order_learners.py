@@ -8,6 +8,7 @@ same rows, blocks, steps and batches for every arm; three draws each (permutatio
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -128,42 +129,55 @@ def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train every arm and draw, with the likelihood of held-out rows on the way."""
+    effort.only("minutes", "steps", "batch")
     size = SIZES[effort.scale]
     train_rows, held_NL, eos = rows_of_text(size, say)
     held_NL = held_NL[: effort.boards]
     steps = effort.steps or size.steps
     results["length"], results["held_out_rows"] = size.length, len(held_NL)
     for arm in effort.chosen(ARMS):
+        began = time.monotonic()
         for draw in range(DRAWS):
             run = Run.sized(steps, effort.batch or size.batch, hide="all", seed=draw)
             folder = effort.runs / f"order_learners_{effort.scale}" / f"{arm.replace(' ', '_')}_{draw}"
             say(f"== order_learners, {effort.scale}: {arm}, draw {draw}")
             model = _model(arm, size, eos, draw)
+            drawn = results.setdefault("arms", {}).setdefault(arm, {})
+            known = {point["step"]: point for point in drawn.get(str(draw), {}).get("curve", [])}
             curve = []
             for mark in MARKS:
+                until = max(1, round(mark * steps))
+                minutes = effort.minutes
+                if minutes:  # the draws share the arm's time
+                    minutes = max(1e-9, minutes - (time.monotonic() - began) / 60)
                 state = train(
                     model,
                     train_rows,
                     run,
                     folder,
                     loss=None if arm == "masked diffusion" else lambda net, batch, _: net.nats(batch.answer_BL).mean(),
-                    minutes=effort.minutes,
-                    until=max(1, round(mark * steps)),
+                    minutes=minutes,
+                    until=until,
                     device=effort.device,
                     say=say,
                     progress=effort.progress,
                 )
-                if state.step < max(1, round(mark * steps)):
+                if state.step < until:
                     break
+                if state.step > until:
+                    # an earlier command came by here, and these are no longer the weights that it measured
+                    curve += [known[until]] if until in known else []
+                    continue
                 figures = interval_dict(ratio_interval(held_out_nats(model, held_NL, effort.device)))
                 curve.append({"step": state.step, "nats": figures})
                 say(f"  {arm}, draw {draw}, step {state.step}: {figures['value']:.3f} nats a token")
-            entry = {
+            if state.step == 0:
+                continue  # the arm's time was spent on earlier draws
+            drawn[str(draw)] = {
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "training": record(run, state),
                 "curve": curve,
             }
-            results.setdefault("arms", {}).setdefault(arm, {})[str(draw)] = entry
             keep()
 
 

@@ -31,7 +31,7 @@ def save(where: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: E
     """Write a checkpoint beside its place, move it there whole, then drop older ones."""
     staging, final = where / ".staging", where / f"checkpoint-{state.step}"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    staging.mkdir(parents=True)
     save_file(
         {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}, str(staging / "model.safetensors")
     )

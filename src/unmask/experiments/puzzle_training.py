@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from unmask.core.errors import UnmaskError
+from unmask.core.errors import UnmaskError, WrongUse
 from unmask.data.puzzles import PuzzleBatch
 from unmask.experiments.puzzle_checkpoint import last_checkpoint, resume, save
 from unmask.experiments.puzzle_run import Batches, Loss, Run, Trained, denoising_loss, machine
@@ -63,16 +63,19 @@ def train(
         progress: show a bar.
 
     Raises:
-        WrongUse: the folder holds another run. CheckpointError: a damaged one. UnmaskError: the loss is not finite.
+        WrongUse: the folder holds another run, or none where ``minutes`` is 0. CheckpointError: a damaged one. UnmaskError: the loss is not finite.
     """
     where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
     optimizer = _optimizer(model, run)
     ema = Ema(model, run.ema)
     state = Trained()
     if (last := last_checkpoint(where)) is not None:
         state = resume(last, model, optimizer, ema, run)
+    elif minutes == 0:
+        raise WrongUse(
+            f"minutes=0 measures what is trained already, and {str(where)!r} holds no checkpoint: train first"
+        )
     if compile:
         for block in model.blocks:  # type: ignore[union-attr]
             block.compile()  # type: ignore[operator]

@@ -67,8 +67,27 @@ class Effort:
             raise WrongUse(f"scale={self.scale!r} must be one of {', '.join(SCALES)}")
         if self.boards < 1:
             raise WrongUse(f"boards={self.boards} must be at least 1")
+        for name in ("steps", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise WrongUse(f"{name}={value} must be at least 1")
         if self.minutes is not None and self.minutes < 0:
             raise WrongUse(f"minutes={self.minutes} must not be negative: 0 measures what is trained already")
+
+    def only(self, *uses: str) -> None:
+        """Refuse what an experiment would ignore.
+
+        Args:
+            uses: which of ``minutes``, ``steps``, ``batch`` and ``tests`` it heeds.
+
+        Raises:
+            WrongUse: another of them is given.
+        """
+        for name in ("minutes", "steps", "batch", "tests"):
+            if name not in uses and getattr(self, name) not in (None, ()):
+                raise WrongUse(
+                    f"--{name.removesuffix('s') if name == 'tests' else name} has no effect on this experiment"
+                )
 
     def chosen(self, arms: Sequence[str]) -> list[str]:
         """The arms that are run, in the experiment's order.

@@ -74,23 +74,21 @@ def run(
         recipe = parse(settings, flags)
         say(f"== {arm}")
 
-        curve: list[dict[str, float]] = []
-        started = time.perf_counter()
-        model: TidalTextModel = train(recipe, partial(_probes, probe, curve, started), say)
-        seconds = time.perf_counter() - started
+        curve = Curve(Path(str(recipe.train.output_dir)), recipe.train.resume)
+        model: TidalTextModel = train(recipe, partial(_probes, probe, curve), say)
         _, held_out, longer = tidal_examples(recipe, lambda _: None)
         results[arm] = {
             "parameters": sum(p.numel() for p in model.denoiser.parameters()),
             "steps": recipe.train.max_steps,
             "rows_a_step": recipe.train.per_device_train_batch_size,
-            "seconds": round(seconds, 1),
+            "seconds": curve.seconds,
             **{
                 f"{where} {kind}": measure(model, part)
                 for where, examples in (("held-out", held_out), ("longer", longer))
                 for kind, part in by_sign(examples).items()
             },
             "settings": recipe.settings(),
-            "curve": curve,
+            "curve": curve.points,
             "made_with": made_with(),
         }
         say(", ".join(f"{k} {v['exact']:.1%}" for k, v in results[arm].items() if isinstance(v, dict) and "exact" in v))
@@ -103,15 +101,45 @@ def by_sign(examples: Sequence[Example]) -> dict[str, list[Example]]:
     return {kind: [e for e in examples if f" {sign} " in e[0]] for kind, sign in (("sums", "+"), ("differences", "-"))}
 
 
-def _probes(count: int, curve: list[dict[str, float]], started: float, prepared: TidalPrepared) -> list[Any]:
-    """A probe for training: exact match on sums and on differences, kept in ``curve`` with steps and seconds."""
+class Curve:
+    """Exact match by steps and seconds, beside a run's checkpoints: a run that stopped goes on with it.
+
+    Args:
+        folder: of the run. resume: whether the run goes on; a new one starts without the points that stand there.
+    """
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.file = folder / "curve.json"
+        self.points: list[dict[str, float]] = (
+            json.loads(self.file.read_text(encoding="utf-8")) if resume and self.file.is_file() else []
+        )
+        self.started = time.perf_counter()
+        self.before: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training up to the last point."""
+        return self.points[-1]["seconds"] if self.points else 0.0
+
+    def add(self, step: int, share: Mapping[str, float]) -> float:
+        """A point; those of a part of the run that is done again are dropped. Returns the seconds so far."""
+        self.points = [point for point in self.points if point["step"] < step]
+        if self.before is None:
+            self.before = self.seconds
+        seconds = round(self.before + time.perf_counter() - self.started, 1)
+        self.points.append({"step": step, "seconds": seconds, **share})
+        write_json(self.file, self.points)
+        return seconds
+
+
+def _probes(count: int, curve: Curve, prepared: TidalPrepared) -> list[Any]:
+    """A probe for training: exact match on sums and on differences, kept in ``curve``."""
     model, examples = prepared.model, prepared.validation.examples[:count]
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
-        seconds = time.perf_counter() - started
         right = {kind: exact_match(model, part) for kind, part in by_sign(examples).items()}
         share = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
-        curve.append({"step": step, "seconds": round(seconds, 1), **share})
+        seconds = curve.add(step, share)
         shown = write(model, [prompt for prompt, _ in examples[:2]], max_blocks=2, most=32)
         said = ", ".join(f"{kind} {value:.1%}" for kind, value in share.items())
         wrote = "; ".join(prompt + text for (prompt, _), text in zip(examples, shown.texts, strict=False))

@@ -348,7 +348,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         return self.state.best_global_step
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Trainer's ranking; a new best is saved at once, whatever ``save_steps`` says, or it could not be had later."""
+        """Trainer's ranking; a new best is saved at once, whatever ``save_steps`` says, or it would be lost."""
         better: bool = super()._determine_best_metric(metrics, trial)
         if better and self.args.load_best_model_at_end:
             self.control.should_save = True
