@@ -44,6 +44,9 @@ def test_arithmetic_study_runs_and_gives_every_arm_the_same_size(tmp_path):
         assert sums["problems"] == 12 and sums["low"] <= sums["exact"] <= sums["high"]
     kept = tidal_arithmetic.run(tmp_path, arms=["forward"], flags=TINY, probe=4, say=lambda _: None)
     assert list(kept) == list(found) and kept["bpe"] == json.loads(json.dumps(found["bpe"]))
+    # a finished arm is measured again; how it got there is not forgotten
+    again, before = kept["forward"], found["forward"]
+    assert again["curve"] == before["curve"] != [] and again["seconds"] == before["seconds"] > 0
     page = publish("tidal_arithmetic", kept, tidal_arithmetic.page, tmp_path / "n", tmp_path / "p").read_text()
     assert all(f"| {arm} |" in page for arm in tidal_arithmetic.ARMS)
     assert (tmp_path / "p/img/tidal_arithmetic.svg").read_text().count("<path") > 4

@@ -63,7 +63,9 @@ def train(
         progress: show a bar.
 
     Raises:
-        WrongUse: the folder holds another run, or none where ``minutes`` is 0. CheckpointError: a damaged one. UnmaskError: the loss is not finite.
+        WrongUse: the folder holds another run, or none where ``minutes`` is 0.
+        CheckpointError: a damaged one.
+        UnmaskError: the loss is not finite.
     """
     where = Path(folder)
     model.to(device).train()
