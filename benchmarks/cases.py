@@ -212,10 +212,10 @@ def ppl7(words: argparse.Namespace, place: Path) -> dict[str, Any]:
     from unmask.evaluation.held_out import fitting, held_out
 
     model = api.load(ROOT / "checkpoints" / "sgdd_verses", "cpu")
-    sources, references, found = held_out(model, texts=512)
+    sources, references, known = held_out(model, texts=512)
     sources, references = fitting(model, sources, references)
-    assert found is not None
-    train = [found.train[i] for i in range(0, len(found.train), max(1, len(found.train) // 2000))]
+    assert known is not None
+    train = [known[i] for i in range(0, len(known), max(1, len(known) // 2000))]
     subject = NativeSubject.of(model, references, sources=sources, train_texts=train)
     batch = subject.data(len(references))
     seen_BL = text(subject, batch.ids_BL)

@@ -114,7 +114,7 @@ def evaluate(
         about = {"model": model.path or "in memory", "data": str(model.card.recipe.get("data", "given texts"))}
         return evaluate_tidal(model, data, column, texts, given, about)
     model = denoises(model, "evaluate")
-    sources, references, found = held_out(model, data, column, texts)
+    sources, references, known = held_out(model, data, column, texts)
     fits = [
         i
         for i, ids in enumerate(model.tokenizer(references, add_special_tokens=False)["input_ids"])
@@ -150,7 +150,7 @@ def evaluate(
         tokenize=lambda rows: model.tokenizer(list(rows), add_special_tokens=False)["input_ids"],
         judge=_judge(judge),
         embed=_embed(model),
-        training_texts=found.train if found is not None else None,
+        training_texts=known,
         seed=seed,
         share=share,
     )
@@ -202,9 +202,9 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
         from unmask.evaluation.held_out import fitting, held_out
 
         # words are counted in what is left when there is no training data to count them in
-        sources, references, found = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
+        sources, references, known = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
         sources, references = fitting(model, sources, references)
-        train_texts = None if found is None else [found.train[i] for i in evenly(len(found.train), 2000)]
+        train_texts = None if known is None else [known[i] for i in evenly(len(known), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
     return run(model, budget=budget, **settings)
 

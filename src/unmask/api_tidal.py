@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unmask.core.errors import WrongUse
-from unmask.data.text import evenly
+from unmask.core.errors import UnmaskError, WrongUse
+from unmask.data.text import evenly, load_texts
 from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
 from unmask.decoding.tidal import BlockEvent
@@ -116,7 +116,8 @@ def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | No
     Args:
         texts: what to continue.
         n: samples a prompt, or in all without prompts.
-        given: the other settings that differ from their defaults; ``length`` counts blocks.
+        given: the other settings that differ from their defaults; ``length`` counts blocks (64), of a plain baseline
+            ids (256).
 
     Raises:
         WrongUse: a setting that has no effect on this model, or counts below 1.
@@ -129,6 +130,8 @@ def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | No
     if temperature is None:
         temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
     settings = {k: given.pop(k) for k in ("top_k", "top_p", "seed", "batch_size") if k in given}
+    if "length" in given and model.denoiser.config.writes != "blocks":
+        settings["most"] = given.pop("length")
     blocks, show, callback = given.pop("length", 64), given.pop("live", False), given.pop("callback", None)
     precision = given.pop("precision", "fp32")
     for quiet in ("trace", "share"):
@@ -182,25 +185,46 @@ def examples_for(
         column: the text's column.
 
     Raises:
-        WrongUse: the card names no data, or ``data`` is not made of texts or pairs.
+        WrongUse: the card names no data, ``data`` is not made of texts or pairs, or every one was trained on.
     """
+    from unmask.evaluation.held_out import relation_of
     from unmask.training.arguments import DataArguments, field_names
     from unmask.training.recipe import parse
-    from unmask.training.tidal import tidal_examples
+    from unmask.training.tidal import ARITHMETIC, tidal_examples
 
     if data is not None and not isinstance(data, (str, Path)):
         rows = [("", row) if isinstance(row, str) else tuple(row) for row in data]
         if not rows or not all(len(row) == 2 and all(isinstance(x, str) for x in row) for row in rows):
             raise WrongUse("data must be texts or (prompt, text) pairs, or the name of a corpus, file or folder")
         return rows, []
-    recipe = {k: v for k, v in model.card.recipe.items() if k in field_names(DataArguments)}
-    if data is not None:
-        recipe = {"data": str(data), **({} if column is None else {"column": column})}
-    if "data" not in recipe:
+    own = {k: v for k, v in model.card.recipe.items() if k in field_names(DataArguments)}
+    if data is None and "data" not in own:
         raise WrongUse("this model's card names no data: say which texts to use with data=")
-    recipe |= {"family": "tidal", "task": "unconditional", "conditioning": "none", "output_dir": "."}
-    train, held_out, _ = tidal_examples(parse(recipe), lambda _: None)
-    return held_out, train if data is None else []
+
+    def split(recipe: Mapping[str, Any]) -> tuple[list[Example], list[Example]]:
+        fixed = {"family": "tidal", "task": "unconditional", "conditioning": "none", "output_dir": "."}
+        train, held_out, _ = tidal_examples(parse({**recipe, **fixed}), lambda _: None)
+        return held_out, train
+
+    relation = "own" if data is None else relation_of(data, column, own) if "data" in own else "other"
+    if relation == "own":
+        return split(own)
+    try:
+        known = split(own)[1] if "data" in own else []
+    except UnmaskError:
+        known = []  # its data is not at hand
+    if relation == "kin" or data == ARITHMETIC:
+        shared = {k: own[k] for k in ("validation", "split_seed") if k in own}
+        theirs = split({"data": str(data), **({} if column is None else {"column": column}), **shared})[0]
+    else:
+        theirs = [("", text) for text in load_texts(str(data), column=column, validation=0.0).train]
+    if relation == "kin":
+        return theirs, known
+    old = set(known)
+    fresh = [example for example in theirs if example not in old]
+    if not fresh:
+        raise WrongUse(f"{str(data)!r}: every one of its texts was trained on")
+    return fresh, known
 
 
 def tidal_subject(model: TidalTextModel, data: Any = None) -> Any:

@@ -152,8 +152,9 @@ def test_plain_continuations_are_the_greedy_ones_of_one_reading(writes, position
     net.embed.weight.data += 0.5 * torch.randn_like(net.embed.weight)
     net.head_bias.data[EOB] = -30.0
     plain = PlainTokenizer(TOKENIZER, writes, max_block=7)
-    found = write_blocks(CharacterWriter(net, plain), plain, ["the quick", "", "Größte"])
-    assert found.ended == [True] * 3 and len(found.trace) == 3
+    found = write_blocks(CharacterWriter(net, plain), plain, ["the quick", "", "Größte"], max_blocks=1)
+    # only who wrote <eos> has ended
+    assert found.ended == [EOS in event.ids for event in found.trace] and len(found.trace) == 3
     for event, prompt in zip(found.trace, plain.encode_batch(["the quick", "", "Größte"]), strict=True):
         ids = list(prompt)
         for wanted in event.ids:
@@ -169,6 +170,7 @@ def test_plain_reading_gives_texts_back():
         plain = PlainTokenizer(TOKENIZER, writes)
         (ids,) = plain.encode_batch([TEXT])
         assert ids[0] == EOS and plain.read_block([*ids[1:], EOS, ids[1]]) == (TEXT, True)
+        assert plain.read_block(ids[1:]) == (TEXT, False)
 
 
 def test_masked_blocks_are_filled_by_our_samplers():

@@ -11,8 +11,10 @@ from unmask.data.tidal.mixed_tokenizer import BOB, EOS, MASK, PAD, MixedTokenize
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.tidal import CharacterWriter, write_blocks
 from unmask.diffusion.blocks import bits_per_character, block_losses
+from unmask.evaluation.tidal import write, writer_for
+from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
-from unmask.models.tidal_text import config_for, load_tidal
+from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.recipes import find
 from unmask.training.recipe import parse, read_recipe
 from unmask.training.run import train
@@ -72,6 +74,7 @@ def test_run_that_stopped_goes_on_exactly(tmp_path):
         ({"writes": "tokens"}, "needs attention='causal'"),
         ({"blocks": "letter"}, "blocks='letter'"),
         ({"length": 8}, "length=8 has no room"),
+        ({"length": 14, "max_block": 12}, r"must be above max_block \+ 2 = 14"),
         ({"attention": "masked", "packed": True}, "packed=True needs"),
     ],
 )
@@ -178,6 +181,38 @@ def test_rows_are_what_each_mode_reads():
         dataset("causal", length=14)
     plain = dataset("causal", "tokens")[0][0]
     assert plain.tokens == [EOS, *TOKENIZER.encode(TEXTS[0]), EOS] and plain.train_from == 1
+
+
+@pytest.mark.parametrize("attention", ["tidal", "masked"])
+def test_a_prefix_is_cut_in_training_as_it_is_at_inference(attention):
+    """Whatever the size of the block, which no reader knows before it is written."""
+    length, widest = 24, TOKENIZER.max_block
+    text = "".join(TEXTS)
+    data = dataset(attention, length=length, examples=[("", text)])
+    model = TidalTextModel(net(attention), TOKENIZER, Card(length=length))
+    pieces = TOKENIZER.split(text)
+    cut = 0
+    for at in range(len(pieces)):
+        whole = TOKENIZER.encode("".join(pieces[:at]))
+        assert data[at][0].tokens == whole[-model.room :] and model.room == length - widest - 2
+        cut += len(whole) > model.room
+    assert cut > 2
+    if attention == "tidal":
+        writer, _ = writer_for(model)
+        assert writer.max_prefix == model.room
+
+
+def test_a_causal_prefix_is_whole_and_a_plain_text_ends_with_its_positions():
+    model = TidalTextModel(net("causal"), TOKENIZER, Card(length=8))
+    assert writer_for(model)[0].max_prefix is None
+    short = net("causal", "characters", positions="learned", max_length=20).eval()
+    short.head_bias.data[EOS] = -50.0
+    plain = TidalTextModel(short, TOKENIZER, Card(length=20))
+    for most, ids in ((5, 6), (500, 20 - 4)):
+        found = write(plain, ["abc"], most=most)
+        assert found.ended == [False] and len(found.trace) == 1 and len(found.trace[0].ids) == ids
+    with pytest.raises(WrongUse, match="leaves no room to write"):
+        write(plain, ["x" * 25])
 
 
 def test_learns_to_spell_and_stops():

@@ -2,53 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import WrongUse
-from unmask.data.text import TextData, evenly, load_texts
+from unmask.core.errors import UnmaskError, WrongUse
+from unmask.data import corpora
+from unmask.data.text import Pairs, TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
 
 
 def held_out(
     model: TextModel, data: Any = None, column: str | None = None, texts: int = 256
-) -> tuple[list[str], list[str], TextData | None]:
-    """Held-out texts and what each is written from.
+) -> tuple[list[str], list[str], Sequence[str] | None]:
+    """Texts that training never saw, and what each is written from.
 
     Args:
         model: its card says what it was trained on.
-        data: a source for :func:`unmask.data.text.load_texts`, a list of texts, or None for what training held out.
+        data: None for what training held out; a source for :func:`unmask.data.text.load_texts` (the model's own, named
+            again, is split as in training; of another all texts that were not trained on); or a list of texts.
         column: the text's column, or two for pairs.
         texts: how many at most.
 
     Returns:
-        (sources, references, the data they came from; None for a list, and for a model that names no training data).
+        (sources, references, the texts that were trained on; None for a list, and where the card names no data or its
+        data cannot be read here).
+
+    Raises:
+        WrongUse: no data, nothing held out, or every text was trained on.
     """
     recipe = model.card.recipe
-    own = data is None
-    if own and "data" not in recipe:
+    if data is None and "data" not in recipe:
         raise WrongUse("this model's card names no data: say which texts to use with data=")
-    if not own and ("data" not in recipe or not isinstance(data, (str, Path))):
+    if "data" not in recipe or not (data is None or isinstance(data, (str, Path))):
         return *unseen(data, column, texts), None
     if texts < 1:
         raise WrongUse(f"texts={texts} must be at least 1")
-    split = {k: recipe[k] for k in ("limit", "validation") if k in recipe} if own else {}
-    columns = recipe.get("column") if own else column
-    found = load_texts(
-        str(recipe["data"] if own else data),
-        column=[c.strip() for c in columns.split(",")] if columns and "," in columns else columns,
+    relation = "own" if data is None else relation_of(data, column, recipe)
+    if relation == "own":
+        own = _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit"))
+        return *_chosen(own.validation, own.validation_pairs, texts, str(recipe["data"])), own.train
+    known = trained_on(recipe)
+    if relation == "kin":
+        kin = _split(recipe, data, column)
+        return *_chosen(kin.validation, kin.validation_pairs, texts, str(data)), known
+    read, written = unseen(data, column, texts)
+    if known is not None:
+        wanted = set(written)
+        old = {text for text in known if text in wanted}
+        keep = [i for i, text in enumerate(written) if text not in old]
+        if not keep:
+            raise WrongUse(f"{str(data)!r}: each of its {len(written)} texts that were looked at was trained on")
+        read, written = [read[i] for i in keep], [written[i] for i in keep]
+    return read, written, known
+
+
+def relation_of(data: str | Path, column: str | None, recipe: Mapping[str, Any]) -> str:
+    """What a source is to the one that a model was trained on.
+
+    Returns:
+        ``own``: the same one. ``kin``: both are made of the same verses, so what the split of the one holds out the
+        other's holds out too. ``other``.
+    """
+    theirs = str(recipe["data"])
+    if str(data) == theirs or (Path(data).exists() and Path(theirs).exists() and Path(data).samefile(theirs)):
+        return "own" if column in (None, recipe.get("column")) else "kin"
+    shared = {*corpora.VERSES, *corpora.VERSE_PAIRS}
+    return "kin" if str(data) in shared and theirs in shared else "other"
+
+
+def trained_on(recipe: Mapping[str, Any]) -> Sequence[str] | None:
+    """The texts of a recipe's training split; None where its data is not at hand."""
+    try:
+        return _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit")).train
+    except UnmaskError:
+        return None
+
+
+def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any = None) -> TextData:
+    """A source, split as a recipe says."""
+    return load_texts(
+        str(data),
+        column=_columns(column),
         seed=int(recipe.get("split_seed", 0)),
-        limit=int(split["limit"]) if "limit" in split else None,
-        validation=float(split.get("validation", 0.03)),
+        limit=None if limit is None else int(limit),
+        validation=float(recipe.get("validation", 0.03)),
     )
-    if not len(found.validation):
-        raise WrongUse(f"{recipe['data'] if own else data!r} holds out no text")
-    chosen = evenly(len(found.validation), texts)
-    references = [found.validation[i] for i in chosen]
-    pairs = found.validation_pairs
-    sources = references if pairs is None else [pairs.sources[i] for i in chosen]
-    return sources, references, found
+
+
+def _columns(column: str | None) -> str | list[str] | None:
+    return [c.strip() for c in column.split(",")] if column and "," in column else column
+
+
+def _chosen(texts: Sequence[str], pairs: Pairs | None, count: int, name: str) -> tuple[list[str], list[str]]:
+    if not len(texts):
+        raise WrongUse(f"{name!r} holds out no text")
+    at = evenly(len(texts), count)
+    references = [texts[i] for i in at]
+    return references if pairs is None else [pairs.sources[i] for i in at], references
 
 
 def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list[str], list[str]]:
@@ -69,13 +120,8 @@ def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list
         if not rows or not all(isinstance(row, str) for row in rows):
             raise WrongUse("data must be texts, or the name of a corpus, file or folder")
         return rows, rows
-    columns = [c.strip() for c in column.split(",")] if column and "," in column else column
-    found = load_texts(str(data), column=columns)
-    read = written = [*found.validation, *found.train]
-    if found.validation_pairs is not None and found.train_pairs is not None:
-        read = [*found.validation_pairs.sources, *found.train_pairs.sources]
-    chosen = evenly(len(written), texts)
-    return [read[i] for i in chosen], [written[i] for i in chosen]
+    found = load_texts(str(data), column=_columns(column), validation=0.0)
+    return _chosen(found.train, found.train_pairs, texts, str(data))
 
 
 def fitting(model: TextModel, sources: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:

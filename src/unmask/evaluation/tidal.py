@@ -52,8 +52,8 @@ def writer_for(
             f"{next(iter(plan))} has no effect with attention={config.attention!r}: characters have an order"
         )
     tokenizer: BlockTokenizer = model.tokenizer
-    # the prefix is cut at inference as it was in training
-    room: int | None = model.card.length - model.tokenizer.max_block - 2
+    # the prefix is cut as it was in training: a causal row is whole, and only learned positions end
+    room = model.room if config.attention == "tidal" or config.positions == "learned" else None
     if config.writes != "blocks":
         tokenizer, room = PlainTokenizer(model.tokenizer, config.writes, most), None
     writer = CharacterWriter(
@@ -75,6 +75,7 @@ def write(
 
     Args:
         prompts: "" writes from nothing.
+        max_blocks: limit of each text; a plain baseline writes one, of at most ``most`` ids.
         on_block: called with every block as it is finished, with the row of the whole list of prompts.
         settings: of :func:`writer_for`.
     """
@@ -85,6 +86,9 @@ def write(
     found = BlockGeneration([], [], [], 0)
     for start in range(0, len(prompts), batch_size):
         part = prompts[start : start + batch_size]
+        if model.denoiser.config.writes != "blocks":
+            # the whole continuation is one block
+            max_blocks, settings["most"] = 1, _fitting(model, part, settings.get("most", 256))
         # a fresh writer: the states it keeps belong to one batch of rows
         writer, tokenizer = writer_for(model, **settings)
         names = list(range(start, start + len(part)))
@@ -94,6 +98,26 @@ def write(
         found.trace += one.trace
         found.forwards += one.forwards
     return found
+
+
+def _fitting(model: TidalTextModel, prompts: Sequence[str], most: int) -> int:
+    """How many ids a plain baseline can write behind these prompts: learned positions end.
+
+    Raises:
+        WrongUse: none.
+    """
+    c = model.denoiser.config
+    if most < 1:
+        raise WrongUse(f"length={most} must be at least 1")
+    if c.positions != "learned":
+        return most
+    read = max(map(len, PlainTokenizer(model.tokenizer, c.writes).encode_batch(prompts)))
+    if read + 1 >= c.max_position_embeddings:
+        raise WrongUse(
+            f"a prompt of {read} ids leaves no room to write: learned positions end at {c.max_position_embeddings}"
+        )
+    # the last id is drawn and not read
+    return min(most, c.max_position_embeddings - read - 1)
 
 
 def exact_match(model: TidalTextModel, examples: Sequence[Example], batch_size: int = 256) -> list[bool]:

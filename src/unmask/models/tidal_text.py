@@ -28,6 +28,11 @@ class TidalTextModel(Bundle):
     denoiser: TidalModel
     tokenizer: MixedTokenizer
 
+    @property
+    def room(self) -> int:
+        """Most tokens of a prefix beside the widest block; older ones are cut off, in training too."""
+        return self.card.length - self.tokenizer.max_block - 2
+
     def canvas(self, prefixes: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Prefix tokens, ``<bob>`` and a masked block for each text, for the samplers of masked diffusion.
 
@@ -35,9 +40,7 @@ class TidalTextModel(Bundle):
             ids [B, L] and ``valid_BL``, False in the padding on the left.
         """
         block = [BOB] + [MASK] * (self.denoiser.config.max_block + 1)
-        # the prefix is cut, its oldest tokens first, as it was in training
-        room = self.card.length - self.tokenizer.max_block - 2
-        rows = [tokens[-room:] + block for tokens in self.tokenizer.encode_batch(list(prefixes))]
+        rows = [tokens[-self.room :] + block for tokens in self.tokenizer.encode_batch(list(prefixes))]
         length = max(map(len, rows))
         ids_BL = torch.tensor([[PAD] * (length - len(row)) + row for row in rows], device=self.device)
         short_B1 = torch.tensor([[length - len(row)] for row in rows], device=self.device)

@@ -62,6 +62,11 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
         raise WrongUse(
             "packed=True needs attention='tidal' or 'causal': a canvas that is filled in any order is one row"
         )
+    if m.writes == "blocks" and m.length <= m.max_block + 2:
+        raise WrongUse(
+            f"length={m.length} has no room for a prefix beside a block: it must be above max_block + 2 = "
+            f"{m.max_block + 2}"
+        )
     set_seed(recipe.train.seed)
     train, held_out, longer = tidal_examples(recipe, say)
     start = load_tidal(m.start_from) if m.start_from else None

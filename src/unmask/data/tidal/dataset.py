@@ -100,10 +100,8 @@ class TidalDataset(Dataset[Row]):
     def _block_row(self, example: int, at: int) -> Row:
         prompt, text = self.examples[example]
         pieces = self.tokenizer.split(text) or [""]
-        room = self.length
-        if self.attention == "masked":
-            # the canvas is as wide as the widest block, whatever this block's size
-            room -= self.tokenizer.max_block - len(pieces[at].encode("utf-8"))
+        # a reader cannot know the size of the block that it writes: the prefix makes room for the widest
+        room = self.length - (self.tokenizer.max_block - len(pieces[at].encode("utf-8")))
         sample = block_sample(
             self.tokenizer, prompt + "".join(pieces[:at]), pieces[at], last=at == len(pieces) - 1, length=room
         )

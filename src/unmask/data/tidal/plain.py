@@ -34,6 +34,6 @@ class PlainTokenizer:
         return [[EOS, *self.encode(text)] for text in texts]
 
     def read_block(self, ids: Sequence[int]) -> tuple[str, bool]:
-        """The text before ``<eos>``; what follows one continuation is nothing."""
+        """The text before ``<eos>``, and whether there was one."""
         kept = list(ids[: ids.index(EOS)] if EOS in ids else ids)
-        return (self.mixed.decode(kept) if self.writes == "tokens" else self.mixed.unspell(kept)), True
+        return (self.mixed.decode(kept) if self.writes == "tokens" else self.mixed.unspell(kept)), EOS in ids
