@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from unmask.api_causal import causal_subject, is_causal, load_causal
-from unmask.api_probes import generation_probe, tidal_probe
+from unmask.api_probes import check_probe, generation_probe, tidal_probe
 from unmask.api_sample import denoises, given_of, sample
 from unmask.api_tidal import evaluate_tidal, tidal_subject
 from unmask.core.condition import Condition
@@ -67,6 +67,7 @@ def train(recipe: Recipe) -> TextModel:
             found.append(quick_probe(prepared.model, prepared.validation, every=recipe.train.diagnose_every))
         return found
 
+    check_probe(recipe)
     return run(recipe, probes)
 
 

@@ -91,7 +91,7 @@ def sample_causal(
     if temperature is None:
         temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
     seed, size = given.pop("seed", 0), given.pop("batch_size", 64)
-    length, precision = given.pop("length", None) or 64, given.pop("precision", "fp32")
+    length, precision = given.pop("length", 64), given.pop("precision", "fp32")
     limits: dict[str, Any] = {name: given.pop(name) for name in ("top_k", "top_p") if name in given}
     penalty = given.pop("repetition_penalty", 1.0)
     share = given.pop("share", False)

@@ -5,7 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.api_sample import sample
+from unmask.core.errors import WrongUse
+from unmask.decoding.plan import DecodingPlan
 from unmask.training.recipe import Recipe
+
+
+def check_probe(recipe: Recipe) -> None:
+    """Refuse what would only be found out at the first evaluation.
+
+    Raises:
+        WrongUse: the probe's order or number of steps.
+    """
+    t = recipe.train
+    if recipe.model.family != "tidal" and t.probe_texts:
+        try:
+            DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
+        except WrongUse as error:
+            raise WrongUse(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
 
 
 def generation_probe(prepared: Any, recipe: Recipe) -> Any:

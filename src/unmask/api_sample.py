@@ -126,6 +126,8 @@ def sample(
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
+    if precision not in ("fp32", "bf16"):
+        raise WrongUse(f"precision={precision!r} must be 'fp32' or 'bf16'")
     if isinstance(model, TidalTextModel):
         return sample_tidal(model, texts, n, given_of(sample, locals(), "model", "texts", "n"))
     if isinstance(model, CausalModel):
@@ -156,8 +158,6 @@ def sample(
         raise WrongUse(f"n={n} must be at least 1")
     if batch_size < 1:
         raise WrongUse(f"batch_size={batch_size} must be at least 1")
-    if precision not in ("fp32", "bf16"):
-        raise WrongUse(f"precision={precision!r} must be 'fp32' or 'bf16'")
     rows_in = _rows(model, texts, n, length, canvas, condition)
     mine = ranks.share(len(rows_in.x_BL)) if share else range(len(rows_in.x_BL))
     parts, traces, forwards = [], [], 0

@@ -129,7 +129,7 @@ def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | No
     temperature = given.pop("temperature", None)
     if temperature is None:
         temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
-    settings = {k: given.pop(k) for k in ("top_k", "top_p", "seed", "batch_size") if k in given}
+    settings: dict[str, Any] = {k: given.pop(k) for k in ("top_k", "top_p", "seed", "batch_size") if k in given}
     if "length" in given and model.denoiser.config.writes != "blocks":
         settings["most"] = given.pop("length")
     blocks, show, callback = given.pop("length", 64), given.pop("live", False), given.pop("callback", None)
@@ -168,6 +168,8 @@ def evaluate_tidal(
     plan = {k: given.pop(k) for k in PLAN if k in given}
     if given:
         raise WrongUse(f"{next(iter(given))} has no effect on a tidal model, which continues texts block by block")
+    if texts < 1:
+        raise WrongUse(f"texts={texts} must be at least 1")
     held_out, train = examples_for(model, data, column)
     chosen = [held_out[i] for i in evenly(len(held_out), texts)]
     known = [prompt + text for prompt, text in train] or None
@@ -214,7 +216,7 @@ def examples_for(
     except UnmaskError:
         known = []  # its data is not at hand
     if relation == "kin" or data == ARITHMETIC:
-        shared = {k: own[k] for k in ("validation", "split_seed") if k in own}
+        shared: dict[str, Any] = {k: own[k] for k in ("validation", "split_seed") if k in own}
         theirs = split({"data": str(data), **({} if column is None else {"column": column}), **shared})[0]
     else:
         theirs = [("", text) for text in load_texts(str(data), column=column, validation=0.0).train]

@@ -126,3 +126,17 @@ def test_wrong_settings_are_refused(tmp_path):
         MixedTokenizer.from_file(tmp_path / "none.json")
     train_bpe(CORPUS, 300).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert MixedTokenizer.from_file(tmp_path / "tokenizer.json").decode_block([]) == ""
+
+
+def test_a_file_that_cuts_and_pads_its_rows_does_neither_here(tmp_path):
+    """Encoders ship such files: 128 ids for every text."""
+    from tokenizers import Tokenizer
+
+    bpe = Tokenizer.from_str(BPE.to_str())
+    bpe.enable_truncation(8)
+    bpe.enable_padding(length=8)
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = MixedTokenizer.from_file(tmp_path / "tokenizer.json")
+    for text in ("a", "the quick brown fox " * 9):
+        assert tokenizer.encode(text) == MixedTokenizer(BPE).encode(text)
+    assert tokenizer.decode(tokenizer.encode("the quick brown fox " * 9)) == "the quick brown fox " * 9

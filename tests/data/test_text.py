@@ -189,3 +189,13 @@ def test_a_file_without_text_says_so(tmp_path):
     (tmp_path / "empty.txt").write_bytes(b"")
     with pytest.raises(WrongUse, match="no usable text"):
         load_texts(tmp_path / "empty.txt")
+
+
+def test_a_damaged_saved_dataset_is_named(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_dict({"text": [f"line {i}" for i in range(50)]}).save_to_disk(str(tmp_path / "saved"))
+    (arrow,) = (tmp_path / "saved").glob("*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:100])
+    with pytest.raises(WrongUse, match="cannot be read as a saved dataset"):
+        load_texts(tmp_path / "saved")

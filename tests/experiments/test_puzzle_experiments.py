@@ -377,9 +377,9 @@ def test_a_trace_without_a_file_names_one_and_loops_may_be_more(
     row = int(solve(load(solver)[0], MINI, held_out, planned("margin", None)).correct_B.nonzero()[0])
     text = "".join(str(v) for v in held_out.question_BL[row].tolist())
     words = ["puzzle", "sudoku", text, "--model", str(solver), "--trace"]
-    for more in ([], ["--order", "margin"], ["--loops", "1"]):
+    for first, more in (([], []), ([], ["--order", "margin"]), ([], ["--loops", "1"]), (["--order", "margin"], [])):
         (tmp_path / "sudoku.html").unlink(missing_ok=True)
-        assert command(*words, *more) == 0
+        assert command(words[0], *first, *words[1:], *more) == 0
         assert "every rule holds" in (tmp_path / "sudoku.html").read_text()
     capsys.readouterr()
     assert command(*words, "--loops=0") == 2
@@ -401,6 +401,7 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "1" + "." * 15, model, "--trace=x.png"], "written as .html or .json"),
         (["sudoku", "1" + "." * 15, model, "--order=margn"], "did you mean 'margin'"),
         (["sudoku", "1" + "." * 15, model, "--tries=0"], "tries=0 must be at least 1"),
+        (["sudoku", str(solver / "model.safetensors"), model], "cannot be read as a text file"),
     ):
         assert command("puzzle", *words) == 2, words
         error = capsys.readouterr().err
@@ -421,3 +422,13 @@ def test_shipped_solvers_solve(kind: str, text: str, place: str, value: str, tmp
     said = [line for line in done.stdout.splitlines() if place in line]
     assert len(said) == 1 and f"= {value} " in said[0]
     assert place in (tmp_path / "page.html").read_text()
+
+
+def test_what_is_said_of_a_wrong_answer_is_what_is_known_of_it() -> None:
+    from unmask.cli.puzzle import _wrong
+
+    given = torch.tensor([[True, True, False, False]])
+    board = PuzzleBatch(torch.tensor([[1, 2, 1, 2]]), given)
+    assert _wrong(board, torch.tensor([[1, 2, 2, 2]])) == "1 of 2 cells differ from the solution"
+    # latents that were hidden in the question have no one solution
+    assert _wrong(PuzzleBatch(torch.tensor([[1, 2, 0, 0]]), given), torch.tensor([[1, 2, 2, 2]])) == "a rule is broken"

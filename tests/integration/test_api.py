@@ -122,6 +122,8 @@ def test_evaluate_is_complete_and_saved(model, tmp_path):
         (lambda m: unmask.sample(m, TEXTS, n=0), "n=0"),
         (lambda m: unmask.sample(m, TEXTS, order="margn"), "did you mean 'margin'"),
         (lambda m: unmask.sample(m, TEXTS, length=99), "length=99"),
+        (lambda m: unmask.sample(m, TEXTS, length=0), "length=0"),
+        (lambda m: unmask.sample(m, TEXTS, precision="fp61"), "precision='fp61'"),
         (lambda m: unmask.evaluate(m, texts=0), "texts=0"),
         (lambda m: unmask.evaluate(m, "no_such_corpus.txt"), "there is no file"),
         (lambda m: unmask.load("no/such/folder"), "there is no model folder"),

@@ -7,6 +7,7 @@ import pytest
 import unmask
 from unmask import recipes
 from unmask.core.errors import WrongUse
+from unmask.data.tidal.mixed_tokenizer import EOS
 from unmask.evaluation.tidal import write
 from unmask.training.recipe import parse, read_recipe
 
@@ -83,3 +84,24 @@ def test_diagnosis_runs_on_the_models_own_data(name, trained):
     assert {f.check: f.status for f in verdict.findings} == dict.fromkeys(
         ("weights", "vocabulary", "train_inference", "cache"), "pass"
     ), [f.measured for f in verdict.findings]
+
+
+def test_counts_and_names_that_do_not_fit(trained, tmp_path):
+    from unmask.models.export import export
+
+    model = unmask.load(trained("tidal_arithmetic")[0])
+    for call, said in (
+        (lambda: unmask.evaluate(model, texts=0), "texts=0"),
+        (lambda: unmask.sample(model, ["1 + 1 ="], precision="fp61"), "precision='fp61'"),
+        (lambda: export(model, tmp_path / "out"), "a tidal model has no export"),
+    ):
+        with pytest.raises(WrongUse, match=said):
+            call()
+
+
+def test_a_plain_baseline_writes_as_many_ids_as_it_is_told(trained):
+    model = unmask.load(trained("tidal_arithmetic", "--attention", "causal", "--writes", "characters")[0])
+    for length in (3, 9):
+        found = unmask.sample(model, ["12 + 5 ="] * 4, length=length, temperature=1.0, n=1)
+        assert max(len(event.ids) for event in found.trace) <= length + 1
+        assert [event.ended for event in found.trace] == [EOS in event.ids for event in found.trace]

@@ -1,16 +1,21 @@
 """Runs that must be equal are equal: resumed, split into micro-batches; bad batches are skipped; EMA is an average."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from unmask.core.condition import Condition
 from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
+from unmask.diffusion.process import MaskLaw
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import load_native
 from unmask.training.ema import Ema
 from unmask.training.recipe import parse
 from unmask.training.run import train
+from unmask.training.scores import held_out_scores
 from unmask.training.trainer import DiffusionTrainer, last_checkpoint
 
 WORDS = "light darkness water earth heaven day night field seed tree".split()
@@ -221,3 +226,25 @@ def test_evenly_spread_rows():
     from unmask.data.text import evenly
 
     assert evenly(10, 4) == [0, 2, 5, 7] and evenly(3, 9) == [0, 1, 2]
+
+
+def test_held_out_bounds_leave_the_bottleneck_out_and_name_it():
+    """A zero head costs the logarithm of what can be written, whatever its vector; the KL is a figure of its own."""
+    torch.manual_seed(0)
+    net = MaskedDiffusionModel(
+        MaskedDiffusionConfig(
+            vocab_size=20, max_position_embeddings=6, dim=16, layers=1, heads=2, ffn_dim=16, conditioning="adaln",
+            latent_dim=5, bottleneck=4,
+        )
+    ).eval()  # fmt: skip
+    net.embed.weight.data.zero_()
+    net.head_bias.data.zero_()
+    ids, latents = torch.randint(3, 20, (8, 6)), torch.randn(8, 5)
+    rows = [{"input_ids": i, "length": torch.tensor(6), "latent": z} for i, z in zip(ids, latents, strict=True)]
+    stack = lambda part: {k: torch.stack([row[k] for row in part]) for k in part[0]}  # noqa: E731
+    scores = held_out_scores(net, rows, stack, MaskLaw(), SimpleNamespace(eval_texts=8, seed=0))
+    logits = net.logits(torch.full((1, 6), net.mask_id), cond=Condition.of(latents[:1]))
+    each = -float(logits.detach().log_softmax(-1).max())
+    assert scores["nelbo"] == pytest.approx(each, rel=1e-5) and scores["loss"] == pytest.approx(each, rel=1e-5)
+    kl = net.body(ids, Condition.of(latents)).kl_BZ
+    assert scores["kl_nats"] == pytest.approx(float(kl.sum(1).mean()), rel=1e-5) and scores["kl_nats"] > 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
+
+KINDS = ("sudoku", "zebra", "nae_sat")
 
 
 class TraceAlone(TyperCommand):
@@ -15,7 +18,7 @@ class TraceAlone(TyperCommand):
         if "--trace" in args:
             at = args.index("--trace") + 1
             if at == len(args) or args[at].startswith("-"):
-                kind = next((word for word in args if word.isidentifier()), "puzzle")
+                kind = next((word for word in args if word in KINDS), "puzzle")
                 args = [*args[:at], f"{kind}.html", *args[at:]]
         return super().parse_args(ctx, args)
 
@@ -47,9 +50,8 @@ def register(app: typer.Typer) -> None:
         from unmask.experiments.puzzle_model import load
         from unmask.experiments.puzzle_solving import attempt
 
-        kinds = ("sudoku", "zebra", "nae_sat")
-        if kind not in kinds:
-            raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, kinds)}")
+        if kind not in KINDS:
+            raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise WrongUse(f"a trace is written as .html or .json, not {trace.name!r}")
         if tries < 1:
@@ -61,7 +63,10 @@ def register(app: typer.Typer) -> None:
             raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         if loops is not None:
             solver.loops(loops)
-        board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
+        try:
+            board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongUse(f"{text} cannot be read as a text file: {error}") from error
         for number in range(tries):
             out = generate(solver, board.question_BL, attempt(plan, number))
             if solved := bool(solver.puzzle.correct(out.sequences, board).all()):
@@ -79,9 +84,7 @@ def register(app: typer.Typer) -> None:
             )
         console.print()
         console.print(solver.puzzle.show(out.sequences[0]), markup=False)
-        wrong = int(((out.sequences != board.answer_BL) & (board.answer_BL > 0)).sum())
-        blanks = int((~board.given_BL).sum())
-        verdict = "solved" if solved else f"not solved: {wrong} of {blanks} cells differ from the solution"
+        verdict = "solved" if solved else f"not solved: {_wrong(board, out.sequences)}"
         tried = "" if number == 0 else f", attempt {number + 1}"
         said = f"\n{verdict}; {out.forwards} forwards, order {order}{tried}"
         console.print(said, style="green" if solved else "bold red")
@@ -104,6 +107,15 @@ def default_model(kind: str) -> Path:
         if (root / name / "puzzle.json").is_file():
             return root / name
     raise WrongUse(f"there is no {name} here: give --model, a folder that `unmask experiment {kind}` wrote")
+
+
+def _wrong(board: Any, answer_BL: Any) -> str:
+    """What an answer that breaks a rule gets wrong, as far as the solution is known."""
+    known_BL = (board.answer_BL > 0) & ~board.given_BL
+    if not bool(known_BL[~board.given_BL].all()):
+        return "a rule is broken"  # what was hidden has no one solution
+    wrong = int(((answer_BL != board.answer_BL) & known_BL).sum())
+    return f"{wrong} of {int(known_BL.sum())} cells differ from the solution"
 
 
 def _is_file(text: str) -> bool:

@@ -153,8 +153,12 @@ def read_folder(path: Path, column: tuple[str, ...] | None, split: str) -> Sourc
     """
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         import datasets
+        import pyarrow
 
-        found = datasets.load_from_disk(str(path))
+        try:
+            found = datasets.load_from_disk(str(path))
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            raise WrongUse(f"{path} cannot be read as a saved dataset: {str(error).splitlines()[0]}") from error
         if isinstance(found, datasets.DatasetDict):
             if split not in found:
                 raise WrongUse(f"{path} has no split {split!r}: {did_you_mean(split, found)}")

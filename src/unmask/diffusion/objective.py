@@ -70,11 +70,13 @@ class TokenLosses:
         return torch.zeros_like(self.weight_B, dtype=self.ce_N.dtype).index_add_(0, self.row_N, self.ce_N)
 
     def row_nelbo(self) -> Tensor:
-        """Each row's estimate of its NELBO in nats, KL included where there is one [B]."""
+        """Each row's estimate of its NELBO in nats, given its condition [B].
+
+        A bottleneck's KL is not in it: it prices the vector, which evaluation hands over, and not the text.
+        """
         if torch.isnan(self.weight_B).any():
             raise WrongUse("word dropout makes no bound: score with MaskLaw.bound()")
-        nelbo_B = self.row_sum() * self.weight_B
-        return nelbo_B if self.kl_BZ is None else nelbo_B + self.kl_BZ.detach().sum(1)
+        return self.row_sum() * self.weight_B
 
     def nelbo(self) -> Tensor:
         """NELBO, nats a token."""

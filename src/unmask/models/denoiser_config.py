@@ -68,6 +68,11 @@ class MaskedDiffusionConfig(PretrainedConfig):
             raise WrongUse(f"conditioning={conditioning!r} needs latent_dim, the encoder's width; got {latent_dim}")
         if conditioning == "cross" and latent_tokens < 1:
             raise WrongUse("conditioning='cross' needs latent_tokens >= 1: they are what the tokens look at")
+        for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim), ("loops", loops)):
+            if value < 1:
+                raise WrongUse(f"{name}={value} must be at least 1")
+        if not 0 <= dropout < 1:
+            raise WrongUse(f"dropout={dropout} must lie in [0, 1)")
         if dim % heads or (rope and (dim // heads) % 2):
             raise WrongUse(f"dim={dim} must be a multiple of heads={heads}, with an even width a head for rope")
         if not 0 <= mask_token_id < vocab_size:

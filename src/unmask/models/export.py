@@ -18,7 +18,8 @@ import torch
 
 from unmask.core.errors import WrongUse
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import CARD, TextModel, read_card, sha256, write_json
+from unmask.models.text_model import CARD, Bundle, TextModel, read_card, sha256, write_json
+from unmask.models.tidal import TidalModel
 
 FILE = "modeling_unmask.py"
 #: what the model is made of, each after what it imports
@@ -56,7 +57,11 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
     Raises:
         WrongUse: somebody else's model, or the folder it was loaded from.
     """
+    if not isinstance(model, Bundle):
+        raise WrongUse(f"a {type(model).__name__} is in the format of its authors already: copy its folder instead")
     net = model.denoiser
+    if isinstance(net, TidalModel):
+        raise WrongUse("a tidal model has no export: transformers has no class that writes block by block")
     if not isinstance(net, MaskedDiffusionModel):
         raise WrongUse(f"a {type(net).__name__} is already in a format of its authors: copy {model.path!r} instead")
     folder = Path(out)

@@ -143,20 +143,26 @@ class TextModel(Bundle):
             CheckpointError: the encoder found now is not the one the model was trained with.
         """
         if self._encoder is None:
-            if self.card.encoder is None:
-                raise WrongUse(
-                    "this model takes no semantic vector, so it cannot be given texts; sample with n instead"
-                )
-            from unmask.models.encoders import SentenceEncoder
-
-            found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling)
-            if self.card.encoder_identity and found.identity != self.card.encoder_identity:
-                raise CheckpointError(
-                    f"the encoder {self.card.encoder!r} found here ({found.identity}) is not the one this model was "
-                    f"trained with ({self.card.encoder_identity}); its vectors would mean something else"
-                )
-            self._encoder = found
+            self._encoder = self.load_encoder()
         return self._encoder
+
+    def load_encoder(self, dtype: str | None = None) -> Encoder:
+        """The card's encoder, ``fp32`` (None) or ``bf16``.
+
+        Raises:
+            WrongUse, CheckpointError: see :attr:`encoder`.
+        """
+        if self.card.encoder is None:
+            raise WrongUse("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
+        from unmask.models.encoders import SentenceEncoder
+
+        found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling, dtype=dtype)
+        if self.card.encoder_identity and found.identity != self.card.encoder_identity:
+            raise CheckpointError(
+                f"the encoder {self.card.encoder!r} found here ({found.identity}) is not the one this model was "
+                f"trained with ({self.card.encoder_identity}); its vectors would mean something else"
+            )
+        return found
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> Tensor:
         """Semantic vectors [N, Z], fp32, on the model's device."""
@@ -173,7 +179,7 @@ class TextModel(Bundle):
         Raises:
             WrongUse: a length the model has no positions for.
         """
-        length = length or self.card.length
+        length = self.card.length if length is None else length
         limit = self.denoiser.max_length
         if length < 1 or (limit is not None and length > limit):
             raise WrongUse(f"length={length} must lie in 1..{limit}, the positions this model has")

@@ -73,6 +73,11 @@ class TidalConfig(PretrainedConfig):
             raise WrongUse(f"writes={writes!r} must be one of {', '.join(WRITES)}")
         if writes != "blocks" and attention != "causal":
             raise WrongUse(f"writes={writes!r} needs attention='causal', got {attention!r}")
+        for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim)):
+            if value < 1:
+                raise WrongUse(f"{name}={value} must be at least 1")
+        if not 0 <= dropout < 1:
+            raise WrongUse(f"dropout={dropout} must lie in [0, 1)")
         if dim % heads or (positions == "rope" and (dim // heads) % 4):
             raise WrongUse(f"dim={dim} must be a multiple of heads={heads}, with a head width divisible by 4 for rope")
         if not eob_token_id < outputs <= vocab_size:

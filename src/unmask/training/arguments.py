@@ -143,6 +143,9 @@ class TrainArguments(TrainingArguments):
             value = getattr(self, name)
             if not low <= float(value) <= high:
                 raise WrongUse(f"{name}={value} must lie in [{low}, {high:g}]")
+        for name, least in (("eval_texts", 1), ("probe_texts", 0), ("show_texts", 0), ("diagnose_every", 0)):
+            if getattr(self, name) < least:
+                raise WrongUse(f"{name}={getattr(self, name)} must be at least {least}")
         if self.optimizer not in ("adamw", "muon"):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:

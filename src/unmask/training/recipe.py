@@ -139,5 +139,13 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise WrongUse(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
     if model.embedding_init not in ("random", "encoder"):
         raise WrongUse(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
+    if data.over_long not in ("drop", "truncate"):
+        raise WrongUse(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
+    if train.weighting not in ("maskgit", "llada", "nelbo"):
+        raise WrongUse(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
+    if model.family == "tidal" and train.diagnose_every:
+        raise WrongUse("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
+    if train.probe_guidance != 1 and model.conditioning == "none":
+        raise WrongUse(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.output_dir is None:
         raise WrongUse("output_dir is missing: the run folder, such as runs/my_run")

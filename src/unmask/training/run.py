@@ -70,6 +70,9 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     if not len(data.validation):
         raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
     start = load_native(m.start_from) if m.start_from else None
+    if start and start.denoiser.conditional != (d.task != "unconditional"):
+        has = "a" if start.denoiser.conditional else "no"
+        raise WrongUse(f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector")
     encoder = _encoder(recipe, start)
     if start:
         tokenizer = start.tokenizer
@@ -205,7 +208,7 @@ def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
     if recipe.model.conditioning == "none" or (start is not None and not start.denoiser.conditional):
         return None
     if start is not None:
-        return start.encoder
+        return start.load_encoder(recipe.data.encoder_precision)
     from unmask.models.encoders import SentenceEncoder
 
     return SentenceEncoder.load(recipe.model.encoder, pooling=recipe.model.pooling, dtype=recipe.data.encoder_precision)

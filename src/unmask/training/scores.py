@@ -32,9 +32,10 @@ def held_out_scores(
     """Losses in nats a text token (EOS in, PAD out) on ``eval_texts`` rows spread over a dataset.
 
     Returns:
-        ``loss`` (mean over hidden tokens under the training law), ``nelbo`` (nats a token, unbiased), ``loss_r25`` to
-        ``loss_r100``, and for a conditional model ``loss_r100_null``, ``loss_r100_shuffled`` and the differences
-        ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored.
+        ``loss`` (mean over hidden tokens, their number uniform whatever the training law: comparable between runs),
+        ``nelbo`` (nats a token given the condition, unbiased), ``kl_nats`` (of a bottleneck, nats a text),
+        ``loss_r25`` to ``loss_r100``, and for a conditional model ``loss_r100_null``, ``loss_r100_shuffled`` and the
+        differences ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored.
     """
     device = next(net.parameters()).device
     chosen = evenly(len(dataset), args.eval_texts)
@@ -45,7 +46,7 @@ def held_out_scores(
     shuffled = None if latent_NZ is None else latent_NZ.roll(1, 0)
     bound = MaskLaw("count", antithetic=law.antithetic)
     sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
-    nelbo = torch.zeros((), dtype=torch.float64)
+    nelbo, kl, bottleneck = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), False
     full: dict[str, list[Tensor]] = {"true": [], "null": [], "shuffled": []}
     for start in range(0, rows, batch_size):
         part = slice(start, min(start + batch_size, rows))
@@ -54,6 +55,9 @@ def held_out_scores(
         noise = generator(args.seed, start, Stream.CORRUPT)
         found = token_losses(net, bound.corrupt(ids, net.mask_id, noise), cond, tokens_B=length)
         nelbo += found.row_nelbo().sum().double().cpu()
+        if found.kl_BZ is not None:
+            kl += found.kl_BZ.detach().sum().double().cpu()
+            bottleneck = True
         sums += torch.stack(found.before(length).by_fraction(torch.tensor(RATIO_EDGES, device=device))).cpu()
         everything = _all_hidden(ids, net.mask_id)
         full["true"].append(_text_ce(net, everything, cond, length))
@@ -62,6 +66,8 @@ def held_out_scores(
             full["shuffled"].append(_text_ce(net, everything, Condition.of(shuffled[part].to(device)), length))
     ce, hits, count = sums
     scores = {"loss": float(ce.sum() / count.sum()), "nelbo": float(nelbo / length_N.sum())}
+    if bottleneck:
+        scores["kl_nats"] = float(kl / rows)
     for i, name in enumerate(RATIO_NAMES[:-1]):
         if count[i]:
             scores[f"loss_{name}"], scores[f"accuracy_{name}"] = float(ce[i] / count[i]), float(hits[i] / count[i])

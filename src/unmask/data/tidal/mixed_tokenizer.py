@@ -64,6 +64,9 @@ class MixedTokenizer:
         self.bpe, self.blocks, self.reverse, self.max_block = bpe, blocks, reverse, max_block
         # a text that says "<eos>" is spelled, never obeyed
         self.bpe.encode_special_tokens = True
+        # an encoder's file may ask for rows of one length
+        self.bpe.no_truncation()
+        self.bpe.no_padding()
         self._per_block = int(tokens[1]) if tokens else 0
 
     @classmethod
