@@ -148,11 +148,20 @@ def test_a_problem_too_long_for_the_model_is_left_out_and_said() -> None:
         ("x = bytearray(2 * 2**30)", False),
         ("open('left.txt', 'w').write('x' * 10000)", False),
         ("import os; assert not os.environ.get('HOME')", True),
-        ("import sys; sys.exit(0)", True),
+        # gone before the test that follows it
+        ("import sys; sys.exit(0)\nassert False", False),
+        ("raise SystemExit\nassert False", False),
+        ("import os; os._exit(0)\nassert False", False),
+        ("import os; os._exit = lambda code: None", True),
     ],
 )
 def test_programs_run_within_limits(program: str, right: bool) -> None:
     assert passes(program, seconds=2) is right
+
+
+def test_no_exit_code_passes_every_time() -> None:
+    # what counts as the end is drawn anew for each run: the codes that programs like to use are never it
+    assert not any(passes(f"import os; os._exit({code})") for code in (0, 1, 2, 127, 255))
 
 
 def test_gsm_symbolic_is_seeded() -> None:
