@@ -101,6 +101,21 @@ def test_a_press_that_stays_on_the_model_refuses_the_table(monkeypatch):
     assert any(c.name == "presses leave nothing behind" and not c.passed for c in checks)
 
 
+def refuse(*args, **kwargs):
+    raise ValueError("made for another model")
+
+
+def test_a_press_that_refuses_the_model_is_left_out_and_the_others_are_measured(monkeypatch):
+    monkeypatch.setattr(type(presses.make("tova")), "post_init_from_model", refuse)
+    settings = Settings(press="knorm,tova", budgets=("0.5",), context=60, continuation=20, windows=1, greedy=0,
+                        write=0, needles=1, long=0, repeats=1, new_tokens=2)  # fmt: skip
+    result = bench(TinyReader(), PROSE, settings)
+    assert "made for another model" in result.arm("tova", "0.5").reason
+    assert result.arm("knorm", "0.5").ppl is not None
+    assert not any("tova" in c.name for c in result.checks) and any("knorm" in c.name for c in result.checks)
+    assert "tova" not in {r.press for r in [*result.needle, *result.timing.rows]}
+
+
 def test_require_names_the_pitfall():
     with pytest.raises(SelfCheckFailed, match="1 of 2 self-checks failed: b .off by 3.: because"):
         require([Check("a", True, "", ""), Check("b", False, "off by 3", "because")])
@@ -157,6 +172,21 @@ def test_probes_are_right_when_greedy_writing_is():
         full, pressed = ask(model, [right, wrong], arms, OneShot(), query_aware=aware)
         assert (full.press, full.right, full.asked) == ("full", 1, 2)
         assert (pressed.press, pressed.budget, pressed.asked) == ("knorm", "0.2", 2)
+
+
+def test_a_press_that_fails_on_a_later_probe_has_no_row(monkeypatch):
+    kind, calls = type(presses.make("tova")), []
+
+    def twice(self, model):
+        calls.append(model)
+        if len(calls) > 2:
+            refuse()
+
+    monkeypatch.setattr(kind, "post_init_from_model", twice)
+    arms = [Asked(s, Budget.parse("0.5")) for s in presses.parse("tova,knorm")]
+    probes = [Probe("t", ids(50, i)[0], ids(6, 1)[0], ids(2, 2)[0]) for i in range(4)]
+    rows = ask(make("llama"), probes, arms, OneShot())
+    assert [(r.press, r.asked) for r in rows] == [("full", 4), ("knorm", 4)]
 
 
 def test_query_aware_presses_see_the_question():

@@ -131,6 +131,8 @@ def ask(
         progress(f"{probe.task} {n + 1}")
     rows = []
     for (i, task, depth), answers in sorted(found.items(), key=lambda f: (f[0][0], f[0][1], f[0][2] or 0.0)):
+        if i in failed:
+            continue  # fewer questions than the others had: its share would not be comparable
         asked = everyone[i]
         rows.append(
             ProbeRow(
