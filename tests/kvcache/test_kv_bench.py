@@ -12,7 +12,7 @@ from unmask.core.errors import MissingExtra, WrongUse
 from unmask.kvcache import timing
 from unmask.kvcache.bench import Settings, bench, cut, plan
 from unmask.kvcache.budget import Budget
-from unmask.kvcache.longset import TASKS, longset
+from unmask.kvcache.longset import TASKS, _copy, longset
 from unmask.kvcache.mistakes import ShrunkenPositions, StoredOrder
 from unmask.kvcache.needle import needles
 from unmask.kvcache.positions import PositionedCache
@@ -130,13 +130,41 @@ def test_facts_lie_at_their_depth_and_contexts_have_their_length():
     fact = causal.encode("zebra quagga okapi", start=False)
     for depth in (0.0, 0.3, 1.0):
         made = filler.around([(depth, "zebra quagga okapi")], 300, seed=1)
-        assert 300 - 16 < len(made) <= 300
+        assert len(made) == 300
         places = [i for i in range(len(made) - 2) if torch.equal(made[i : i + 3], fact)]
         assert len(places) == 1 and abs(places[0] / (len(made) - 3) - depth) < 0.06
     with pytest.raises(WrongUse, match="too short for 1 facts"):
         filler.around([(0.0, "a b c")], 3, 0)
     with pytest.raises(WrongUse, match="give a longer one"):
         filler.around([], 10**6, 0)
+
+
+@pytest.mark.parametrize("starts", [0, 1])
+def test_texts_without_full_stops_fill_their_contexts_too(starts):
+    class Reader(TinyReader):
+        def encode(self, text, start=True):
+            return torch.cat([torch.full((starts * start,), 96), super().encode(text, start)])
+
+    causal = Reader()
+    fact = causal.encode("zebra quagga okapi", start=False)
+    for text in (PROSE, PROSE.replace(".", ","), " ".join(f"word{i}" for i in range(4000))):
+        filler = Filler(causal, text)
+        for length in (40, 61, 300):
+            for depth in (0.0, 0.5, 1.0):
+                made = filler.around([(depth, "zebra quagga okapi")], length, seed=3)
+                assert len(made) == length and (made[:starts] == 96).all()
+                (place,) = [i for i in range(length - 2) if torch.equal(made[i : i + 3], fact)]
+                assert abs((place - starts) - depth * (length - starts - 3)) <= 16
+        assert len(torch.stack([filler.around([], 100, seed) for seed in range(8)]).unique(dim=0)) > 1
+        tasks = longset(causal, text, 100, each=2)
+        assert {len(p.context) for p in tasks} == {100} and all(len(p.answer) for p in tasks)
+
+
+def test_a_context_without_room_for_a_passage_is_refused():
+    with pytest.raises(WrongUse, match="context=47 tokens is too short"):
+        _copy(TinyReader(), Filler(TinyReader(), PROSE), 47, 0)
+    probe = _copy(TinyReader(), Filler(TinyReader(), PROSE), 48, 0)
+    assert (len(probe.context), len(probe.question), len(probe.answer)) == (48, 16, 8)
 
 
 def test_needles_and_tasks_ask_for_what_the_context_says():

@@ -24,6 +24,9 @@ def needles(
         each: how many needles at each depth.
         digits: of the number.
         seed: of numbers, cities and prose.
+
+    Raises:
+        WrongUse: the context is too short for the needle, or the text for the context.
     """
     filler = Filler(causal, text)
     made = []

@@ -23,6 +23,8 @@ from unmask.kvcache.result import ProbeRow
 from unmask.kvcache.scoring import Asked
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+#: tokens: what is longer than the first is no sentence (Chinese, code, transcripts) and is cut into pieces of 16
+_LONGEST, _PIECE = 64, 16
 
 
 @dataclass
@@ -44,6 +46,8 @@ def sentences(text: str) -> list[str]:
 class Filler:
     """Prose to hide facts in: sentences of a text, from a place that the seed chooses.
 
+    A text without full stops is cut every few tokens instead, so that facts still find their depth.
+
     Args:
         causal: the model whose tokenizer counts.
         text: at least as long as the contexts asked for.
@@ -51,27 +55,34 @@ class Filler:
 
     def __init__(self, causal: Causal, text: str) -> None:
         self.causal = causal
-        self._ids = [causal.encode(" " + s, start=False) for s in sentences(text)]
+        whole = [causal.encode(" " + s, start=False) for s in sentences(text)]
+        self._ids = [part for ids in whole for part in (ids.split(_PIECE) if len(ids) > _LONGEST else [ids])]
         self._total = sum(len(i) for i in self._ids)
 
     def around(self, facts: list[tuple[float, str]], length: int, seed: int) -> Tensor:
-        """A context of at most ``length`` tokens with each fact between two sentences at its depth in [0, 1].
+        """A context of ``length`` tokens with each fact between two sentences at its depth in [0, 1].
+
+        The last sentence is cut where the context ends: contexts shorter than asked for would lie within a budget that
+        is given in tokens, and every press would look like the full cache.
 
         Raises:
             WrongUse: the text is too short, or the facts fill the context.
         """
         placed = sorted((depth, self.causal.encode(" " + fact, start=False)) for depth, fact in facts)
-        room = length - sum(len(i) for _, i in placed)
+        begin = self.causal.encode("", start=True)
+        room = length - len(begin) - sum(len(i) for _, i in placed)
         if room < 1:
             raise WrongUse(f"context={length} tokens is too short for {len(facts)} facts: make it longer")
         if self._total < length:
             raise WrongUse(f"the text has {self._total} tokens, fewer than the context of {length}: give a longer one")
         start = int(torch.randint(len(self._ids), (1,), generator=generator(seed)))
         prose: list[Tensor] = []
-        while sum(len(i) for i in prose) + len(self._ids[(start + len(prose)) % len(self._ids)]) <= room:
-            prose.append(self._ids[(start + len(prose)) % len(self._ids)])
-        pieces = [self.causal.encode("", start=True)]
-        used, total = 0, sum(len(i) for i in prose)
+        total = 0
+        while total < room:
+            ids = self._ids[(start + len(prose)) % len(self._ids)]
+            prose.append(ids[: room - total])
+            total += len(prose[-1])
+        pieces, used = [begin], 0
         waiting = list(placed)
         for piece in prose:
             while waiting and used >= waiting[0][0] * total:
