@@ -336,6 +336,8 @@ def test_wrong_experiments_are_refused_before_any_work(tmp_path: Path, capsys: p
     assert command("experiment", "sudokou") == 2
     assert "did you mean 'sudoku'" in capsys.readouterr().err
     assert command("experiment", "sudoku", "--scale=huge") == 2
+    assert command("experiment", "sudoku", "--device=gpu") == 2
+    assert "device='gpu' is not one: write cpu, cuda" in capsys.readouterr().err
     assert command("experiment", "sudoku", "--page", f"--out={tmp_path}") == 2
     assert "run `unmask experiment sudoku` first" in capsys.readouterr().err
     with pytest.raises(WrongUse, match="did you mean 'plain'"):

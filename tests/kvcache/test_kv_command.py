@@ -94,6 +94,11 @@ def test_wrong_use_is_said_before_a_model_is_loaded(app, monkeypatch, words, say
     assert isinstance(done.exception, WrongUse) and says in str(done.exception)
 
 
+def test_a_device_that_does_not_exist_is_one_sentence(app, model):
+    done = run(app, model, "--device", "gpu")
+    assert isinstance(done.exception, WrongUse) and "device='gpu' is not one: write cpu" in str(done.exception)
+
+
 def test_without_kvpress_the_command_says_what_to_install(app, monkeypatch):
     import importlib.util
 

@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
         page_only: bool = typer.Option(False, "--page", help="Rewrite the page from the numbers; train nothing."),
     ) -> None:
         """Run one of the papers' experiments: train, measure, write the numbers, rewrite the page from them."""
-        import torch
         from rich.console import Console
 
+        from unmask.core.device import device_of
         from unmask.experiments.study import Effort, rewrite, run, study
 
         console = Console()
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
             boards=boards,
             arms=tuple(arm),
             tests=tuple(test),
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            device=str(device_of(device)),
             runs=runs,
             progress=console.is_terminal,
         )

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, MissingExtra, WrongUse
 from unmask.models.encoders import _weights_hash
 from unmask.models.quiet import quiet
@@ -99,11 +100,12 @@ def load_causal(
 
     Raises:
         MissingExtra: ``smollm2`` is asked for and its package is not installed.
-        WrongUse: nothing can be loaded from that name, it is not a causal language model, or its tokenizer is missing.
+        WrongUse: nothing can be loaded from that name, it is not a causal language model, or its tokenizer is missing;
+            no such device.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = device_of(device)
     precision = _precision(dtype, where)
     name = str(name_or_path)
     source = str(_smollm2_folder()) if name == SMOLLM2 else name
