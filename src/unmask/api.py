@@ -167,9 +167,12 @@ def evaluate(
         "cache": cache,
         "seed": seed,
     }
+    open_NL, valid_NL = model.texts_in(ids) if isinstance(model, AdapterModel) else (None, None)
     return score(
         model.denoiser,
         ids,
+        open_NL=open_NL,
+        valid_NL=valid_NL,
         latents_NZ=latents,
         generation=generation,
         trace_html=page,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from unmask.cli import build, main
 from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
+from unmask.diffusion.objective import token_losses
+from unmask.diffusion.process import Corruption
 from unmask.evaluation.tasks import Problem, run_task
 from unmask.models.adapters import AdapterModel
 
@@ -45,6 +48,31 @@ def test_an_answer_is_what_generate_writes_behind_the_prompt(model: AdapterModel
             assert out.texts[i] == model.decode(wrote[None, len(before) : len(before) + 9])[0]
             assert (out.sequences[i, len(wrote) :] == model.denoiser.pad_id).all()
     assert len(set(map(tuple, out.sequences.tolist()))) == 3
+
+
+def test_padding_costs_nothing_and_changes_nothing(model: AdapterModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BERT never wrote a [PAD]; a bound that makes it pay for some measures the width of the canvas."""
+    text = PROMPTS[1]
+    exact = len(model.frame[0]) + len(model.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+    losses = []
+    for width in (exact, exact + 7):
+        ids = model.tokenize([text], width)
+        open_1L, valid_1L = model.texts_in(ids)
+        assert int(valid_1L.sum()) == exact and int(open_1L.sum()) == exact - len(model.frame[0])
+        hidden = torch.zeros_like(open_1L)
+        hidden[:, [-1 - width + exact, len(model.frame[0]) + 2]] = True  # the text's end and a word
+        one = torch.ones(1)
+        state = Corruption(ids.masked_fill(hidden, model.denoiser.mask_id), ids, hidden, one / 2, one, open_1L.sum(1))
+        with torch.no_grad():
+            losses.append(token_losses(model.denoiser, state, valid_BL=valid_1L).ce_N)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
+    # one that knows nothing pays the logarithm of what it can write for each token, on whatever canvas
+    V = model.denoiser.vocab_size
+    monkeypatch.setattr(model.denoiser, "project", lambda h_ND: (h_ND[:, :1] * 0, h_ND.new_zeros(V, 1), None))
+    found = unmask.evaluate(model, PROMPTS, steps=2, samples=2, trace=False).metrics
+    assert found["nelbo_nats_per_token"] == pytest.approx(math.log(V - 1), rel=1e-5)
+    # and being scored does not bring its dropout on
+    assert not any(part.training for part in model.denoiser.modules())
 
 
 def test_batches_copies_and_lengths(model: AdapterModel) -> None:

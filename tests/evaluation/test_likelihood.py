@@ -202,3 +202,10 @@ def test_wrong_use_is_named(tiny):
         bound(tiny, texts(), samples=0)
     with pytest.raises(WrongUse, match=r"\(0, 4\)"):
         bound(tiny, torch.zeros(0, 4, dtype=torch.long))
+
+
+def test_an_absurd_bound_is_infinite_and_not_an_error():
+    from unmask.metrics.perplexity import exp, perplexity
+
+    assert exp(1.0) == pytest.approx(math.e) and exp(800.0) == math.inf
+    assert perplexity([[800.0, 810.0], [805.0]]).value == math.inf

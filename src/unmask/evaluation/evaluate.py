@@ -74,7 +74,7 @@ class Evaluation:
                 found["mutual_information_ceiling_nats"] = posterior.ceiling_nats
         if self.generation is not None:
             found |= generation_metrics(self.generation, put)
-        return {key: float(value) for key, value in found.items() if not math.isnan(value)}
+        return {key: float(value) for key, value in found.items() if math.isfinite(value)}
 
     @property
     def not_measured(self) -> dict[str, str]:
@@ -221,6 +221,8 @@ def evaluate(
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,
+    open_NL: Tensor | None = None,
+    valid_NL: Tensor | None = None,
     share: bool = False,
 ) -> Evaluation:
     """Score a model on held-out texts: the bound, its latent where it has one, and what was written beside them.
@@ -233,10 +235,14 @@ def evaluate(
         generation: from :func:`unmask.evaluation.generation.score_generation`.
         trace_html, about: carried into the page.
         law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
+        open_NL, valid_NL: likewise, for a model without a latent.
     """
     settings: dict[str, Any] = {"law": law, "samples": samples, "batch_size": batch_size, "seed": seed, "share": share}
     latent = None
     if latents_NZ is not None:
         latent = latent_use(denoiser, ids_NL, latents_NZ, posterior=posterior_of(denoiser), **settings)
-    likelihood = bound(denoiser, ids_NL, **settings) if latent is None else latent.true
+    if latent is None:
+        likelihood = bound(denoiser, ids_NL, open_NL=open_NL, valid_NL=valid_NL, **settings)
+    else:
+        likelihood = latent.true
     return Evaluation(likelihood, latent, generation, trace_html, dict(about or {}))

@@ -24,6 +24,7 @@ from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import Corruption, MaskLaw
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.length import text_lengths
+from unmask.metrics.perplexity import exp
 
 #: upper edges of the bins of the masked fraction; the last holds r = 1 alone
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1 - 1e-6, 1.0)
@@ -95,7 +96,7 @@ class Likelihood:
 
     def perplexity_bound(self, seed: int = 0) -> Interval:
         """exp of the NELBO a text token: perplexity is at most this."""
-        return self.nats_per_token(seed).map(math.exp)
+        return self.nats_per_token(seed).map(exp)
 
     def masked_nats_per_token(self, seed: int = 0) -> Interval:
         """Mean cross-entropy over the hidden text tokens of the sampled corruptions: cloze skill, *not* a bound."""
@@ -105,16 +106,16 @@ class Likelihood:
 
 @contextmanager
 def scoring(denoiser: Denoiser) -> Iterator[None]:
-    """Evaluation mode and no gradients; the mode is put back afterwards."""
-    training = bool(getattr(denoiser, "training", False))
-    if training:
-        denoiser.eval()  # type: ignore[attr-defined]
+    """Evaluation mode and no gradients; every part's own mode is put back afterwards."""
+    parts = [m for m in denoiser.modules() if m.training] if isinstance(denoiser, torch.nn.Module) else []
+    for part in parts:
+        part.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        if training:
-            denoiser.train()  # type: ignore[attr-defined]
+        for part in parts:
+            part.training = True
 
 
 def bound(
@@ -127,6 +128,7 @@ def bound(
     batch_size: int = 64,
     seed: int = 0,
     open_NL: Tensor | None = None,
+    valid_NL: Tensor | None = None,
     share: bool = False,
 ) -> Likelihood:
     """NELBO of texts, and loss and accuracy by mask ratio.
@@ -145,6 +147,8 @@ def bound(
         batch_size: rows a forward pass.
         seed: of the corruptions; two calls with one seed score the same corruptions, so that they can be paired.
         open_NL: positions that are written and scored; all when None (a prompt or a board's givens are closed).
+        valid_NL: positions that exist; all when None. Those of a model that was not trained to write its padding are
+            neither open nor valid.
         share: each process of a launch scores its part of the texts and gets everyone's; all must call.
 
     Raises:
@@ -168,10 +172,11 @@ def bound(
     with scoring(denoiser):
         for text_B, full_B, corruption in _corruptions(denoiser, ids_NL, open_NL, law, samples, batch_size, seed, mine):
             part = None if cond is None else cond.to(device)[text_B]
+            valid_BL = None if valid_NL is None else valid_NL.to(device)[text_B]
             carry = None
             if denoiser.wants_carry:
-                carry = denoiser.body(corruption.x_BL, part, corruption.fraction_B).carry
-            losses = token_losses(denoiser, corruption, part, carry=carry)
+                carry = denoiser.body(corruption.x_BL, part, corruption.fraction_B, valid_BL=valid_BL).carry
+            losses = token_losses(denoiser, corruption, part, valid_BL=valid_BL, carry=carry)
             nats_N = losses.ce_N.double()
             nelbo_N.index_add_(0, text_B, losses.row_sum().double() * losses.weight_B)
             if losses.kl_BZ is not None:

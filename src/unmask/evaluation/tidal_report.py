@@ -59,7 +59,7 @@ class TidalEvaluation:
         if self.exact is not None:
             put("exact_with_end", self.exact, "share")
         found |= generation_metrics(self.generation, put)
-        return {key: float(value) for key, value in found.items() if not math.isnan(value)}
+        return {key: float(value) for key, value in found.items() if math.isfinite(value)}
 
     def grids(self, samples: int = SHOWN) -> list[Table]:
         """Every table, for the terminal and the page."""

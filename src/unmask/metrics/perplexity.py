@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike
 from unmask.metrics.bootstrap import Interval, ratio_interval
 
 
+def exp(nats: float) -> float:
+    """exp, infinite where a double cannot hold it (above 709 nats)."""
+    return math.exp(nats) if nats < 709 else math.inf
+
+
 def perplexity(nats_N: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0) -> Interval:
     """exp of the mean negative log likelihood over all *tokens* (not over texts), with an interval over texts.
 
@@ -21,4 +26,4 @@ def perplexity(nats_N: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 
     """
     rows = [np.asarray(row, dtype=np.float64) for row in nats_N]
     mean = ratio_interval([row.sum() for row in rows], [row.size for row in rows], level=level, seed=seed)
-    return mean.map(math.exp)
+    return mean.map(exp)

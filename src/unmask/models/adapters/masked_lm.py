@@ -47,6 +47,8 @@ class MaskedLmDenoiser(nn.Module, Denoiser):
         self.max_length = _positions(model)
         # not a submodule: it shares all its parameters with the model
         self._head = SimpleNamespace(module=_head_only(model))
+        # whoever scores it puts its own mode back, not a fresh module's: dropout would come on
+        self.eval()
         self._check()
 
     def body(

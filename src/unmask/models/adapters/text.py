@@ -85,6 +85,18 @@ class AdapterModel(TextModel):
             rows.append(ids + [pad] * (width - len(ids)))
         return torch.tensor(rows, device=self.device).view(len(rows), width)
 
+    def texts_in(self, ids_NL: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what :meth:`tokenize` made, the positions of texts with their ends, and those that are no padding [N, L].
+
+        Nobody here knows that such a model was trained to write its padding (a BERT never was), or its frame's opening.
+        """
+        pad = self.denoiser.eos_id if self.denoiser.pad_id is None else self.denoiser.pad_id
+        place_L = torch.arange(ids_NL.shape[1], device=ids_NL.device)
+        # behind the last id that is no padding; where EOS pads, the first one ends the text
+        last_N1 = torch.where(ids_NL != pad, place_L, -1).max(1, keepdim=True).values
+        valid_NL = place_L <= (last_N1 + 1 if pad == self.denoiser.eos_id else last_N1)
+        return valid_NL & (place_L >= len(self.frame[0])), valid_NL
+
     def prompt_ids(self, prompt: str | Sequence[Message]) -> list[int]:
         """Ids of a prompt, ready for an answer.
 
