@@ -22,8 +22,8 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
     out.text(
         "Per cent of boards solved, with 95 % intervals (Wilson); *forwards* are passes of the network a board (longer "
         "ones where loops are more than trained with). "
-        "Structure-aware and plain models stand in tables of their own: relations tell the network which cells share a "
-        "unit, which is much of the puzzle."
+        "Structure-aware and plain models stand in tables of their own: relations tell the network which positions a "
+        "rule ties together, which is much of the puzzle."
     )
     for scale, found in results["scales"].items():
         for arm, title in ARM_TITLES.items():
@@ -42,7 +42,8 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
         if learning is not None:
             out.text(
                 "Training loss by boards seen. A plateau is a stretch in which the network knows how often a value "
-                "occurs beside what is shown, and not yet what follows from it."
+                "occurs beside what is shown, and not yet what follows from it. Causal arms are scored on the positions "
+                "that they write too: free in raster order, the larger part of the loss in solver order."
             )
             out.drawing(f"{study.name}_{scale}_loss", learning, "Training loss against boards seen")
     out.text("## The paper's table")

@@ -15,7 +15,7 @@ from unmask.experiments.study import Say
 ARMS = ("relations", "plain", "causal raster", "causal solver")
 ARM_TITLES = {
     "relations": "Structure-aware: masked diffusion with relations",
-    "plain": "Plain: masked diffusion that must learn the units by itself",
+    "plain": "Plain: masked diffusion without relations",
     "causal raster": "Causal baseline without order (plain)",
     "causal solver": "Causal baseline in solver order (plain)",
 }
