@@ -42,8 +42,8 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
         if learning is not None:
             out.text(
                 "Training loss by boards seen. A plateau is a stretch in which the network knows how often a value "
-                "occurs beside what is shown, and not yet what follows from it. Causal arms are scored on the positions "
-                "that they write too: free in raster order, the larger part of the loss in solver order."
+                "occurs beside what is shown, and not yet what follows from it. Causal arms are scored on "
+                "the positions that they write too, which cost nothing in raster order."
             )
             out.drawing(f"{study.name}_{scale}_loss", learning, "Training loss against boards seen")
     out.text("## The paper's table")
