@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -312,7 +313,57 @@ def test_turns_are_drawn_and_the_cold_run_is_apart(monkeypatch):
     assert all(r.ttft_ms.n == 6 for r in found.rows)
 
 
+@pytest.mark.parametrize("budgets", [("1",), ("500t",)])
+def test_where_no_press_removes_anything_the_full_cache_is_measured(budgets, tmp_path):
+    settings = Settings(press="knorm", budgets=budgets, context=100, continuation=20, windows=1, greedy=0, write=0,
+                        needles=1, long=1, repeats=1, new_tokens=2)  # fmt: skip
+    result = bench(TinyReader(), PROSE, settings)
+    assert [a.press for a in result.arms] == ["full"] and {r.press for r in result.needle} == {"full"}
+    assert [r.press for r in result.timing.rows] == ["full", "full again"]
+    assert len(tables(result)) == 4 and all(path.is_file() for path in result.save(tmp_path))
+
+
+@pytest.mark.parametrize("sizes", [[], [(0, 20)], [(1, 0)]])
+def test_sizes_that_cannot_be_timed_are_refused(sizes):
+    with pytest.raises(WrongUse, match="sizes="):
+        timing.measure(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
+
+
 # ---- the whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"repeats": -1}, "repeats=-1 must be at least 0"),
+        ({"batches": (1, 0)}, "batch=0 must be at least 1"),
+        ({"batches": ()}, "no batch size"),
+        ({"timed_contexts": (0,)}, "timed_context=0 must be at least 1"),
+        ({"new_tokens": 1}, "new_tokens=1 must be at least 2"),
+        ({"context": 40}, "context=40 tokens is too short for 8 facts"),
+        ({"context": 10, "long": 0}, "context=10 tokens is too short for 1 facts"),
+        ({"timed_contexts": (60, 127)}, "up to 129 positions, but tiny has 128"),
+        ({"write": 80}, "up to 140 positions, but tiny has 128"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_refused_before_anything_is_scored(monkeypatch, changed, says):
+    from unmask.kvcache import bench as room
+
+    monkeypatch.setattr(room, "score", lambda *a, **k: pytest.fail("scored"))
+    with pytest.raises(WrongUse, match=says):
+        bench(TinyReader("gpt2"), PROSE, replace(SMALL, **changed))
+
+
+def test_learned_positions_are_used_up_to_the_last():
+    settings = Settings(press="knorm", budgets=("0.5",), context=100, continuation=28, windows=1, greedy=28, write=28,
+                        needles=0, long=0, repeats=1, new_tokens=3, timed_contexts=(126,))  # fmt: skip
+    assert bench(TinyReader("gpt2"), PROSE, settings).timing.rows
+
+
+def test_rotary_models_are_timed_at_any_length():
+    settings = Settings(press="knorm", budgets=("0.5",), context=50, continuation=20, windows=1, greedy=0, write=0,
+                        needles=0, long=0, repeats=1, new_tokens=2, timed_contexts=(600,))  # fmt: skip
+    assert {r.context for r in bench(TinyReader(), PROSE, settings).timing.rows} == {600}
 
 
 def test_the_bench_makes_one_tree(tmp_path):

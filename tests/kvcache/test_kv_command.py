@@ -84,6 +84,9 @@ def test_several_values_behind_one_flag():
         (["--rolling", "--interval", "0"], "interval=0"),
         (["--text", "sory"], "did you mean 'story'"),
         (["--out", __file__], "is a file"),
+        (["--repeats", "-1"], "repeats=-1"),
+        (["--batch", "1", "0"], "batch=0"),
+        (["--timed-context", "0"], "timed_context=0"),
     ],
 )
 def test_wrong_use_is_said_before_a_model_is_loaded(app, monkeypatch, words, says):

@@ -15,10 +15,10 @@ from torch import Tensor
 from unmask.core.errors import WrongUse
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.longset import longset
-from unmask.kvcache.model import Causal, require_kv_cache
+from unmask.kvcache.model import Causal, require_kv_cache, rotary_module
 from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
-from unmask.kvcache.probes import ask
+from unmask.kvcache.probes import Probe, ask
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import require_bits
 from unmask.kvcache.result import KvResult
@@ -58,6 +58,9 @@ class Settings:
         timed_contexts: contexts to time; the context itself when empty.
         new_tokens: tokens decoded when timing.
         seed: of everything that is drawn.
+
+    Raises:
+        WrongUse: sizes or counts that cannot be timed.
     """
 
     press: str = "knorm,snapkv,keydiff"
@@ -83,6 +86,25 @@ class Settings:
     new_tokens: int = 32
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        # timing comes last: what it would refuse must not cost everything that was measured before
+        if self.repeats < 0:
+            raise WrongUse(f"repeats={self.repeats} must be at least 0, which leaves timing out")
+        for name, values, what in (("batch", self.batches, "row"), ("timed_context", self.timed_contexts, "token")):
+            if values and min(values) < 1:
+                raise WrongUse(f"{name}={min(values)} must be at least 1 {what}")
+        if self.repeats and not self.batches:
+            raise WrongUse("no batch size is given to time: write --batch 1, or --repeats 0 to leave timing out")
+        if self.repeats and self.new_tokens < 2:
+            raise WrongUse(
+                f"new_tokens={self.new_tokens} must be at least 2 where repeats={self.repeats} ask for timing"
+            )
+
+    @property
+    def timed(self) -> list[tuple[int, int]]:
+        """(batch, context) pairs to time."""
+        return [(b, c) for b in self.batches for c in self.timed_contexts or (self.context,)] if self.repeats else []
+
     def when(self) -> OneShot | Rolling:
         """The protocol."""
         if self.rolling:
@@ -102,7 +124,8 @@ def bench(
         progress: told what is being done.
 
     Raises:
-        WrongUse: a setting is wrong, the model has no KV cache, or the text is too short.
+        WrongUse: a setting is wrong, the model has no KV cache, or text or context are too short; all of it is said
+            before anything is scored.
         SelfCheckFailed: the numbers could not be trusted.
     """
     settings = settings or Settings()
@@ -112,6 +135,10 @@ def bench(
     model = causal.model
     require_kv_cache(model)
     windows = cut(causal, text, settings)
+    made = {"length": settings.context, "seed": settings.seed}
+    needle = needles(causal, text, each=settings.needles, **made) if settings.needles else []
+    long = longset(causal, text, each=settings.long, **made) if settings.long else []
+    _require_positions(causal, settings, [*needle, *long])
     progress("self-checks")
     short = windows[0][:CHECKED]
     checks = selfchecks(model, short, list({str(a.press): a.press for a in arms if a.press}.values()), mode=when.mode)
@@ -137,20 +164,16 @@ def bench(
         arms=scored,
     )
     asked = [a for a in arms if a.name != "full"]
-    if settings.needles:
-        probes = needles(causal, text, settings.context, each=settings.needles, seed=settings.seed)
-        result.needle = ask(model, probes, asked, when, query_aware=settings.query_aware, progress=progress)
-    if settings.long:
-        probes = longset(causal, text, settings.context, each=settings.long, seed=settings.seed)
-        result.longset = ask(model, probes, asked, when, query_aware=settings.query_aware, progress=progress)
-    if settings.repeats:
+    result.needle = ask(model, needle, asked, when, query_aware=settings.query_aware, progress=progress)
+    result.longset = ask(model, long, asked, when, query_aware=settings.query_aware, progress=progress)
+    if settings.timed:
         pressed = [a for a in asked if a.press is not None]
         least = min(pressed, key=lambda a: a.budget.tokens(settings.context)).budget if pressed else None
         result.timing = measure(
             model,
             windows[0],
             [a for a in asked if a.bits is not None or (a.budget == least and not a.control)],
-            sizes=[(b, c) for b in settings.batches for c in settings.timed_contexts or (settings.context,)],
+            sizes=settings.timed,
             new_tokens=settings.new_tokens,
             repeats=settings.repeats,
             seed=settings.seed,
@@ -201,6 +224,20 @@ def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
         )
     gap = (len(body) - room) // max(1, settings.windows - 1) if settings.windows > 1 else 0
     return [torch.cat([start, body[i * gap : i * gap + room]]) for i in range(settings.windows)]
+
+
+def _require_positions(causal: Causal, settings: Settings, probes: list[Probe]) -> None:
+    """Refuse what would leave a table of learned positions; rotary models go on, and are timed at any length."""
+    limit = getattr(causal.model.config, "max_position_embeddings", None)
+    if limit is None or rotary_module(causal.model) is not None:
+        return
+    lengths = [settings.context + max(settings.greedy, settings.write)]
+    # here the last token is read off and never fed
+    lengths += [len(p.context) + len(p.question) + len(p.answer) - 1 for p in probes]
+    lengths += [context + settings.new_tokens - 1 for _, context in settings.timed]
+    needed = max(lengths)
+    if needed > limit:
+        raise WrongUse(f"writing, questions and timing take up to {needed} positions, but {causal.name} has {limit}")
 
 
 def notes(result: KvResult) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unmask.core.errors import WrongUse
 from unmask.core.random import generator
+from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import prefill_compressed
@@ -63,11 +64,15 @@ def measure(
         repeats: warm runs of each arm.
         seed: of the turns.
         progress: told what was finished.
+
+    Raises:
+        WrongUse: no size, or sizes and counts that are too small.
     """
     if new_tokens < 2 or repeats < 1:
         raise WrongUse(f"new_tokens={new_tokens} must be at least 2 and repeats={repeats} at least 1")
-    whole = arms[0].budget.of(keep=1) if arms else None
-    everyone = [*([Asked(None, whole)] * 2 if whole else []), *(a for a in arms if a.name != "full")]
+    if not sizes or min(map(min, sizes)) < 1:
+        raise WrongUse(f"sizes={sizes} must be pairs of a batch and a context, each at least 1")
+    everyone = [*[Asked(None, Budget.of(keep=1))] * 2, *(a for a in arms if a.name != "full")]
     rows, floors = [], []
     peak, note = _peak_memory(model.device)
     for batch, context in sizes:
@@ -76,10 +81,9 @@ def measure(
         made = [
             _row(a, r, batch, context, new_tokens, i) for i, (a, r) in enumerate(zip(everyone, found, strict=True)) if r
         ]
-        if len(made) > 1:
-            floors.append((_apart(made[0].ttft_ms, made[1].ttft_ms), _apart(made[0].tpot_ms, made[1].tpot_ms)))
-        if len(made) > 1:
-            made[1].press = "full again"
+        # the full cache cannot fail: the first two rows are its own
+        floors.append((_apart(made[0].ttft_ms, made[1].ttft_ms), _apart(made[0].tpot_ms, made[1].tpot_ms)))
+        made[1].press = "full again"
         rows += made
     return Timing(rows, max(f[0] for f in floors), max(f[1] for f in floors), repeats, note)
 
