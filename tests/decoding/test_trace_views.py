@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from decoding_toy import MASK, TinyNet, canvas
+from decoding_toy import EOS, MASK, TinyNet, canvas
 from rich.console import Console
+from torch import Tensor
 
+from unmask.core.denoiser import Denoiser
 from unmask.decoding import DecodingPlan, Trace, generate
 from unmask.decoding.page import render
-from unmask.decoding.terminal import draw, live_callback, show
+from unmask.decoding.terminal import HIDDEN, draw, live_callback, show
 
 NASTY = ["</script><script>alert(1)</script>", "<b>", "&amp;", "[red]", "\n", "🙂", "\u2028", '"', "\x1b[2J", "שלום"]
 
@@ -79,3 +85,45 @@ def test_live_output_follows_the_row_and_is_silent_in_a_file() -> None:
         generate(TinyNet(), canvas(rows=2), DecodingPlan(steps=3), callback=live_callback(piece, console=console))
         steps = re.findall(r"step +(\d+)", stream.getvalue())
         assert (sorted(set(steps)) == ["1", "2", "3"]) if terminal else steps == []
+
+
+class Ends(TinyNet):
+    """Writes the end of text wherever it is asked; breaks in its ``breaks``-th forward."""
+
+    breaks = 0
+
+    def body(self, *args: Any, **kwargs: Any) -> Any:
+        if len(self.calls) + 1 == self.breaks:
+            raise RuntimeError("out of memory")
+        return super().body(*args, **kwargs)
+
+    def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return h_ND, self.out.T, 99.0 * torch.nn.functional.one_hot(torch.tensor(EOS), self.vocab_size)
+
+
+def watched(net: Denoiser, x_BL: Tensor, plan: DecodingPlan) -> str:
+    """What a live display wrote to a terminal; it was opened once, and is closed."""
+    stream, before = io.StringIO(), sys.stdout
+    live = live_callback(piece, console=Console(file=stream, force_terminal=True, width=200))
+    try:
+        with contextlib.suppress(RuntimeError):
+            generate(net, x_BL, plan, callback=lambda progress: live(progress))
+        assert sys.stdout is before
+    finally:
+        sys.stdout = before
+    shown = stream.getvalue()
+    assert shown.count("\x1b[?25l") == 1 and shown.count("\x1b[?25h") == 1  # the cursor hidden, and shown again
+    return shown
+
+
+def test_the_live_display_closes_however_a_row_ends() -> None:
+    left = DecodingPlan(order="left_to_right", quota="one", temperature=0.0)
+    frames = watched(Ends(), canvas(rows=1), replace(left, stop_at_eos=True)).split("step")
+    assert HIDDEN in frames[1] and HIDDEN not in frames[-1]  # what lies behind the end is shown as ended
+    # the row shown is done long before the other
+    x_BL = torch.full((2, 9), MASK)
+    x_BL[0, 1:] = 5
+    assert watched(TinyNet(), x_BL, left).count("step") >= 2
+    broken = Ends()
+    broken.breaks = 3
+    assert HIDDEN in watched(broken, canvas(rows=1), left)

@@ -6,6 +6,7 @@ Shapes: B rows of the batch, R rows still being written, L length, N candidates,
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,8 @@ class Progress:
         sequences_BL: the canvas as it stands, a copy.
         row_K, position_K, value_K: what was written now.
         trace: the trace so far, or None.
+        at_end: takes what a callback wants called when generation is over, however it ends: a display has to close
+            also where a row ends by itself after the last call, or something is raised.
     """
 
     forward: int
@@ -46,6 +49,7 @@ class Progress:
     position_K: Tensor
     value_K: Tensor
     trace: Trace | None
+    at_end: Callable[[Callable[[], object]], object]
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Run:
     trace_mode: str | None
     callback: Callback | None
     hook: TokenHook | None
+    ending: ExitStack = field(default_factory=ExitStack)
     forwards: int = 0
     head_rows: int = 0
     body_rows: int = 0
@@ -175,9 +180,9 @@ class Run:
         canvas.advance(every_R)
         self._ask_hook(self.forwards - 1, canvas, out_BL)
         if self.callback is not None:
-            self.callback(
-                Progress(self.forwards, out_BL.clone(), canvas.row_R[row_K], col_K, value_K, self.recorder.trace)
-            )
+            row_K = canvas.row_R[row_K]
+            trace, at_end = self.recorder.trace, self.ending.callback
+            self.callback(Progress(self.forwards, out_BL.clone(), row_K, col_K, value_K, trace, at_end))
         return self._settle(canvas, out_BL)
 
     def _looker(self, canvas: Canvas) -> Callable[[Tensor, Tensor], RowStats]:

@@ -54,7 +54,7 @@ def generate(
         num_return_sequences: samples a row; the first equals the one made alone.
         trace: ``committed`` keeps an event a written position, ``full`` also the best guess at every candidate, None
             nothing.
-        callback: called after each step with a :class:`Progress`.
+        callback: called after each step with a :class:`Progress`, whose ``at_end`` closes what it opens.
         token_hook: called as ``hook(step, x_BL) -> x_BL`` before the first step (step None) and after each; it may
             change any position that is to be written, and what it hides again is written again.
         reference: ``llada`` (True), ``fast_dllm``, ``dllm`` or ``dream``: that sampler's own tokens under the same
@@ -80,7 +80,8 @@ def generate(
     if trace not in (None, "committed", "full"):
         raise WrongUse(f"trace={trace!r} must be 'committed', 'full' or None")
     run = Run(denoiser, plan, trace, callback, token_hook)
-    return run.go(*_prepare(denoiser, x_BL, fill_BL, cond, valid_BL, row_ids_B, num_return_sequences))
+    with run.ending:
+        return run.go(*_prepare(denoiser, x_BL, fill_BL, cond, valid_BL, row_ids_B, num_return_sequences))
 
 
 def _prepare(

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -74,7 +72,8 @@ def draw(trace: Trace, piece: Piece, steps: int, row: int = 0) -> Text:
 def live_callback(piece: Piece, row: int = 0, console: Console | None = None) -> Callable[[Progress], None]:
     """A callback for :func:`unmask.decoding.generate` that shows a row while it is written; needs a trace.
 
-    Where the output is no terminal it stays silent.
+    The display opens with the first step and closes with the generation. Where the output is no terminal it stays
+    silent.
     """
     from rich.console import Console
     from rich.live import Live
@@ -82,20 +81,20 @@ def live_callback(piece: Piece, row: int = 0, console: Console | None = None) ->
     console = console or Console(file=sys.stdout)
     live = Live(console=console, auto_refresh=False)
 
+    def frame(trace: Trace) -> None:
+        live.update(draw(trace, piece, int(trace.steps_B[row]), row), refresh=True)
+
     def call(progress: Progress) -> None:
-        if progress.trace is None or not console.is_terminal:
+        trace = progress.trace
+        if trace is None or not console.is_terminal:
             return
         if not live.is_started:
             live.start()
-        live.update(draw(progress.trace, piece, int(progress.trace.steps_B[row]), row), refresh=True)
-        if _finished(progress.trace, progress.sequences_BL, row):
-            live.stop()
+            progress.at_end(live.stop)
+            progress.at_end(lambda: frame(trace))  # before it stops: a row that ended is only then complete
+        frame(trace)
 
     return call
-
-
-def _finished(trace: Trace, now_BL: Tensor, row: int) -> bool:
-    return bool((now_BL[row] != trace.mask_id).all())
 
 
 def _printable(text: str) -> str:
