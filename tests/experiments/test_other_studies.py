@@ -192,6 +192,10 @@ def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:
     page = frontier.page({"scales": {"cpu": {"data": figures, "ways": {"margin": {"8": figures}}}}})
     assert "| margin | 8 | 3.0 [2.9, 3.1] | 3.000 [2.900, 3.100] | 3.000 | 0.500 |" in page.markdown()
     assert "frontier" in page.drawings
+    told = {"parameters": 1234, "steps": 8000, "rows": 64, "nelbo": 3.987}
+    page = frontier.page({"scales": {"cpu": {"data": figures, "ways": {"margin": {"8": figures}}, "model": told}}})
+    assert "1,234 parameters, the best checkpoint of 8,000 steps of 64 verses" in page.markdown()
+    assert "NELBO 3.99 nats a token" in page.markdown()
     blind = {**figures, "gen_ppl": None}
     page = frontier.page({"scales": {"cpu": {"data": blind, "ways": {"margin": {"8": blind}}}}})
     assert "no judge" in page.markdown() and not page.drawings

@@ -49,6 +49,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
         judge = load_causal("smollm2", device=effort.device)
     from unmask.data.text import load_texts
 
+    results["model"] = about(model)
     held_out = list(load_texts("verses", validation=0.03).validation[: effort.boards])
     results["data"] = _figures(judge_texts(held_out, judge))
     results.setdefault("ways", {})
@@ -65,6 +66,16 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
             results["ways"][arm][str(steps)] = figures
             say(f"  {arm}, {steps} steps: entropy {figures['entropy']['value']:.2f} nats")
             keep()
+
+
+def about(model: Any) -> dict[str, Any]:
+    """What the page says of the model: its size, the run's length, and the score that one would watch."""
+    return {
+        "parameters": sum(p.numel() for p in model.denoiser.parameters()),
+        "steps": int(model.card.recipe["max_steps"]),
+        "rows": int(model.card.recipe["per_device_train_batch_size"]),
+        "nelbo": model.card.scores["eval_nelbo"],
+    }
 
 
 def _defaults(arm: str) -> dict[str, Any]:
@@ -93,6 +104,12 @@ def page(results: Mapping[str, Any]) -> Page:
     found = results["scales"].get("cpu", {})
     if "ways" not in found:
         return out
+    if "model" in found:
+        m = found["model"]
+        out.text(
+            f"The model: recipe `mdm_verses`, {m['parameters']:,} parameters, the best checkpoint of {m['steps']:,} "
+            f"steps of {m['rows']} verses; held-out NELBO {m['nelbo']:.2f} nats a token."
+        )
     drawing = _drawing(found)
     if drawing is not None:
         out.drawing("frontier", drawing, "Perplexity under the judge against entropy, by way and number of steps")
