@@ -13,7 +13,7 @@ from typing import Any
 from unmask import api
 from unmask.core.errors import WrongUse
 from unmask.evaluation.judge import Quality, judge_texts
-from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
+from unmask.evaluation.page import INK, MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_solving import interval_dict
 from unmask.experiments.study import Effort, Page, Say
 from unmask.recipes import find
@@ -136,7 +136,14 @@ def _drawing(found: Mapping[str, Any]) -> Any:
             y = [f["gen_ppl"]["value"] for f in line.values()]
             axes.plot(x, y, marker=MARKERS[i], color=SERIES[i], label=arm)
         data = found["data"]
-        axes.plot([data["entropy"]["value"]], [data["gen_ppl"]["value"]], "*", markersize=11, label="held-out verses")
+        axes.plot(
+            [data["entropy"]["value"]],
+            [data["gen_ppl"]["value"]],
+            "*",
+            color=INK,
+            markersize=11,
+            label="held-out verses",
+        )
         axes.set_xlabel("entropy of a text, nats")
         axes.set_ylabel("perplexity under the judge")
         axes.set_yscale("log")
