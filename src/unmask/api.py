@@ -12,6 +12,7 @@ from unmask.api_probes import check_probe, generation_probe, tidal_probe
 from unmask.api_sample import denoises, given_of, sample
 from unmask.api_tidal import evaluate_tidal, tidal_subject
 from unmask.core.condition import Condition
+from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
 from unmask.data import ranks
 from unmask.models.adapters.text import AdapterModel
@@ -35,11 +36,11 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
 
     Raises:
         CheckpointError: the folder is unfinished, damaged, or its parts do not belong together; an unknown model.
-        WrongUse: there is no such folder or hub id.
+        WrongUse: there is no such folder or hub id, or no such device.
     """
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     if is_tidal(path_or_id):
         return load_tidal(path_or_id, device)
     if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):

@@ -127,6 +127,7 @@ def test_evaluate_is_complete_and_saved(model, tmp_path):
         (lambda m: unmask.evaluate(m, texts=0), "texts=0"),
         (lambda m: unmask.evaluate(m, "no_such_corpus.txt"), "there is no file"),
         (lambda m: unmask.load("no/such/folder"), "there is no model folder"),
+        (lambda m: unmask.load(m.path, device="gpu"), "device='gpu' is not one"),
     ],
 )
 def test_wrong_use_is_one_sentence(model, call, said):

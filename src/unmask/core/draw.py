@@ -10,8 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UnmaskError, WrongUse
 from unmask.core.random import Stream, uniform
+
+#: what a draw and the statistics of a row say alike
+NOTHING_TO_DRAW = "the denoiser's logits hold NaN, +inf or a row of -inf: nothing can be drawn from them"
 
 
 def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
@@ -23,9 +26,16 @@ def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
 
     Returns:
         ids, int64 [N].
+
+    Raises:
+        UnmaskError: a row holds NaN or +inf, or nothing but ``-inf``.
     """
     wide = logits_NV.double()
     cdf_NV = (wide - wide.amax(-1, keepdim=True)).exp_().cumsum_(-1)
+    # the largest logit is subtracted, so that whatever is wrong anywhere in a row reaches its last column as NaN; the
+    # search below would answer V-1 to that, which may be the mask id, and then writing never ends
+    if not bool(torch.isfinite(cdf_NV[:, -1]).all()):
+        raise UnmaskError(NOTHING_TO_DRAW)
     target_N1 = (uniform_N.double() * cdf_NV[:, -1]).unsqueeze(-1)
     # right=True: the first id whose cumulative mass *exceeds* the target, so an id without mass is never chosen
     return torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1).clamp_(max=logits_NV.shape[-1] - 1)
@@ -48,10 +58,16 @@ def gumbel_argmax(logits_NV: Tensor, seed: int, *names: Tensor | int) -> Tensor:
 
     Returns:
         ids, int64 [N].
+
+    Raises:
+        UnmaskError: a row holds NaN or +inf, or nothing but ``-inf``.
     """
     ids_V = torch.arange(logits_NV.shape[-1], device=logits_NV.device)
     rows = [n.unsqueeze(-1) if isinstance(n, Tensor) else n for n in names]
-    return (logits_NV.double() + gumbel(uniform(seed, *rows, Stream.VALUE, ids_V))).argmax(-1)
+    best = (logits_NV.double() + gumbel(uniform(seed, *rows, Stream.VALUE, ids_V))).max(-1)
+    if not bool(torch.isfinite(best.values).all()):
+        raise UnmaskError(NOTHING_TO_DRAW)
+    return best.indices
 
 
 def restrict(

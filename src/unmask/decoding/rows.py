@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unmask.core.draw import NOTHING_TO_DRAW
 from unmask.core.errors import UnmaskError, WrongUse
 
 #: logits held at once; beyond this the head runs in pieces and pieces are thrown away
@@ -117,7 +118,7 @@ def _measure(logits_NV: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     best_N, best_id_N = _best(logits_NV)
     found = {"best_id": best_id_N, "best": best_N.double()}
     if not torch.isfinite(best_N).all():
-        raise UnmaskError("the denoiser's logits hold NaN, +inf or a row of -inf: nothing can be drawn from them")
+        raise UnmaskError(NOTHING_TO_DRAW)
     if wanted == {"best"}:
         return found
     # a piece at a time: what stays in the processor's cache costs no memory traffic and no fresh pages

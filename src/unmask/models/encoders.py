@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
 from unmask.models.quiet import quiet
 
@@ -80,7 +81,7 @@ class SentenceEncoder:
             raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(PRECISIONS)}")
         if max_length is not None and max_length < 3:
             raise WrongUse(f"max_length={max_length} must be at least 3: two special tokens and a word")
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = device_of(device)
         if dtype == "bf16" and where.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             dtype = "fp32"
         folder = encoder_folder(name_or_path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
 from unmask.models.adapters import dream, llada, masked_lm
 from unmask.models.adapters.text import AdapterModel
@@ -34,7 +35,7 @@ def load_adapter(
         WrongUse: nothing is found under that name, or it is a causal language model.
         CheckpointError: an unknown architecture, weights or a tokenizer that do not fit.
     """
-    where = torch.device(device or "cpu")
+    where = device_of(device or "cpu")
     if dtype is None and where.type == "cpu":
         dtype = torch.float32
     folder = find(path_or_id)
