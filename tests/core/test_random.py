@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask.core.draw import categorical, gumbel, gumbel_argmax, restrict
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UnmaskError, WrongUse
 from unmask.core.random import Stream, generator, hashed, uniform
 
 
@@ -76,6 +76,22 @@ def test_gumbel_max_matches_its_distribution():
     p = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
     ids = gumbel_argmax(p.log().expand(30_000, 3), 5, torch.arange(30_000))
     torch.testing.assert_close((torch.bincount(ids) / 30_000).double(), p, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("column", [0, 3, 5])
+def test_nothing_is_drawn_from_what_is_no_distribution(wrong, column):
+    logits = torch.randn(4, 6, generator=generator(0))
+    logits[2, column] = wrong
+    rows = torch.arange(4)
+    for bad in (logits, torch.full((4, 6), -torch.inf), restrict(logits, top_k=2), restrict(logits, top_p=0.9)):
+        with pytest.raises(UnmaskError, match=r"NaN, \+inf or a row of -inf"):
+            categorical(bad, uniform(0, rows))
+        with pytest.raises(UnmaskError, match=r"NaN, \+inf or a row of -inf"):
+            gumbel_argmax(bad, 0, rows)
+    # no row at all is no error
+    none = logits[:0]
+    assert not len(categorical(none, uniform(0, rows[:0]))) and not len(gumbel_argmax(none, 0, rows[:0]))
 
 
 def test_fp32_gumbel_is_refused_and_fp64_has_a_long_tail():

@@ -79,13 +79,31 @@ def test_saturated_confidences_stay_apart() -> None:
     assert rows.entropy_N[1] < rows.entropy_N[0]
 
 
-def test_nan_logits_are_an_error_that_says_so() -> None:
+@pytest.mark.parametrize("trace", ["committed", None])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"order": "random"},
+        {"order": "left_to_right"},
+        {"order": "random", "draw": "gumbel"},
+        {"sampler": "ancestral"},
+        {"sampler": "first_hitting"},
+    ],
+    ids=str,
+)
+def test_nan_logits_are_an_error_that_says_so(settings: dict[str, Any], trace: Any) -> None:
+    """Orders that ask nothing of the logits as well: garbage was written, or the last id, which may be the mask."""
+
     class Broken(TinyNet):
         def head(self, h_ND: Tensor) -> Tensor:
             return torch.full((len(h_ND), VOCAB), float("nan"))
 
+    def stop(progress: Progress) -> None:
+        assert progress.forward < 50, "the mask id is written again and again"
+
     with pytest.raises(UnmaskError, match="NaN"):
-        generate(Broken(), canvas(rows=1))
+        generate(Broken(), canvas(rows=1), DecodingPlan(**settings), trace=trace, callback=stop)
 
 
 # -- ties -----------------------------------------------------------------------------------------------------------
