@@ -9,6 +9,7 @@ import torch
 
 from oracles import JointDenoiser, UniformDenoiser, toy_joint
 from unmask.core.condition import Condition
+from unmask.core.denoiser import Body
 from unmask.core.errors import WrongUse
 from unmask.diffusion.process import MaskLaw
 from unmask.evaluation.likelihood import EDGES, bound
@@ -155,6 +156,41 @@ def test_fully_masked_bin_is_exact_and_alone(tiny):
     hits = (log_p.argmax(-1) == ids).numpy() & is_text
     assert found.text.hits_NK[:, -1].tolist() == hits.sum(1).tolist()
     assert found.tokens_N.tolist() == is_text.sum(1).tolist()
+
+
+class Rising(UniformDenoiser):
+    """Knows the id 0 at 3r nats: the more is hidden, the dearer."""
+
+    def __init__(self):
+        super().__init__(vocab_size=3, mask_id=2)
+
+    def body(self, x_BL, cond=None, t_B=None, *, valid_BL=None, carry=None):
+        # two ids, so that ce = log(1 + exp(-h))
+        return Body(-torch.expm1(3 * t_B.double()).log()[:, None, None].expand(*x_BL.shape, 1))
+
+    def project(self, h_ND):
+        return h_ND, torch.tensor([[1.0], [0.0], [0.0]], dtype=h_ND.dtype), None
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 32])
+def test_the_mean_over_hidden_tokens_counts_the_samples_that_hide_everything(length):
+    """n = 1..L equally often, n tokens at 3n/L nats each: 3 sum(n^2) / (L sum(n)) = (2L + 1) / L."""
+    found = bound(Rising(), torch.zeros(2, length, dtype=torch.long), samples=2 * length, batch_size=7)
+    assert found.masked_nats_per_token().value == pytest.approx((2 * length + 1) / length, rel=1e-5)
+    assert found.hidden_count_N.tolist() == [length * (length + 1)] * 2
+    assert found.nats_per_token().value == pytest.approx(3 * (length + 1) / (2 * length), rel=1e-5)
+    assert found.text.loss()[-1].value == pytest.approx(3.0, rel=1e-5)
+
+
+def test_the_mean_over_hidden_tokens_leaves_padding_out():
+    model = Rising()
+    model.pad_id = 1
+    ids = torch.tensor([[0, 0, 0, 1]])
+    found = bound(model, ids, samples=4)
+    # each n once, of which three quarters stand in the text on average, and all three where everything is hidden
+    seen = found.text.count_NK[0, :-1].sum()
+    assert found.hidden_count_N[0] == seen + 3
+    assert found.hidden_nats_N[0] == pytest.approx(found.text.nats_NK[0, :-1].sum() + 9, rel=1e-5)
 
 
 def test_padding_is_scored_but_not_counted(tiny):

@@ -74,6 +74,8 @@ class Likelihood:
         tokens_N: text tokens with EOS, without padding: what bits and perplexity are *per*.
         text: losses at text positions (EOS included).
         padding: losses at padding.
+        hidden_nats_N, hidden_count_N: cross-entropies of each text's hidden text tokens over all sampled corruptions,
+            and how many these were. The profiles cannot give them: a sample that hides everything is not in them.
         kl_N: KL of the bottleneck in nats, None without one. In evaluation the latent is the posterior's mean, so
             ``nelbo_N`` bounds -log p(text | latent); nelbo + KL is the price of both, not a bound on -log p(text).
         samples: corruptions a text.
@@ -83,6 +85,8 @@ class Likelihood:
     tokens_N: Array
     text: RatioProfile
     padding: RatioProfile
+    hidden_nats_N: Array
+    hidden_count_N: Array
     kl_N: Array | None
     samples: int
 
@@ -100,8 +104,7 @@ class Likelihood:
 
     def masked_nats_per_token(self, seed: int = 0) -> Interval:
         """Mean cross-entropy over the hidden text tokens of the sampled corruptions: cloze skill, *not* a bound."""
-        nats, count = self.text.nats_NK[:, :-1].sum(1), self.text.count_NK[:, :-1].sum(1)
-        return ratio_interval(nats, count, seed=seed)
+        return ratio_interval(self.hidden_nats_N, self.hidden_count_N, seed=seed)
 
 
 @contextmanager
@@ -169,6 +172,8 @@ def bound(
     kl_N: Tensor | None = None
     # nats, hits, count; text and padding
     sums = torch.zeros(3, 2 * N * K, dtype=torch.float64, device=device)
+    # nats, count of text tokens in the samples
+    hidden = torch.zeros(2, N, dtype=torch.float64, device=device)
     with scoring(denoiser):
         for text_B, full_B, corruption in _corruptions(denoiser, ids_NL, open_NL, law, samples, batch_size, seed, mine):
             part = None if cond is None else cond.to(device)[text_B]
@@ -183,14 +188,18 @@ def bound(
                 kl_N = torch.zeros_like(nelbo_N) if kl_N is None else kl_N
                 kl_N.index_copy_(0, text_B, losses.kl_BZ.double().sum(1))
             bin_B = torch.bucketize(corruption.fraction_B, edges_K).clamp(max=K - 1)
+            text_N = text_B[losses.row_N]
+            inside_N = in_text_NL[text_N, losses.col_N]
+            cell_N = (text_N * K + bin_B[losses.row_N]) * 2 + (~inside_N).long()
+            drawn_N = inside_N & ~full_B[losses.row_N]
+            for total, value_N in zip(hidden, (nats_N, torch.ones_like(nats_N)), strict=True):
+                total.index_add_(0, text_N[drawn_N], value_N[drawn_N])
             # a sampled row that hides everything repeats the exact one
             keep_N = (full_B | (corruption.fraction_B < 1))[losses.row_N]
-            text_N = text_B[losses.row_N]
-            cell_N = (text_N * K + bin_B[losses.row_N]) * 2 + (~in_text_NL[text_N, losses.col_N]).long()
             for total, value_N in zip(sums, (nats_N, losses.hit_N.double(), torch.ones_like(nats_N)), strict=True):
                 total.index_add_(0, cell_N[keep_N], value_N[keep_N])
     if share:
-        nelbo_N, sums = ranks.add_up(nelbo_N), ranks.add_up(sums)
+        nelbo_N, sums, hidden = ranks.add_up(nelbo_N), ranks.add_up(sums), ranks.add_up(hidden)
         if any(ranks.gather([kl_N is not None])):
             kl_N = ranks.add_up(torch.zeros_like(nelbo_N) if kl_N is None else kl_N)
     table = sums.view(3, N, K, 2).cpu().numpy()
@@ -199,6 +208,8 @@ def bound(
         tokens_N=(in_text_NL & open_NL).sum(1).double().cpu().numpy(),
         text=RatioProfile(EDGES, *table[..., 0]),
         padding=RatioProfile(EDGES, *table[..., 1]),
+        hidden_nats_N=hidden[0].cpu().numpy(),
+        hidden_count_N=hidden[1].cpu().numpy(),
         kl_N=None if kl_N is None else kl_N.cpu().numpy(),
         samples=samples,
     )
