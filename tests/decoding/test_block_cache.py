@@ -194,6 +194,27 @@ def test_the_body_runs_on_what_the_cache_says() -> None:
         assert rows_run == 2 * want, spec
 
 
+@pytest.mark.parametrize("spec", ["prefix", "dual"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_the_error_is_that_of_the_open_block(spec: str, guidance: float) -> None:
+    """Blocks of 4, one a step: after the refresh 3, 2 and 1 are hidden in it, whatever is hidden behind it."""
+    x_BL = torch.full((2, 28), 300)
+    x_BL[:, :16] = torch.arange(16) + 5
+    plan = DecodingPlan(quota="one", block_length=4, cache=spec, guidance=guidance)
+    branches = 1 if guidance == 1 else 2
+    assert cache_error(llada(2), x_BL, plan).predictions == branches * 2 * 3 * (3 + 2 + 1)
+    # 8, 12 and 9 to write
+    x_BL = torch.cat([x_BL, x_BL, x_BL[:1]])
+    x_BL[:2, 16:20], x_BL[4, 16:19] = 7, 7
+    want = branches * (2 * 2 + 2 * 3 + 2) * (3 + 2 + 1)
+    assert cache_error(llada(2), x_BL, plan).predictions == want
+    # rows that open their blocks at different steps are refreshed beside others that are not
+    plan = replace(plan, quota="threshold:least=0.2", order="top_prob", temperature=0.0)
+    together, alone = cache_error(llada(2), x_BL, plan), [cache_error(llada(2), x[None], plan) for x in x_BL]
+    assert together.predictions == sum(one.predictions for one in alone) > 0
+    assert together.kl_nats * together.predictions == pytest.approx(sum(one.kl_nats * one.predictions for one in alone))
+
+
 def test_a_row_is_refreshed_when_a_hook_writes_outside_its_block() -> None:
     model = llada(1)
 

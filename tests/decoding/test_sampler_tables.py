@@ -29,6 +29,11 @@ def test_the_committed_page_is_the_generated_one() -> None:
     assert empty != text and refilled(empty) == text
 
 
+def test_what_the_page_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGE.read_text(encoding="utf-8"))
+    assert links and not [link for link in links if not (PAGE.parent / link).exists()]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_tables_name_every_leaf_and_setting(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = markdown(kind)

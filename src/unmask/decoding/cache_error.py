@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import WrongUse
+from unmask.decoding.cache import BlockCache
+from unmask.decoding.canvas import Canvas
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 
@@ -21,6 +23,7 @@ class CacheError:
 
     Attributes:
         kl_nats: mean KL(uncached || cached) a hidden position of the open block, over the steps that used the memory.
+            Positions behind it, which some caches run too, are not in it: caches are compared on the same positions.
         top1: share of these positions whose most probable id is the same.
         predictions: how many they were; 0 if nothing was answered from memory.
         tokens_changed: share of the written tokens that the plan without its cache writes otherwise. One early
@@ -63,7 +66,8 @@ def cache_error(
         raise WrongUse("cache_error needs a plan with a cache: give cache='prefix' or 'dual'")
     given: dict[str, Any] = {"fill_BL": fill_BL, "cond": cond, "valid_BL": valid_BL, "trace": None}
     spy = _Spy(denoiser)
-    cached = generate(spy, x_BL, plan, **given)
+    rule = _Watched(refresh=plan.cache_leaf.refresh, rule=plan.cache_leaf, spy=spy)
+    cached = generate(spy, x_BL, replace(plan, cache=rule), **given)
     whole = generate(denoiser, x_BL, replace(plan, cache=None), **given)
     written_BL = (x_BL == denoiser.mask_id) if fill_BL is None else fill_BL
     differ_N = (cached.sequences != whole.sequences)[written_BL]
@@ -86,6 +90,10 @@ class _Spy(Denoiser):
         self.pad_id, self.eos_id, self.conditional = inner.pad_id, inner.eos_id, inner.conditional
         self.can_cache = bool(getattr(inner, "can_cache", False))
         self.kl, self.same, self.count = 0.0, 0, 0
+        # what is hidden in each row's open block, and the rows of the canvas that are answered from memory now; None
+        # is all of them
+        self.open_RL = torch.empty(0, 0, dtype=torch.bool)
+        self.rows: Tensor | None = None
 
     def body(self, *args: Any, **kwargs: Any) -> Body:
         return self.inner.body(*args, **kwargs)  # type: ignore[no-any-return]
@@ -99,13 +107,42 @@ class _Spy(Denoiser):
     def cached_body(
         self, x_BL: Tensor, *args: Any, valid_BL: Tensor | None = None, at_BL: Tensor | None = None, memory: Any = None
     ) -> tuple[Tensor, Any]:
-        h_BLD, memory = self.inner.cached_body(x_BL, *args, valid_BL=valid_BL, at_BL=at_BL, memory=memory)
+        inside = None if memory is None else memory.inner
+        h_BLD, inside = self.inner.cached_body(x_BL, *args, valid_BL=valid_BL, at_BL=at_BL, memory=inside)
         if at_BL is not None:
-            asked_BL = at_BL & (x_BL == self.mask_id)
+            rows = torch.arange(len(x_BL), device=x_BL.device) if self.rows is None else self.rows
+            # under guidance both branches of a row are there, one behind the other
+            asked_BL = self.open_RL[rows % len(self.open_RL)]
             true_BLD = self.inner.body(x_BL, *args, valid_BL=valid_BL).h_BLD
             mine_NV = self.inner.head(h_BLD[asked_BL]).double().log_softmax(-1)
             true_NV = self.inner.head(true_BLD[asked_BL]).double().log_softmax(-1)
             self.same += int((mine_NV.argmax(-1) == true_NV.argmax(-1)).sum())
             self.kl += float((true_NV.exp() * (true_NV - mine_NV).nan_to_num(0.0)).sum())
             self.count += len(mine_NV)
-        return h_BLD, memory
+        return h_BLD, _Memory(inside, self)
+
+
+@dataclass(frozen=True)
+class _Watched(BlockCache):
+    """The plan's rule; it is asked before the body is, and is the one place that sees the canvas."""
+
+    rule: BlockCache = field(kw_only=True)
+    spy: _Spy = field(kw_only=True)
+
+    def active(self, canvas: Canvas) -> Tensor:
+        self.spy.open_RL, self.spy.rows = canvas.open_RL, None
+        return self.rule.active(canvas)
+
+
+class _Memory:
+    """A model's memory that says which rows are taken out of it: others are refreshed in the same step."""
+
+    def __init__(self, inner: Any, spy: _Spy) -> None:
+        self.inner, self.spy = inner, spy
+
+    def index_rows(self, rows: Tensor) -> _Memory:
+        self.spy.rows = rows
+        return _Memory(self.inner.index_rows(rows), self.spy)
+
+    def put_rows(self, rows: Tensor, other: _Memory) -> None:
+        self.inner.put_rows(rows, other.inner)
