@@ -19,7 +19,7 @@ from unmask.diagnosis.checks.factorisation import _staircase
 from unmask.diagnosis.checks.length import _ks_chance
 from unmask.diagnosis.lab import BUDGETS, Lab, moved
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.statistics import mean_by_text, plain_mean, tolerance
+from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
 
 
@@ -49,6 +49,29 @@ def test_error_of_equal_texts_is_the_textbook_one() -> None:
 
 def test_one_text_proves_nothing() -> None:
     assert mean_by_text(torch.ones(5), torch.zeros(5, dtype=torch.long)).surely_above == -math.inf
+
+
+@pytest.mark.parametrize("texts", [2, 3, 4, 8, 32])
+def test_few_texts_are_surely_above_as_rarely_as_many(texts: int) -> None:
+    """Student's t is the law of mean over error: its tail beyond ``sure`` is the normal tail beyond 4."""
+    tail = 0.5 * math.erfc(4 / math.sqrt(2))
+    from scipy.stats import t
+
+    assert t.sf(sure(texts), texts - 1) == pytest.approx(tail, rel=1e-6) and sure(texts) > sure(10**6)
+    assert sure(10**6) == pytest.approx(4.0, abs=1e-4)
+    # two texts in closed form: the tail of Cauchy's law
+    assert sure(2) == pytest.approx(1 / math.tan(math.pi * tail), rel=1e-6)
+    draws = torch.randn(4000, texts, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alarms = sum(plain_mean(draw).surely_above > 0 for draw in draws)
+    assert alarms <= 3  # 0.13 are expected, and were 316 of 2 texts, 13 of 8
+
+
+def test_a_difference_is_as_sure_as_the_one_of_fewer_texts() -> None:
+    gap = difference(Mean(3.0, 0.3, 8), Mean(1.0, 0.4, 100))
+    assert gap == Mean(2.0, 0.5, 8) and gap.surely_above == pytest.approx(2 - 0.5 * sure(8))
+    assert gap.surely_below == pytest.approx(2 + 0.5 * sure(8))
+    # without an error that could be estimated nothing is sure, not even of equal numbers
+    assert Mean(1.0, 0.0, 1).surely_above == -math.inf and Mean(1.0, 0.0, 1).surely_below == math.inf
 
 
 def test_tolerance_is_half_the_digits() -> None:

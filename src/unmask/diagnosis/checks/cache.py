@@ -40,7 +40,7 @@ class Cache(Check):
     applied again and again; holding the complement is "keep" read as "remove"; holding everything means that something
     else was compressed. Where the cache tells which entries stayed, the first token (the attention sink) and the last
     must be among them; where it brings a control (as many entries, drawn), it must not be surely worse than that (4
-    standard errors over texts).
+    standard errors over texts, more for few).
     """
 
     title = "Do the cache's answers, positions and size hold?"

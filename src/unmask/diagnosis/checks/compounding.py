@@ -7,7 +7,7 @@ import torch
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.lab import Lab, Scores
-from unmask.diagnosis.statistics import Mean, mean_by_text
+from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import Batch, State
 
 
@@ -16,11 +16,11 @@ class Compounding(Check):
     """Do errors feed on errors: is the model lost in text that it wrote itself?
 
     The plainest sampler (one position at a time, or in 32 steps, random order, temperature 1, through ``predict``)
-    writes texts. Then 15 % of each text is hidden and predicted again, once in true texts and once in these. Text
-    drawn from a consistent model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is
-    zero. What it costs more on its own text than on true text is what compounding does. The scale is what context is
-    worth at all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive
-    (4 standard errors) and more than half of that worth, and warns above a quarter.
+    writes texts. Then 15 % of each text is hidden and predicted again, once in true texts and once in these. Text drawn
+    from a consistent model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is zero.
+    What it costs more on its own text than on true text is what compounding does. The scale is what context is worth at
+    all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive (4 standard
+    errors, more for few texts) and more than half of that worth, and warns above a quarter.
     """
 
     title = "Do errors compound in the model's own text?"
@@ -30,12 +30,12 @@ class Compounding(Check):
     leads_to = ("safe_words", "frontier")
 
     def run(self, lab: Lab) -> Finding:
-        rows = min(lab.budget.samples // 2, 32)
+        rows = min(lab.budget.samples, 32)
         batch = lab.batch.rows(0, rows)
         own = Batch(lab.once("rollout", lambda: lab.rollout(batch)), batch.cond)
         gold_gap, gold = self._surprise(lab, batch)
         own_gap, mine = self._surprise(lab, own)
-        excess = Mean(own_gap.value - gold_gap.value, (own_gap.error**2 + gold_gap.error**2) ** 0.5, rows)
+        excess = difference(own_gap, gold_gap)
         at_one = lab.at_ratio(1.0)
         worth = float(at_one.ce_N.mean() - gold.ce_N.mean())
         share = excess.value / max(worth, 1e-9)

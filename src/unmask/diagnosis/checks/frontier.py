@@ -8,7 +8,7 @@ from torch import Tensor
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.lab import Lab
-from unmask.diagnosis.statistics import SURE, Mean, mean_by_text
+from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.metrics.token_entropy import pooled_entropy
 
 
@@ -19,9 +19,10 @@ class Frontier(Check):
     KL(samples || judge) = CE - H: a judge's perplexity alone can be lowered by saying little. The judge here is the
     bigram model of the data (counted on other texts), the reference is as many held-out texts. The samples' pooled
     unigram entropy is compared with that of the held-out texts, with an error from leaving out texts (jackknife). It
-    fails if the entropy is surely (4 standard errors) and by more than a tenth below the data's while the judge does
-    not find the samples surely worse than the data; it warns if the entropy is that low and the judge finds them worse
-    too. Samples most of which are repeated word for word, unlike the data, are collapse itself, and explain the rest.
+    fails if the entropy is surely (4 standard errors, more for few texts) and by more than a tenth below the data's
+    while the judge does not find the samples surely worse than the data; it warns if the entropy is that low and the
+    judge finds them worse too. Samples most of which are repeated word for word, unlike the data, are collapse itself,
+    and explain the rest.
     """
 
     title = "Is a good judge's score bought with low entropy?"
@@ -34,9 +35,8 @@ class Frontier(Check):
         mine, data = self._entropy(lab, mine_BL), self._entropy(lab, data_BL)
         judged, judged_data = self._judged(lab, mine_BL), self._judged(lab, data_BL)
         lost = 1 - mine.value / max(data.value, 1e-9)
-        error = (mine.error**2 + data.error**2) ** 0.5
-        low = data.value - mine.value > SURE * error and lost > 0.1
-        worse = judged.value - judged_data.value > SURE * (judged.error**2 + judged_data.error**2) ** 0.5
+        low = difference(data, mine).surely_above > 0 and lost > 0.1
+        worse = difference(judged, judged_data).surely_above > 0
         copies, copies_data = self._copies(lab, mine_BL), self._copies(lab, data_BL)
         collapsed = copies > 0.5 and copies_data < 0.25
         repeated = f"{copies:.0%} of the samples are written more than once; " if copies else ""

@@ -20,9 +20,10 @@ class Guidance(Check):
     """Is the null condition trained, and does guidance help?
 
     At r = 1, where guidance matters most, the true text is scored under gamma l_c + (1 - gamma) l_u for several gammas.
-    gamma = 0 is the null condition alone: trained, it must not be surely worse than counting words (4 standard errors;
-    a failure if also by more than 5 % of the words' entropy). The sampler's own gamma must not make the most probable
-    id right surely less often than no guidance, nor the true token surely less probable than a uniform guess (log V).
+    gamma = 0 is the null condition alone: trained, it must not be surely worse than counting words (4 standard errors,
+    more for few texts; a failure if also by more than 5 % of the words' entropy). The sampler's own gamma must not make
+    the most probable id right surely less often than no guidance, nor the true token surely less probable than a
+    uniform guess (log V).
     """
 
     title = "Is the null condition trained, and does guidance help?"

@@ -25,7 +25,8 @@ class LatentUse(Check):
     texts, chance is 1/B, and log B minus the cross-entropy of that choice is a lower bound on the information that
     reaches the text (InfoNCE, arXiv 1807.03748), at most log B; an overconfident model's choice is first softened by
     the best of a few powers. The latent counts as ignored if neither D_shuffled at r = 1 is surely above zero (4
-    standard errors) nor the choice surely better than chance; as weak if fewer than half of the choices are right.
+    standard errors, more for few texts) nor the choice surely better than chance; as weak if fewer than half of the
+    choices are right.
     """
 
     title = "Is the semantic vector ignored?"

@@ -16,11 +16,11 @@ class LossByRatio(Check):
 
     Loss and accuracy at fixed shares of hidden positions, with r = 1 (nothing visible: where writing starts) by itself,
     beside what counting words achieves on the same tokens: unigrams, and bigrams where the left neighbour is visible.
-    The counts come from texts that are not scored. A model that is *surely* (4 standard errors of the paired
-    difference, texts as units) worse than unigrams at any ratio has not learned that state. A law of training that
-    never hides more than nine tenths fails too: a law that reaches r = 1 evenly leaves the last tenth empty in N rows
-    with probability 0.9^N, below 1e-8 here. A model that is surely worse than bigrams when 3 of 10 tokens are hidden
-    has no cloze skill to speak of, and is warned about.
+    The counts come from texts that are not scored. A model that is *surely* (4 standard errors, more for few texts, of
+    the paired difference, texts as units) worse than unigrams at any ratio has not learned that state. A law of
+    training that never hides more than nine tenths fails too: a law that reaches r = 1 evenly leaves the last tenth
+    empty in N rows with probability 0.9^N, below 1e-8 here. A model that is surely worse than bigrams when 3 of 10
+    tokens are hidden has no cloze skill to speak of, and is warned about.
     """
 
     title = "Good at filling gaps, but blind when everything is hidden?"

@@ -8,7 +8,7 @@ from torch import Tensor
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.lab import Lab
-from unmask.diagnosis.statistics import SURE, Mean, mean_by_text
+from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import NotProvided
 from unmask.metrics.words import ngrams
 
@@ -17,9 +17,9 @@ from unmask.metrics.words import ngrams
 class Memorisation(Check):
     """Does it recite its training text?
 
-    The share of the samples' n-grams that stand in the training rows, against the share of held-out texts' n-grams
-    that do: what the kind of text explains. It fails if the excess is surely (4 standard errors, texts as units) above
-    a tenth, and warns if surely above zero and over a twentieth.
+    The share of the samples' n-grams that stand in the training rows, against the share of held-out texts' n-grams that
+    do: what the kind of text explains. It fails if the excess is surely (4 standard errors with texts as units, more
+    for few) above a tenth, and warns if surely above zero and over a twentieth.
     """
 
     title = "Does it recite its training text?"
@@ -40,11 +40,9 @@ class Memorisation(Check):
         mine, held = (self._share(lab, x, known) for x in (lab.samples().ids_BL, lab.prompts.ids_BL))
         if not mine.texts or not held.texts:
             return Finding("not_run", why=f"no text is {self.n} tokens long")
-        excess = mine.value - held.value
-        error = (mine.error**2 + held.error**2) ** 0.5
-        status = (
-            "fail" if excess - SURE * error > 0.1 else "warn" if excess - SURE * error > 0 and excess > 0.05 else "pass"
-        )
+        gap = difference(mine, held)
+        excess = gap.value
+        status = "fail" if gap.surely_above > 0.1 else "warn" if gap.surely_above > 0 and excess > 0.05 else "pass"
         return Finding(
             status,  # type: ignore[arg-type]
             measured=f"{mine.value:.1%} of the {self.n}-grams written stand in {len(train_NL):,} training texts "

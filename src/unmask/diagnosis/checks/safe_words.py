@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.lab import Lab
-from unmask.diagnosis.statistics import Mean, mean_by_text
+from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class SafeWords(Check):
     Three numbers of the samples are put beside the same numbers of as many held-out texts: the share of tokens that are
     one of the 10 most common ids (counted elsewhere), the entropy a token under the unigram counts, and the share of
     tokens that repeat one of the two before them. The error is that of the difference of two means over texts. A number
-    is off if it is surely (4 standard errors) on the bad side *and* the excess is more than a quarter of what the data
-    leaves: a quarter of the tokens that are not common become common, or repeat, or a quarter of the nats a token are
-    gone. Where the sampler is set colder than 1 and the same model, drawn plainly at 1 through ``predict``, writes no
-    safe words, the temperature is the cause.
+    is off if it is surely (4 standard errors, more for few texts) on the bad side *and* the excess is more than a
+    quarter of what the data leaves: a quarter of the tokens that are not common become common, or repeat, or a quarter
+    of the nats a token are gone. Where the sampler is set colder than 1 and the same model, drawn plainly at 1 through
+    ``predict``, writes no safe words, the temperature is the cause.
     """
 
     title = "Does it fall back on safe words?"
@@ -73,9 +72,9 @@ class SafeWords(Check):
     def _lost(data: dict[str, Mean], mine: dict[str, Mean]) -> tuple[dict[str, float], bool, bool]:
         """What share of the data's uncommon tokens, nats and fresh tokens is lost; too much; much."""
         sure = {
-            "common": _difference(mine["common"], data["common"]),
-            "nats": _difference(data["nats"], mine["nats"]),
-            "repeat": _difference(mine["repeat"], data["repeat"]),
+            "common": difference(mine["common"], data["common"]),
+            "nats": difference(data["nats"], mine["nats"]),
+            "repeat": difference(mine["repeat"], data["repeat"]),
         }
         left = {"common": 1 - data["common"].value, "nats": data["nats"].value, "repeat": 1 - data["repeat"].value}
         shares = {name: gap.value / max(left[name], 1e-9) for name, gap in sure.items()}
@@ -88,7 +87,7 @@ class SafeWords(Check):
         """Whether plain drawing through ``predict`` fails too; False where it cannot be tried."""
         if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
             return False
-        batch = lab.batch.rows(0, min(lab.budget.samples // 2, 32))
+        batch = lab.batch.rows(0, min(lab.budget.samples, 32))
         plain = self._facts(lab, lab.once("rollout", lambda: lab.rollout(batch)), top_V)
         return self._lost(data, plain)[1]
 
@@ -142,7 +141,3 @@ class SafeWords(Check):
             "most written tokens",
             "share of tokens",
         )
-
-
-def _difference(one: Mean, other: Mean) -> Mean:
-    return Mean(one.value - other.value, math.hypot(one.error, other.error), min(one.texts, other.texts))

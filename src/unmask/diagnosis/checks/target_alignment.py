@@ -38,8 +38,8 @@ class TargetAlignment(Check):
     The same predictions are scored against the token one before, at, and one after the position asked about; from each
     cross-entropy that of counting words is taken away, since some places hold more common words than others. What is
     left is what the prediction knows of that token. A masked subject is asked where both neighbours are hidden too, so
-    that nothing is copied. It fails if a neighbour is surely known better than the token itself (paired difference, 4
-    standard errors) and surely known at all.
+    that nothing is copied (7 and 9 tenths of the canvas are hidden). It fails if a neighbour is surely known better
+    than the token itself (paired difference, 4 standard errors, more for few texts) and surely known at all.
     """
 
     title = "Are predictions off by one?"
@@ -48,7 +48,9 @@ class TargetAlignment(Check):
 
     def run(self, lab: Lab) -> Finding:
         causal = lab.subject.kind == "causal"
-        states = [lab.usual_state()] if causal else [lab.state(0.7, name=i) for i in range(2 * lab.budget.repeats)]
+        # with less hidden few positions have both neighbours hidden, with more the predictions know less
+        masked = [lab.state((0.7, 0.9)[i % 2], name=i) for i in range(0 if causal else 2 * lab.budget.repeats)]
+        states = [lab.usual_state()] if causal else masked
         asked = [self._known(lab, state) for state in states]
         rows = torch.cat([row_N for row_N, _, _ in asked])
         if not len(rows):
