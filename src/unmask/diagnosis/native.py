@@ -18,7 +18,10 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.draw import categorical, gumbel_argmax
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, generator, uniform
+from unmask.decoding.cache import Remembered
 from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.quota import quotas
+from unmask.decoding.rule import samplers
 from unmask.diagnosis.baselines import in_text
 from unmask.diagnosis.spy import watched
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
@@ -54,9 +57,12 @@ class NativeSubject(Subject):
         tokenizer: with ``decode`` and ``__call__``, or None.
         law: how training hides positions; exactly n ~ U{1..L} of them when None.
         plan: how it is sampled. When None: temperature 1 and random order in at most 32 steps, so that what is judged
-        is
-            the law that the model has learned. Give the plan you use, and its settings are judged too.
+            is the law that the model has learned. Give the plan you use, and its settings are judged too: those that
+            mean something under it (see :func:`tried`).
         name, path: what to call it, and the folder it was loaded from.
+
+    Raises:
+        WrongUse: a plan with a cache for a model that remembers no keys.
     """
 
     kind = "masked"
@@ -81,7 +87,10 @@ class NativeSubject(Subject):
         self.plan = plan
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
-        self.settings = {"order": ("random", "margin"), "temperature": (1.0, 0.5), "steps": (2, 8)}
+        if plan is not None and plan.cache_leaf is not None:
+            # refuses what cannot be written under this plan, in the model's own name
+            Remembered(denoiser, plan.cache_leaf)
+        self.settings, self.skipped = tried(plan or DecodingPlan(), self._blocks())
         if denoiser.conditional:
             self.settings["guidance"] = (1.0, 3.0)
 
@@ -123,6 +132,12 @@ class NativeSubject(Subject):
     def device(self) -> torch.device:
         parameters = getattr(self.denoiser, "parameters", None)
         return next(parameters()).device if parameters is not None else torch.device("cpu")
+
+    def _blocks(self) -> int:
+        """How many blocks the plan writes a canvas in."""
+        if self.plan is None or self.plan.block_length is None:
+            return 1
+        return -(-self.held_out(1).ids_BL.shape[1] // self.plan.block_length)
 
     def data(self, n: int, split: Split = "held_out") -> Batch:
         rows = self.held_out if split == "held_out" else self.train
@@ -197,6 +212,36 @@ class NativeSubject(Subject):
         if report is None:
             raise NotProvided("loading_report()")
         return dict(report() if callable(report) else report)
+
+
+def tried(plan: DecodingPlan, blocks: int = 1) -> tuple[dict[str, tuple[Any, ...]], dict[str, str]]:
+    """Settings that mean something under a plan, with two values each; and why the others mean nothing.
+
+    Args:
+        plan: how texts are written.
+        blocks: how many blocks the canvas is written in. Each takes a step at least, so fewer steps are no fewer.
+    """
+    name, alone = samplers.name_of(plan.sampler_leaf), "a block of one token is written in one step, in one order"
+    settings: dict[str, tuple[Any, ...]] = {}
+    skipped: dict[str, str] = {}
+    if "order" not in plan.sampler_leaf.uses:
+        skipped["order"] = f"sampler {name!r} does not use it"
+    elif plan.block_length == 1:
+        skipped["order"] = alone
+    else:
+        settings["order"] = ("random", "margin")
+    if plan.top_k == 1:
+        skipped["temperature"] = "top_k=1 leaves nothing to draw"
+    else:
+        settings["temperature"] = (1.0, 0.5)
+    if not plan.counts_steps:
+        who = f"quota {quotas.name_of(plan.quota_leaf)!r}" if "quota" in plan.sampler_leaf.uses else f"sampler {name!r}"
+        skipped["steps"] = f"{who} decides by itself"
+    elif plan.block_length == 1:
+        skipped["steps"] = alone
+    else:
+        settings["steps"] = (max(2, blocks), 8 * blocks)
+    return settings, skipped
 
 
 def ask(denoiser: Denoiser, state: State) -> Tensor:

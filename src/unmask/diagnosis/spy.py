@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
+from unmask.decoding.cache import can_cache
 from unmask.decoding.order import orders
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
@@ -18,10 +19,15 @@ from unmask.evaluation.likelihood import scoring
 
 
 class Spy(Through):
-    """Passes everything on, and remembers which time each state came with."""
+    """Passes everything on, and remembers which time each state came with.
+
+    A body that remembers keys is passed on too. Not by :class:`Through`: what is planted into a body must not be gone
+    where a plan has a cache.
+    """
 
     def __init__(self, inner: Denoiser) -> None:
         super().__init__(inner)
+        self.can_cache = can_cache(inner)
         self.times: dict[bytes, float] = {}
         self.forwards = 0
 
@@ -34,11 +40,20 @@ class Spy(Through):
         valid_BL: Tensor | None = None,
         carry: Any = None,
     ) -> Body:
+        self._seen(x_BL, t_B)
+        return super().body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+
+    def cached_body(
+        self, x_BL: Tensor, cond: Condition | None = None, t_B: Tensor | None = None, **more: Any
+    ) -> tuple[Tensor, Any]:
+        self._seen(x_BL, t_B)
+        return self.inner.cached_body(x_BL, cond, t_B, **more)  # type: ignore[attr-defined,no-any-return]
+
+    def _seen(self, x_BL: Tensor, t_B: Tensor | None) -> None:
         self.forwards += len(x_BL)
         if t_B is not None:
             for row, t in zip(x_BL.cpu(), t_B.tolist(), strict=True):
                 self.times[row.numpy().tobytes()] = t
-        return super().body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
 
 
 def watched(denoiser: Denoiser, batch: Batch, plan: DecodingPlan) -> Generated:
@@ -67,5 +82,16 @@ def watched(denoiser: Denoiser, batch: Batch, plan: DecodingPlan) -> Generated:
         temperature=plan.temperature,
         guidance=plan.guide.gamma,
         any_order=not in_order and plan.block_length is None,
+        top_k=plan.top_k,
+        top_p=plan.top_p,
+        altered=_altered(plan),
         forwards=spy.forwards,
     )
+
+
+def _altered(plan: DecodingPlan) -> str:
+    if plan.cache is not None:
+        return "a cache answers with keys that are old"
+    if plan.repetition_penalty != 1:
+        return f"repetition_penalty={plan.repetition_penalty:g} changes what is drawn from"
+    return ""

@@ -142,6 +142,8 @@ class Generated:
         temperature: what was asked of the draw; 0 for the most probable token.
         guidance: gamma in gamma l_c + (1 - gamma) l_u; 1 is no guidance.
         any_order: True if the sampler claims to choose the order itself.
+        top_k, top_p: what the draw was restricted to, at that temperature; None is all ids.
+        altered: why what was drawn from is not what ``predict`` answers (a cache, a penalty), in words; empty if it is.
         forwards: calls of the network times rows; counted from ``steps`` when None.
         role_BL: see :class:`TrainingView`.
     """
@@ -151,6 +153,9 @@ class Generated:
     temperature: float = 1.0
     guidance: float = 1.0
     any_order: bool = False
+    top_k: int | None = None
+    top_p: float | None = None
+    altered: str = ""
     forwards: int | None = None
     role_BL: Tensor | None = None
 
@@ -192,7 +197,9 @@ class Subject:
         conditional: True if a semantic vector is to change the answer.
         ragged: True if :meth:`predict` heeds ``state.valid_BL``; only then is it asked with padding.
         settings: what :meth:`generate` takes beside batch and seed, with values to try, e.g.
-            ``{"order": ("random", "margin"), "steps": (4, 16)}``.
+            ``{"order": ("random", "margin"), "steps": (4, 16)}``; the largest number of steps is used where another
+            setting is tried.
+        skipped: settings that mean nothing here, each with the reason that the report gives.
     """
 
     name: str = "model"
@@ -205,6 +212,7 @@ class Subject:
     conditional: bool = False
     ragged: bool = False
     settings: dict[str, tuple[Any, ...]] = {}
+    skipped: dict[str, str] = {}
 
     # -- the four ---------------------------------------------------------------------------------------------------
     def data(self, n: int, split: Split = "held_out") -> Batch:
@@ -272,6 +280,7 @@ FACTS = (
     "conditional",
     "ragged",
     "settings",
+    "skipped",
 )
 METHODS = (
     "data",

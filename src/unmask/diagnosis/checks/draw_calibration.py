@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.core.draw import restrict
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.lab import Lab
@@ -28,7 +29,8 @@ class DrawCalibration(Check):
     Three questions. (1) ``draw`` on a known distribution of 8 ids, 4096 draws: the chi-square statistic has a mean and
     a spread in closed form. (2) From the sampler's own steps the temperature is estimated by maximum likelihood: the
     one under which what was drawn is most probable, with the standard error of the Fisher information; where
-    ``generate`` takes a temperature, also at 0.5, so that one applied twice shows. It fails if surely off by more than
+    ``generate`` takes a temperature, also at 0.5, so that one applied twice shows; among the ids that top-k and top-p
+    left. It is skipped where a cache or a penalty changes what is drawn from. It fails if surely off by more than
     a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
     fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
     """
@@ -40,7 +42,7 @@ class DrawCalibration(Check):
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
     def run(self, lab: Lab) -> Finding:
-        said, numbers, faults = [], {}, []
+        said, numbers, faults, aside = [], {}, [], ""
         if lab.subject.provides("draw"):
             excess = self._chi_square(lab)
             numbers["chi_square_sigmas"] = excess
@@ -56,12 +58,15 @@ class DrawCalibration(Check):
                     faults.append(1 - found / wanted)
         asked: list[dict[str, Any]] = [{}]
         if "temperature" in lab.subject.settings:
-            short = {"steps": 8} if "steps" in lab.subject.settings else {}
+            short = {"steps": max(lab.subject.settings["steps"])} if "steps" in lab.subject.settings else {}
             asked.append({"temperature": 0.5, **short})
         for settings in asked:
             rows = lab.prompts.rows(0, 16)
             out = lab.samples() if not settings else lab.subject.generate(rows, lab.seed, **settings)
             if not out.steps:
+                continue
+            if out.altered:
+                aside = f"temperature skipped: {out.altered}"
                 continue
             wish = out.temperature
             logits_NV, ids_N = self._drawn(lab, out)
@@ -74,10 +79,12 @@ class DrawCalibration(Check):
             worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
             if nearest != found_t and worse > SURE**2 / 2:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
-        if not said:
+        if aside:
+            said.append(aside)
+        if not said or said == [aside]:
             return Finding(
                 "not_run",
-                why="the subject tells neither its steps nor its draw",
+                why=aside or "the subject tells neither its steps nor its draw",
                 next_step="Return steps from generate, or provide draw(logits, seed).",
             )
         return Finding(
@@ -129,13 +136,24 @@ class DrawCalibration(Check):
             if out.guidance != 1 and batch.cond is not None:
                 null = lab.logits(State(step.x_BL, at_BL, batch.cond.nulled(), step.t_B)).double().log_softmax(-1)
                 logp_NV = torch.where(torch.isfinite(logp_NV), torch.lerp(null, logp_NV, out.guidance), logp_NV)
-            logits.append(logp_NV.cpu())
-            ids.append(after_BL[at_BL].cpu())
+            drawn_N = after_BL[at_BL]
+            logits.append(_kept(logp_NV, drawn_N, out).cpu())
+            ids.append(drawn_N.cpu())
         both = torch.cat(logits), torch.cat(ids)
         # a few hundred draws fix the temperature to a few hundredths
         most = max(min(FIT_ROWS, FIT_NUMBERS // lab.subject.vocab_size), 16)
         part = torch.randperm(len(both[1]), generator=torch.Generator().manual_seed(lab.seed))[:most]
         return both[0][part], both[1][part]
+
+
+def _kept(logp_NV: Tensor, drawn_N: Tensor, out: Generated) -> Tensor:
+    """Log-probabilities of what top-k and top-p left; -inf elsewhere."""
+    if out.top_k is None and out.top_p is None:
+        return logp_NV
+    left_NV = torch.isfinite(restrict(logp_NV, temperature=out.temperature, top_k=out.top_k, top_p=out.top_p))
+    # rounding may leave an id at the edge on the other side; and one drawn from far outside must show as improbable
+    left_NV = left_NV.scatter(-1, drawn_N[:, None], True)
+    return logp_NV.masked_fill(~left_NV, -torch.inf)
 
 
 def fit_temperature(logits_NV: Tensor, ids_N: Tensor) -> tuple[float, float]:

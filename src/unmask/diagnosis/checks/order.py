@@ -16,7 +16,8 @@ class Order(Check):
     """Do the sampler's settings do anything, and is "any order" secretly left to right?
 
     Each setting that the subject names is tried with its values on the same rows and seed: two values that give the
-    very same ids do nothing (the same value twice shows whether the seed holds). Where the sampler claims to choose the
+    very same ids do nothing (the same value twice shows whether the seed holds); one that means nothing under the
+    subject's plan is skipped, and that is said. Where the sampler claims to choose the
     order, the leftmost hidden position is taken as often as chance allows, n of m, or more: the excess over chance, as
     a share of what is left to 1, is 0 for a random order and 1 for left to right. It fails if surely above 0.8;
     confident models lean to the left without being told, which is why the limit is not lower.
@@ -34,6 +35,7 @@ class Order(Check):
             said.append(f"without effect: {', '.join(dead)}")
         elif lab.subject.settings:
             said.append(f"{len(lab.subject.settings)} settings tried, each changes the text")
+        aside = [f"{name} skipped: {why}" for name, why in lab.subject.skipped.items()]
         out = lab.samples()
         secret = False
         if out.any_order and out.steps and lab.subject.kind == "masked":
@@ -44,7 +46,9 @@ class Order(Check):
                 secret = lean.surely_above > 0.8
         unstable = bool(numbers.get("same_seed_differs", False))
         if not said:
-            return Finding("not_run", why="the sampler names no settings and does not claim to choose the order")
+            why = "; ".join(["the sampler names no settings and does not claim to choose the order", *aside])
+            return Finding("not_run", why=why)
+        said += aside
         if unstable:
             said.append("the same seed gives other texts")
         status = "fail" if dead or secret else "warn" if unstable else "pass"
@@ -72,7 +76,7 @@ class Order(Check):
     def _dead_settings(lab: Lab, numbers: dict[str, Any]) -> list[str]:
         rows = lab.prompts.rows(0, 8)
         # few steps are enough to see whether a setting does anything
-        short = {"steps": 8} if "steps" in lab.subject.settings else {}
+        short = {"steps": max(lab.subject.settings["steps"])} if "steps" in lab.subject.settings else {}
         dead = []
         for name, values in lab.subject.settings.items():
             if len(values) < 2:
