@@ -125,8 +125,12 @@ def evaluate(
     if not fits:
         raise WrongUse(f"no text fits the model's canvas of {model.card.length} tokens")
     sources, references = [sources[i] for i in fits], [references[i] for i in fits]
-    ids = model.tokenize(references)
     paired = model.denoiser.conditional
+    if paired and len(fits) < 2:
+        raise WrongUse(
+            "only 1 of the texts was not trained on and fits the canvas: at least 2 are needed to shuffle latents"
+        )
+    ids = model.tokenize(references)
     latents = model.encode(sources) if paired else None
     if temperature is None:
         temperature = 0.0 if paired else 1.0
@@ -209,6 +213,8 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
         # words are counted in what is left when there is no training data to count them in
         sources, references, known = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
         sources, references = fitting(model, sources, references)
+        if len(references) < 2:
+            raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         train_texts = None if known is None else [known[i] for i in evenly(len(known), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
     return run(model, budget=budget, **settings)

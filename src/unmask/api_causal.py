@@ -95,8 +95,6 @@ def sample_causal(
     limits: dict[str, Any] = {name: given.pop(name) for name in ("top_k", "top_p") if name in given}
     penalty = given.pop("repetition_penalty", 1.0)
     share = given.pop("share", False)
-    for quiet in ("trace", "live"):
-        given.pop(quiet, None)
     if given:
         raise WrongUse(f"{next(iter(given))} has no effect on a causal model, which writes left to right")
     restrict(torch.zeros(1, 2), temperature=temperature, **limits)  # raises what does not fit before work starts

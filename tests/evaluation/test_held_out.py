@@ -51,6 +51,12 @@ def test_of_another_file_every_text_counts_that_was_not_trained_on(corpus, tmp_p
         examples_for(model, other)
 
 
+def test_a_column_that_is_not_there_is_refused(corpus):
+    for model, data in ((trained(data=str(corpus)), None), (trained(data="verses"), "verses")):
+        with pytest.raises(WrongUse, match="column"):
+            held_out(model, data, "foo")
+
+
 def test_a_training_file_that_is_gone_leaves_every_text_of_another(corpus, tmp_path):
     model = trained(data=str(tmp_path / "gone.txt"), validation=0.1)
     for written, known in both_ways(model, corpus):

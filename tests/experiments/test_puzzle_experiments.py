@@ -404,6 +404,7 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "1" + "." * 15, model, "--order=margn"], "did you mean 'margin'"),
         (["sudoku", "1" + "." * 15, model, "--tries=0"], "tries=0 must be at least 1"),
         (["sudoku", str(solver / "model.safetensors"), model], "cannot be read as a text file"),
+        (["sudoku", "nofile.txt", model], "there is no file 'nofile.txt'"),
     ):
         assert command("puzzle", *words) == 2, words
         error = capsys.readouterr().err

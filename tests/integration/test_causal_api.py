@@ -33,6 +33,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def test_a_trace_that_no_causal_model_has_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from unmask.cli import main
+
+    for words, said in ((["--trace", "x.html"], "trace has no effect"), (["--live"], "live has no effect")):
+        with pytest.raises(SystemExit) as stop:
+            main(["sample", str(folder), "--text", "the river", "--length", "2", *words])
+        assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "holds no text"), ("Café".encode("latin-1"), "cannot be read")])
+def test_a_file_without_texts_is_refused(
+    tmp_path: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from unmask.cli import main
+
+    (tmp_path / "texts.txt").write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "no_model_is_loaded", "--file", str(tmp_path / "texts.txt")])
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def model(folder: Path) -> CausalModel:
     loaded = unmask.load(folder)

@@ -73,6 +73,10 @@ def test_several_values_behind_one_flag():
         "--keep", "1", "--keep", ".9", "--keep", ".5", "--press", "knorm", "--tokens", "64", "--tokens", "128", "gpt2",
         "--rolling",
     ]  # fmt: skip
+    # a first value that is no number stays with its option, which says what is wrong with it
+    for words in (["--keep", "50%", "--rolling"], ["--keep", "-0.5"], ["gpt2", "--keep"], ["--keep", "--rolling"]):
+        parse(both.__new__(both), None, words)
+        assert seen["args"] == words
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,8 @@ def test_several_values_behind_one_flag():
     [
         (["--press", "knrm"], "did you mean 'knorm'"),
         (["--keep", "1.5"], "keep=1.5"),
+        (["--keep", "half"], "keep='half'"),
+        (["--chunk", "0"], "chunk=0"),
         (["--compression-ratio", "1"], "compression_ratio=1"),
         (["--rolling", "--interval", "0"], "interval=0"),
         (["--text", "sory"], "did you mean 'story'"),

@@ -321,3 +321,12 @@ def test_configs_hold_nothing_that_transformers_takes_for_a_setting_of_generate(
         old = config.to_dict()
         old["max_length"] = old.pop("max_position_embeddings") + 5
         assert type(config).from_dict(old).max_position_embeddings == config.max_position_embeddings + 5
+
+
+def test_latents_that_are_all_one_are_refused():
+    """Their covariance has no mean eigenvalue: the map would be NaN, found out when the first text is written."""
+    from unmask.models.latent import Whitening
+
+    for rows in (1, 5):
+        with pytest.raises(WrongUse, match=f"all {rows} training latents are one vector"):
+            Whitening(4).fit(torch.ones(rows, 4))

@@ -20,17 +20,26 @@ class _ManyValues(TyperCommand):
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
         option: str | None = None
+        waits = False
         for word in args:
             if option is not None and not word.startswith("-") and _number(word):
                 spread += [option, word]
+                waits = False
                 continue
-            if option is not None and spread[-1:] == [option]:
-                spread.append(word)  # its only value, whatever it is
-                option = None
-                continue
+            if option is not None and waits:
+                # no number follows: whatever does is its value, and said to be wrong
+                spread.append(option)
+                waits = False
+                if not word.startswith("--"):
+                    spread.append(word)
+                    option = None
+                    continue
             option = word if word in _MANY else None
+            waits = option is not None
             if option is None:
                 spread.append(word)
+        if option is not None and waits:
+            spread.append(option)
         return super().parse_args(context, spread)
 
 

@@ -9,6 +9,11 @@ import typer
 from typer.core import TyperCommand
 
 KINDS = ("sudoku", "zebra", "nae_sat")
+TEXT_HELP = (
+    'The puzzle or its file. Sudoku: "53..7....6..1", . is blank. Zebra: "3x3; A1 same B2; C3 left of A2; B1 differs '
+    'H3": houses x attributes, then clues between items A1 to F6 or houses H1 to H6, of the kinds same, differs, just '
+    "left of, left of, beside, apart. nae_sat: bits and ., of a model of your own (--model)."
+)
 
 
 class TraceAlone(TyperCommand):
@@ -27,7 +32,7 @@ def register(app: typer.Typer) -> None:
     @app.command(cls=TraceAlone)
     def puzzle(
         kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
-        text: str = typer.Argument(..., help='The puzzle, such as "53..7....6..1" (. is blank), or its file.'),
+        text: str = typer.Argument(..., help=TEXT_HELP),
         model: Path | None = typer.Option(None, help="A puzzle model; checkpoints/KIND_relations when missing."),
         order: str = typer.Option("margin", help="Which cell next (unmask list orders)."),
         steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
@@ -63,6 +68,8 @@ def register(app: typer.Typer) -> None:
             raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         if loops is not None:
             solver.loops(loops)
+        if Path(text).suffix in (".txt", ".md", ".json") and not _is_file(text):
+            raise WrongUse(f"there is no file {text!r}")
         try:
             board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
         except (OSError, UnicodeDecodeError) as error:

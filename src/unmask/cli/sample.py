@@ -52,12 +52,19 @@ def register(app: typer.Typer) -> None:
         from unmask import api
         from unmask.core.errors import WrongUse
         from unmask.data import ranks
+        from unmask.models.causal import CausalModel
 
         texts = list(text)
         if file is not None:
             if not file.is_file():
                 raise WrongUse(f"there is no file {str(file)!r} with texts")
-            texts += [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            try:
+                lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                raise WrongUse(f"{str(file)!r} cannot be read as a text file: {error}") from error
+            if not lines:
+                raise WrongUse(f"{str(file)!r} holds no text: one a line is wanted")
+            texts += lines
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise WrongUse(f"--trace {trace} must end in .html or .json")
         if attention is not None and attention.suffix != ".html":
@@ -86,7 +93,7 @@ def register(app: typer.Typer) -> None:
             seed=seed,
             batch_size=batch_size,
             precision=precision,  # type: ignore[arg-type]
-            trace=trace is not None or live,
+            trace=trace is not None or (live and not isinstance(loaded, CausalModel)),
             live=live and ranks.first(),
             share=True,
         )

@@ -213,6 +213,8 @@ def _columns(table: Source, numbers: NDArray[np.int64]) -> list[Sequence[str]]:
 
 
 def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
+    if name in corpora.NAMES and columns is not None:
+        raise WrongUse(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
         return sources.Memory([(text,) for text in found.values()], list(found))

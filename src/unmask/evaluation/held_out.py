@@ -38,6 +38,8 @@ def held_out(
         return *unseen(data, column, texts), None
     if texts < 1:
         raise WrongUse(f"texts={texts} must be at least 1")
+    if data is None and column is not None and column != recipe.get("column"):
+        raise WrongUse(f"column={column!r} goes with data=: the model's own is read as in training")
     relation = "own" if data is None else relation_of(data, column, recipe)
     if relation == "own":
         own = _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit"))

@@ -74,7 +74,8 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path) -> Path:
     sections.append(Section("The order", [table]))
     spelled = trace.html(lambda token: value_name(puzzle, token) + " ", title="One unmasking, step by step")
     sections.append(Section("Replay", [Embed(spelled, "Replay of the unmasking")]))
-    return write_page(path, render_page("One puzzle, solved", sections, subtitle=settings))
+    title = "One puzzle, solved" if solved else "One puzzle, not solved"
+    return write_page(path, render_page(title, sections, subtitle=settings))
 
 
 def _board(puzzle: Sudoku, trace: Trace) -> Markup:
@@ -101,7 +102,7 @@ def _board(puzzle: Sudoku, trace: Trace) -> Markup:
             )
             cells.append(
                 Markup(
-                    "<td style='border:1px solid var(--grid);{};text-align:center;min-width:2.2em;"
+                    "<td style='border:1px solid var(--grid);{};text-align:center;min-width:2.2em;padding:.3rem .7rem;"
                     "font-weight:{}'>{}{}</td>"
                 ).format(edge, weight, int(final[position]), note)
             )

@@ -88,6 +88,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         # timing comes last: what it would refuse must not cost everything that was measured before
+        if self.chunk is not None and self.chunk < 1:
+            raise WrongUse(f"chunk={self.chunk} must be at least 1 token")
         if self.repeats < 0:
             raise WrongUse(f"repeats={self.repeats} must be at least 0, which leaves timing out")
         for name, values, what in (("batch", self.batches, "row"), ("timed_context", self.timed_contexts, "token")):

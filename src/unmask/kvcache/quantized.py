@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from unmask.core.errors import MissingExtra, WrongUse
 from unmask.kvcache.model import attention_modules
 from unmask.kvcache.positions import PositionedCache
@@ -14,9 +16,12 @@ def require_bits(bits: int) -> None:
 
     Raises:
         WrongUse: ``bits`` is not 2 or 4.
+        MissingExtra: optimum-quanto, which does the rounding, is not installed.
     """
     if bits not in BITS:
         raise WrongUse(f"quantize={bits} must be one of {', '.join(map(str, BITS))} bits")
+    if importlib.util.find_spec("optimum") is None or importlib.util.find_spec("optimum.quanto") is None:
+        raise MissingExtra("quantised caches need the package optimum-quanto: pip install optimum-quanto")
 
 
 def quantized(state: PositionedCache, bits: int) -> PositionedCache:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.core.condition import Condition
+from unmask.core.errors import WrongUse
 
 
 class Whitening(nn.Module):
@@ -30,10 +31,17 @@ class Whitening(nn.Module):
             latents_NZ: training latents.
             shrink: added to each eigenvalue as a share of the mean eigenvalue: noise directions are not blown up.
             full: decorrelate; otherwise subtract the mean and divide by one common scale.
+
+        Raises:
+            WrongUse: the latents are all one.
         """
         x = latents_NZ.double()
         mean = x.mean(0)
         x = x - mean
+        if not float(x.abs().max()) > 1e-9:
+            raise WrongUse(
+                f"all {len(x)} training latents are one vector, which tells no text from another: more texts"
+            )
         if full:
             value, vector = torch.linalg.eigh(x.T @ x / max(len(x) - 1, 1))
             scale = (value.clamp(min=0) + shrink * value.mean()).rsqrt()

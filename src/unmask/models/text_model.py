@@ -264,7 +264,8 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers says of a damaged file no more than Exception
-        raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {first_line(error)}") from error
+        why = first_line(error) if (folder / "tokenizer.json").is_file() else "there is no tokenizer.json"
+        raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {why}") from error
     if len(tokenizer) != denoiser.vocab_size:
         raise CheckpointError(
             f"the tokenizer in {str(path)!r} has {len(tokenizer)} ids, the model {denoiser.vocab_size}: "
@@ -281,6 +282,8 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
         CheckpointError: saying which weights are missing, unexpected or of another shape.
     """
     folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{str(folder)!r} holds no config.json, which says how its network is built")
     try:
         model: Any = kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[attr-defined]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

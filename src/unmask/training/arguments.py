@@ -139,13 +139,32 @@ class TrainArguments(TrainingArguments):
             ("ema", 0, 1),
             ("free_bits", 0, 1e9),
             ("vib_beta", 0, 1e9),
+            ("learning_rate", 0, 1e3),
+            ("muon_lr", 0, 1e3),
+            ("weight_decay", 0, 1e3),
+            ("adam_beta1", 0, 1),
+            ("adam_beta2", 0, 1),
+            ("adam_epsilon", 0, 1),
+            ("max_grad_norm", 0, 1e9),
         ):
             value = getattr(self, name)
             if not low <= float(value) <= high:
                 raise WrongUse(f"{name}={value} must lie in [{low}, {high:g}]")
-        for name, least in (("eval_texts", 1), ("probe_texts", 0), ("show_texts", 0), ("diagnose_every", 0)):
+        for name, least in (
+            ("eval_texts", 1),
+            ("probe_texts", 0),
+            ("show_texts", 0),
+            ("diagnose_every", 0),
+            ("per_device_train_batch_size", 1),
+            ("gradient_accumulation_steps", 1),
+            ("seed", 0),
+            ("dataloader_num_workers", 0),
+        ):
             if getattr(self, name) < least:
                 raise WrongUse(f"{name}={getattr(self, name)} must be at least {least}")
+        if self.max_steps == 0:
+            raise WrongUse("max_steps=0 must be at least 1, or -1 to count epochs (num_train_epochs)")
+        _check_loggers(self.report_to)
         if self.optimizer not in ("adamw", "muon"):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:
@@ -160,6 +179,18 @@ class TrainArguments(TrainingArguments):
     def sharded(self) -> bool:
         """Whether the weights are spread over the processes (FSDP), asked for here or by ``accelerate launch``."""
         return bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
+
+
+def _check_loggers(report_to: Any) -> None:
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    names = [report_to] if isinstance(report_to, str) else list(report_to or [])
+    for name in names:
+        if name not in ("none", "all"):
+            try:
+                get_reporting_integration_callbacks([name])
+            except ValueError as error:
+                raise WrongUse(f"report_to={name!r} is no logger: {' '.join(str(error).split())}") from error
 
 
 def field_names(*classes: type) -> list[str]:
