@@ -1,5 +1,6 @@
 """Self-checks that refuse, probes that can be answered, timing that is honest, and the tree they make."""
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -487,5 +488,8 @@ def test_quantised_caches_need_their_package_and_known_bits(monkeypatch):
     monkeypatch.setattr(transformers, "QuantizedCache", missing)
     with pytest.raises(MissingExtra, match="pip install optimum-quanto"):
         quantized(Prefill(make("llama"), ids(20)).full(), 4)
+    if importlib.util.find_spec("optimum") is None:  # and that is said before anything is measured
+        with pytest.raises(MissingExtra, match="pip install optimum-quanto"):
+            bench(TinyReader(), "Too short, which is said later.", Settings(quantize=(4,)))
     with pytest.raises(WrongUse, match="quantize=3"):
         plan(presses.parse("knorm"), Settings(quantize=(3,)))

@@ -20,7 +20,7 @@ from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
 from unmask.kvcache.probes import Probe, ask
 from unmask.kvcache.protocols import OneShot, Rolling
-from unmask.kvcache.quantized import require_bits
+from unmask.kvcache.quantized import require_bits, require_package
 from unmask.kvcache.result import KvResult
 from unmask.kvcache.scoring import CONTROL, Asked, score
 from unmask.kvcache.selfchecks import require, selfchecks
@@ -136,6 +136,8 @@ def bench(
     when = settings.when()
     model = causal.model
     require_kv_cache(model)
+    if settings.quantize:
+        require_package()
     windows = cut(causal, text, settings)
     made = {"length": settings.context, "seed": settings.seed}
     needle = needles(causal, text, each=settings.needles, **made) if settings.needles else []

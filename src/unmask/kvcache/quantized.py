@@ -16,10 +16,17 @@ def require_bits(bits: int) -> None:
 
     Raises:
         WrongUse: ``bits`` is not 2 or 4.
-        MissingExtra: optimum-quanto, which does the rounding, is not installed.
     """
     if bits not in BITS:
         raise WrongUse(f"quantize={bits} must be one of {', '.join(map(str, BITS))} bits")
+
+
+def require_package() -> None:
+    """Say at once that what does the rounding is not installed.
+
+    Raises:
+        MissingExtra: there is no optimum-quanto.
+    """
     if importlib.util.find_spec("optimum") is None or importlib.util.find_spec("optimum.quanto") is None:
         raise MissingExtra("quantised caches need the package optimum-quanto: pip install optimum-quanto")
 
