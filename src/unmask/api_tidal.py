@@ -202,6 +202,8 @@ def examples_for(
     own = {k: v for k, v in model.card.recipe.items() if k in field_names(DataArguments)}
     if data is None and "data" not in own:
         raise WrongUse("this model's card names no data: say which texts to use with data=")
+    if data is None and column is not None and column != own.get("column"):
+        raise WrongUse(f"column={column!r} goes with data=: the model's own is read as in training")
 
     def split(recipe: Mapping[str, Any]) -> tuple[list[Example], list[Example]]:
         fixed = {"family": "tidal", "task": "unconditional", "conditioning": "none", "output_dir": "."}

@@ -55,6 +55,8 @@ def test_a_column_that_is_not_there_is_refused(corpus):
     for model, data in ((trained(data=str(corpus)), None), (trained(data="verses"), "verses")):
         with pytest.raises(WrongUse, match="column"):
             held_out(model, data, "foo")
+        with pytest.raises(WrongUse, match="column"):
+            examples_for(model, data, "foo")
 
 
 def test_a_training_file_that_is_gone_leaves_every_text_of_another(corpus, tmp_path):

@@ -68,7 +68,8 @@ def relation_of(data: str | Path, column: str | None, recipe: Mapping[str, Any])
     """
     theirs = str(recipe["data"])
     if str(data) == theirs or (Path(data).exists() and Path(theirs).exists() and Path(data).samefile(theirs)):
-        return "own" if column in (None, recipe.get("column")) else "kin"
+        # another column has other texts, and its rows are split by those
+        return "own" if column in (None, recipe.get("column")) else "other"
     shared = {*corpora.VERSES, *corpora.VERSE_PAIRS}
     return "kin" if str(data) in shared and theirs in shared else "other"
 
