@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unmask.core.errors import CheckpointError, WrongUse
-from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
+from unmask.data.puzzles import PUZZLES, Mixture, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sorting import Sorting
 from unmask.data.puzzles.kinds.sudoku import Sudoku
@@ -191,6 +191,24 @@ def test_shards_augment_differently_at_every_step(tmp_path: Path) -> None:
     assert shards.puzzle.correct(a.answer_BL, a).all() and not same(a, plain)
     assert {tuple(x) for x in a.answer_BL.tolist()}.isdisjoint(tuple(x) for x in b.answer_BL.tolist())
     assert same(a, shards.batch(8, 0, 0))
+
+
+def test_a_mixture_fills_its_share_of_every_batch(tmp_path: Path) -> None:
+    main = Shards(build(Sudoku(size=6, fewest=14, most=14), 12, out=tmp_path / "main"))
+    rare = Shards(build(Sudoku(size=6, fewest=20, most=20), 8, out=tmp_path / "rare"))
+    mixed = Mixture(main, rare, 0.25)
+    assert mixed.puzzle == main.puzzle and len(mixed) == 20
+    batch = mixed.batch(8, 3, 1)
+    assert same(batch[:6], main.batch(6, 3, 1)) and same(batch[6:], rare.batch(2, 3, 1))
+    assert batch.given_BL.sum(1).tolist() == [14] * 6 + [20] * 2 and batch.rank_BL is None
+    assert same(batch, mixed.batch(8, 3, 1)) and not same(batch, mixed.batch(8, 3, 2))
+    said = "12 of sudoku:size=6,fewest=14,most=14; 25% of each batch out of 8 of sudoku:size=6,fewest=20,most=20"
+    assert mixed.describe() == said
+    for share in (0.0, 1.0, -0.5):
+        with pytest.raises(WrongUse, match=f"share={share}"):
+            Mixture(main, rare, share)
+    with pytest.raises(WrongUse, match="canvases"):
+        Mixture(main, Shards(build(Sudoku(size=4), 2, out=tmp_path / "small")), 0.5)
 
 
 def test_damaged_folders_are_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles.sudoku.generate import dig, grids
 from unmask.data.puzzles.sudoku.layout import Layout
-from unmask.data.puzzles.sudoku.solve import solve, valid
+from unmask.data.puzzles.sudoku.solve import by_singles, solve, valid
 from unmask.data.puzzles.sudoku.strategies import UNREACHED, path
 from unmask.data.puzzles.sudoku.symmetry import Symmetry, canonical, for_test, signature
 from unmask.data.puzzles.sudoku.text import draw, parse, solution, text
@@ -176,6 +176,19 @@ def test_paths_follow_the_seven_strategies() -> None:
     assert len(set(parse(EASY)[peers].tolist()) - {0}) == 8
     hard = path(parse(HARD))
     assert not hard.solved and (hard.rank_C == UNREACHED).any()
+
+
+def test_what_singles_fill_the_strategies_fill() -> None:
+    """Boards that singles fill are left out before boards are graded hard: none of them may be hard."""
+    boards = np.stack([parse(EASY), parse(HARD)])
+    grid = grids(Layout(9), 60, np.random.default_rng(3))
+    given = dig(grid, np.full(60, 26), np.random.default_rng(4))
+    boards = np.concatenate([boards, np.where(given, grid, 0).astype(np.uint8)])
+    filled = by_singles(boards)
+    paths = [path(board) for board in boards]
+    # of those alone (1 and 2 are the singles) every one, and no other
+    alone = [p.solved and p.strategy_C.max() <= 2 for p in paths]
+    assert filled.tolist() == alone and 10 < filled.sum() < 60
 
 
 def test_paths_are_for_nine_by_nine() -> None:

@@ -32,7 +32,7 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
             entry = found["arms"][arm]
             out.text(f"## {title} ({scale} scale)")
             built = f" The network: {entry['network']}." if "network" in entry else ""
-            out.text(training_line(entry["training"], entry["parameters"]) + "." + built)
+            out.text(training_line(entry["training"], entry["parameters"]) + "." + built + _data(entry))
             _table(out, entry)
         drawing = _drawing(study, found)
         if drawing is not None:
@@ -92,7 +92,7 @@ def model_card(study: PuzzleStudy, arm: str, entry: Mapping[str, Any]) -> str:
     """What a checkpoint's README says, from the numbers that were measured on it."""
     out = Page()
     out.text(f"# {study.title}: {arm}")
-    out.text(f"{ARM_TITLES[arm]}. {training_line(entry['training'], entry['parameters'])}. {study.about}")
+    out.text(f"{ARM_TITLES[arm]}. {training_line(entry['training'], entry['parameters'])}.{_data(entry)} {study.about}")
     out.text(
         f"Made by `unmask experiment {study.name} --steps {entry['training']['steps']} --batch "
         f"{entry['training']['batch']} --arm {arm}`; weights are the run's average. Per cent of held-out boards "
@@ -104,6 +104,10 @@ def model_card(study: PuzzleStudy, arm: str, entry: Mapping[str, Any]) -> str:
         "Apache-2.0, like the project; trained on boards that the project made."
     )
     return out.markdown()
+
+
+def _data(entry: Mapping[str, Any]) -> str:
+    return f" Puzzles seen: {entry['data']}." if "data" in entry else ""
 
 
 def _cell(line: Mapping[str, Any], way: str) -> str:

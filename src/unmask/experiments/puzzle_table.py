@@ -37,6 +37,7 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
         shards = study.training_set(effort.scale, arm == "causal solver", say)
         trained, model = _train(study, arm, effort, run, shards, folder, say)
         entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "training": trained}
+        entry["data"] = shards.describe()
         if isinstance(model, PuzzleDenoiser):
             entry["network"] = network(model)
         old = results.get("arms", {}).get(arm)

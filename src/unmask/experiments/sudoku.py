@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unmask.data.puzzles import Puzzle, PuzzleBatch
+from unmask.data.puzzles import Mixture, Puzzle, PuzzleBatch
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.experiments import puzzle_results, puzzle_table
 from unmask.experiments.puzzle_arm import CausalShape
@@ -24,6 +24,10 @@ PAPER = (
     ("hard Sudoku", "-", "32.57", "3.62", "9.44", "49.88"),
 )
 FEWEST, MOST = 24, 40
+#: most givens of the boards that the seven strategies do not solve
+HARD_MOST = 28
+#: how many of those there are to train on, and their share of every batch, by scale: docs/decisions/0010
+HARD = {"cpu": (12_000, 0.5)}
 #: few blocks, often applied, each time trained to answer: docs/decisions/0010
 SMALL = Shape(layers=2, loops=4, input_injection=True, deep_supervision=True)
 
@@ -31,7 +35,7 @@ SMALL = Shape(layers=2, loops=4, input_injection=True, deep_supervision=True)
 def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
     """Held-out boards: 40, 32, 27 and 24 givens, and the ones that the seven human strategies do not solve."""
     kinds = {f"{n} givens": Sudoku(fewest=n, most=n, side="test") for n in (24, 27, 32, 40)}
-    kinds["hard"] = Sudoku(fewest=24, most=28, side="test", grade="hard")
+    kinds["hard"] = Sudoku(fewest=FEWEST, most=HARD_MOST, side="test", grade="hard")
     return {
         name: pool(kind, boards, seed=1, say=say).batch(boards, 0, 0, augment=False) for name, kind in kinds.items()
     }
@@ -43,7 +47,12 @@ def training_set(scale: str, ordered: bool, say: Say) -> Any:
     kind: Puzzle = Sudoku(fewest=FEWEST, most=MOST, side="train")
     if ordered:
         kind = Sudoku(fewest=FEWEST, most=MOST, side="train", order=True, grade="easy")
-    return pool(kind, n, say=say)
+    boards = pool(kind, n, say=say)
+    if ordered or scale not in HARD:
+        return boards
+    number, share = HARD[scale]
+    hard = Sudoku(fewest=FEWEST, most=HARD_MOST, side="train", grade="hard")
+    return Mixture(boards, pool(hard, number, say=say), share)
 
 
 STUDY = PuzzleStudy(

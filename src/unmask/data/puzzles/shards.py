@@ -163,6 +163,10 @@ class Shards:
     def __len__(self) -> int:
         return int(self.meta["n"])
 
+    def describe(self) -> str:
+        """What is in it, in words."""
+        return f"{len(self):,} of {PUZZLES.spec_of(self.puzzle)}"
+
     def take(self, index_B: NDArray[np.int64]) -> PuzzleBatch:
         """The puzzles with these numbers, in this order."""
         out = np.empty((len(index_B), *self._maps[0].shape[1:]), dtype=np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.data.puzzles.search import Masks, search
+from unmask.data.puzzles.search import POPCOUNT, Masks, search, settle
 from unmask.data.puzzles.sudoku.layout import Layout
 
 Boards = NDArray[np.uint8]
@@ -91,6 +91,14 @@ def solve(board_BC: Boards, limit: int = 2) -> tuple[NDArray[np.int64], Boards]:
     layout = Layout.of_cells(board_BC.shape[1])
     count_B, mask_CB = search(SudokuRules(layout), candidates(layout, board_BC), limit)
     return count_B, digits(mask_CB)
+
+
+def by_singles(board_BC: Boards) -> NDArray[np.bool_]:
+    """True where naked and hidden singles alone fill the board."""
+    layout = Layout.of_cells(board_BC.shape[1])
+    cand_CB = candidates(layout, board_BC)
+    alive_B = settle(SudokuRules(layout), cand_CB, np.arange(len(board_BC)))
+    return np.asarray(alive_B & (POPCOUNT[cand_CB] == 1).all(axis=0))
 
 
 def valid(grid_BC: Boards) -> NDArray[np.bool_]:
