@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -143,13 +144,13 @@ def test_build_is_resumable_and_exact(tmp_path: Path) -> None:
     whole = build(puzzle, 50, out=tmp_path / "a", seed=3, shard_size=20, progress=lambda a, b: seen.append((a, b)))
     assert seen == [(20, 50), (40, 50), (50, 50)]
     bytes_ = {f.name: f.read_bytes() for f in whole.iterdir()}
-    (whole / "00001.npy").unlink()
-    with pytest.raises(CheckpointError, match="00001.npy is missing"):
+    (whole / "00001.arrow").unlink()
+    with pytest.raises(CheckpointError, match="00001.arrow is missing"):
         Shards(whole)
-    kept = (whole / "00000.npy").stat().st_mtime_ns
+    kept = (whole / "00000.arrow").stat().st_mtime_ns
     build(puzzle, 50, out=whole, seed=3, shard_size=20)
     assert {f.name: f.read_bytes() for f in whole.iterdir()} == bytes_, "and no temporary file stays behind"
-    assert (whole / "00000.npy").stat().st_mtime_ns == kept
+    assert (whole / "00000.arrow").stat().st_mtime_ns == kept
     with pytest.raises(WrongUse, match="other seed"):
         build(puzzle, 50, out=whole, seed=4, shard_size=20)
     with pytest.raises(WrongUse, match="n=0"):
@@ -159,13 +160,28 @@ def test_build_is_resumable_and_exact(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(file: object, arr: object, allow_pickle: bool) -> None:
-        raise OSError("disk full")
+    import pyarrow
 
-    monkeypatch.setattr(np, "save", broken)
+    class Full:
+        def __init__(self, file: BinaryIO, schema: object) -> None:
+            file.write(b"half of it")
+            raise OSError("disk full")
+
+    monkeypatch.setattr(pyarrow.ipc, "new_stream", Full)
     with pytest.raises(OSError, match="disk full"):
         build(NaeSat(n=4, p=4), 5, out=tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == ["meta.json"]
+
+
+def test_shards_are_arrow_files_that_datasets_reads(tmp_path: Path) -> None:
+    import datasets
+
+    puzzle = Sudoku(fewest=36, most=40, grade="easy")
+    folder = build(puzzle, 5, out=tmp_path, shard_size=3)
+    rows = datasets.concatenate_datasets([datasets.Dataset.from_file(str(f)) for f in sorted(folder.glob("*.arrow"))])
+    batch = Shards(folder).take(np.arange(5))
+    assert rows["answer"][:] == batch.answer_BL.tolist() and rows["rank"][:] == batch.rank_BL.tolist()
+    assert rows["given"][:] == batch.given_BL.long().tolist()
 
 
 def test_stream_visits_every_puzzle_once_an_epoch_and_resumes(tmp_path: Path) -> None:
@@ -215,8 +231,17 @@ def test_damaged_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no meta\.json"):
         Shards(tmp_path)
     folder = build(NaeSat(n=4, p=4), 5, out=tmp_path / "x")
-    (folder / "00000.npy").write_bytes(b"junk")
+    (folder / "00000.arrow").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="damaged"):
+        Shards(folder)
+    whole = (build(NaeSat(n=4, p=4), 5, out=tmp_path / "y") / "00000.arrow").read_bytes()
+    for cut in range(0, len(whole) - 8, 40):  # the last 8 bytes only say that no more batches follow
+        (folder / "00000.arrow").write_bytes(whole[:cut])
+        with pytest.raises(CheckpointError, match=r"damaged|other puzzles"):
+            Shards(folder)
+    build(NaeSat(n=5, p=4), 5, out=tmp_path / "z")
+    (tmp_path / "z" / "00000.arrow").rename(folder / "00000.arrow")
+    with pytest.raises(CheckpointError, match="other puzzles"):
         Shards(folder)
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"format": 99}))

@@ -16,6 +16,7 @@ from torch import Tensor
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
+from unmask.data.puzzles.shards import FORMAT
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.order import NoisyOrder
 from unmask.metrics.bootstrap import Interval
@@ -29,7 +30,7 @@ _Z = 1.959964
 def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = print) -> Shards:
     """``n`` puzzles from the user's cache (``$UNMASK_CACHE`` or ~/.cache/unmask); built there on first use."""
     root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "puzzles"
-    name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}"
+    name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}-v{FORMAT}"
     if not (root / name / "meta.json").exists():
         say(f"building {n:,} puzzles: {PUZZLES.spec_of(puzzle)}")
     # every core has work to the end, and an interrupted build has lost little

@@ -1,8 +1,9 @@
-"""Puzzles on disk: folders of small ``.npy`` files that are written atomically, resumed, and memory-mapped.
+"""Puzzles on disk: folders of small Arrow files that are written atomically, resumed, and memory-mapped.
 
-A folder holds ``meta.json`` and ``00000.npy``, ``00001.npy``, ...: uint8 arrays [k, planes, L] with the planes
-*answer*, *given* and, where it is known, *rank*. Shard i depends on the settings, the seed and i alone, so that an
-interrupted build goes on where it stopped and ends with the same bytes.
+A folder holds ``meta.json`` and ``00000.arrow``, ``00001.arrow``, ...: Arrow streams, as ``datasets`` writes and reads
+them, with a row a puzzle and the columns *answer*, *given* and, where it is known, *rank*, each a fixed-size list of L
+bytes. Shard i depends on the settings, the seed and i alone, so that an interrupted build goes on where it stopped and
+ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data.puzzles.puzzle import PUZZLES, Puzzle, PuzzleBatch
 
-FORMAT = 1
+FORMAT = 2
+COLUMNS = ("answer", "given", "rank")
 
 
 def build(
@@ -68,7 +70,7 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
     sizes = [min(shard_size, n - start) for start in range(0, n, shard_size)]
-    missing = [i for i in range(len(sizes)) if not (folder / f"{i:05d}.npy").exists()]
+    missing = [i for i in range(len(sizes)) if not (folder / f"{i:05d}.arrow").exists()]
     done = n - sum(sizes[i] for i in missing)
     write = partial(_write_shard, puzzle, folder, seed)
     with _processes(min(workers, len(missing))) as each:
@@ -91,14 +93,34 @@ def _processes(workers: int) -> Iterator[Callable[..., Any]]:
 
 
 def _write_shard(puzzle: Puzzle, folder: Path, seed: int, i: int, count: int) -> int:
-    array = _pack(puzzle.sample(count, np.random.default_rng([seed, i])))
-    _replace(folder / f"{i:05d}.npy", partial(np.save, arr=array, allow_pickle=False))
+    batch = puzzle.sample(count, np.random.default_rng([seed, i]))
+    _replace(folder / f"{i:05d}.arrow", partial(_write_arrow, batch))
     return count
 
 
-def _pack(batch: PuzzleBatch) -> NDArray[np.uint8]:
-    planes = [batch.answer_BL, batch.given_BL] + ([] if batch.rank_BL is None else [batch.rank_BL])
-    return np.stack([p.numpy().astype(np.uint8) for p in planes], axis=1)
+def _write_arrow(batch: PuzzleBatch, file: Any) -> None:
+    import pyarrow
+
+    planes = [p for p in (batch.answer_BL, batch.given_BL, batch.rank_BL) if p is not None]
+    lists = [pyarrow.FixedSizeListArray.from_arrays(p.numpy().astype(np.uint8).reshape(-1), p.shape[1]) for p in planes]
+    rows = pyarrow.record_batch(lists, names=list(COLUMNS[: len(lists)]))
+    with pyarrow.ipc.new_stream(file, rows.schema) as stream:
+        stream.write_batch(rows)
+
+
+def _read_arrow(path: Path) -> list[NDArray[np.uint8]]:
+    """The columns of a shard, [k, L] each, as views of the mapped file.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError, OSError: it is no such stream.
+    """
+    import pyarrow
+
+    table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
+    if table.column_names not in (list(COLUMNS[:2]), list(COLUMNS)):
+        raise ValueError(f"its columns are {', '.join(table.column_names)}")
+    lists = [column.chunk(0) for column in table.columns]
+    return [part.values.to_numpy(zero_copy_only=True).reshape(len(part), -1) for part in lists]
 
 
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:
@@ -148,17 +170,18 @@ class Shards:
         self.meta = _meta(self.folder)
         self.puzzle = PUZZLES.make(self.meta["puzzle"], **self.meta["settings"])
         self._size = int(self.meta["shard_size"])
-        self._maps: list[NDArray[np.uint8]] = []
+        self._maps: list[list[NDArray[np.uint8]]] = []
         for i, start in enumerate(range(0, len(self), self._size)):
-            path = self.folder / f"{i:05d}.npy"
+            path = self.folder / f"{i:05d}.arrow"
             try:
-                self._maps.append(np.load(path, mmap_mode="r", allow_pickle=False))
+                planes = _read_arrow(path)
             except FileNotFoundError as error:
                 raise CheckpointError(f"{path} is missing: the build was interrupted, run it again") from error
-            except ValueError as error:
+            except (ValueError, OSError, IndexError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}): delete it and build again") from error
-            if len(self._maps[i]) != min(self._size, len(self) - start):
-                raise CheckpointError(f"{path} holds {len(self._maps[i])} puzzles, too few: delete it and build again")
+            if any(plane.shape != (min(self._size, len(self) - start), self.puzzle.length) for plane in planes):
+                raise CheckpointError(f"{path} holds other puzzles than {self.folder}: delete it and build again")
+            self._maps.append(planes)
 
     def __len__(self) -> int:
         return int(self.meta["n"])
@@ -169,12 +192,13 @@ class Shards:
 
     def take(self, index_B: NDArray[np.int64]) -> PuzzleBatch:
         """The puzzles with these numbers, in this order."""
-        out = np.empty((len(index_B), *self._maps[0].shape[1:]), dtype=np.uint8)
+        out = np.empty((len(self._maps[0]), len(index_B), self.puzzle.length), dtype=np.uint8)
         shard = index_B // self._size
         for i in np.unique(shard):
             rows = np.nonzero(shard == i)[0]
-            out[rows] = self._maps[i][index_B[rows] - i * self._size]
-        answer, given, *rank = torch.from_numpy(out).long().unbind(dim=1)
+            for plane, mapped in zip(out, self._maps[i], strict=True):
+                plane[rows] = mapped[index_B[rows] - i * self._size]
+        answer, given, *rank = torch.from_numpy(out).long()
         return PuzzleBatch(answer, given.bool(), rank[0] if rank else None)
 
     def batch(self, size: int, seed: int, step: int, augment: bool = True) -> PuzzleBatch:
