@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
-from unmask.experiments.puzzle_run import Run, denoising_loss, machine, record
+from unmask.experiments.puzzle_run import Run, cost, denoising_loss, machine, record
 from unmask.experiments.puzzle_solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 from unmask.experiments.puzzle_training import train
 
@@ -219,6 +220,27 @@ def test_where_clues_are_relations_their_tokens_are_not_read(tmp_path) -> None:
         assert torch.equal(again_.logits(batch.question_BL), model.logits(batch.question_BL))
 
 
+def test_training_cost_is_that_of_the_matrix_products(shards: Shards) -> None:
+    """A multiply-add is two; backward once for the weights and, behind the first layer, once for the input."""
+    batch = shards.batch(10, 0, 0)
+    one = torch.nn.Linear(16, 5)
+    two = torch.nn.Sequential(torch.nn.Linear(16, 7, bias=False), torch.nn.Linear(7, 5, bias=False))
+
+    def loss(net: torch.nn.Module, batch: PuzzleBatch, step: int) -> torch.Tensor:
+        return net(batch.answer_BL.float()).sum()
+
+    assert cost(one, batch, loss) == 2 * 2 * 16 * 5 and one.weight.grad is None
+    assert cost(two, batch, loss) == 2 * 2 * 16 * 7 + 3 * 2 * 7 * 5
+    # the loops of a looped network are counted each; fused attention as its parts: scores and values of every head
+    plain = replace(TINY, relations=False, layers=1, loops=1)
+    counted = [
+        cost(PuzzleDenoiser.fresh(MINI, replace(plain, loops=n), 0), batch, denoising_loss(Run(1))) for n in (1, 2, 3)
+    ]
+    D, L, ffn = plain.dim, MINI.length, plain.ffn_dim
+    block = 3 * 2 * L * (4 * D * D + 2 * D * ffn + 2 * L * D)
+    assert counted[2] - counted[1] == block and counted[1] > counted[0] > 0
+
+
 def test_the_structured_start_is_one_relation_a_head_and_plain_has_none() -> None:
     aware, plain = PuzzleDenoiser.fresh(MINI, TINY, 0), PuzzleDenoiser.fresh(MINI, Shape(relations=False), 0)
     weight = aware.net.blocks[0].attn.relation
@@ -270,8 +292,6 @@ def test_wilson_interval_against_its_closed_form() -> None:
 # -- the experiment as its command runs it --------------------------------------------------------------------------
 @pytest.fixture()
 def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, held_out: PuzzleBatch) -> None:
-    from dataclasses import replace
-
     changed = replace(
         sudoku.STUDY,
         tests=lambda scale, boards, say: {"27 givens": held_out[slice(0, boards)]},
@@ -303,19 +323,26 @@ def test_the_page_is_what_the_file_says(small_study: None, tmp_path: Path) -> No
     page.unlink(), drawing.unlink()
     assert command("experiment", "sudoku", "--page", *where[:2]) == 0
     assert (page.read_text(), drawing.read_text()) == first
-    # another number in the file is another number in its table and under the paper's, and nowhere else
+    # another number in the file is another number in its table and under the paper's, and nowhere else;
+    # the table of arms by compute says it too
     results = json.loads(file.read_text())
     table = results["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
     table["margin"]["solved"] |= {"value": 0.123, "low": 0.111, "high": 0.135}
     file.write_text(json.dumps(results))
     study.rewrite("sudoku", out=tmp_path / "out", pages=tmp_path / "pages")
     changed = [b for a, b in zip(first[0].splitlines(), page.read_text().splitlines(), strict=True) if a != b]
-    assert len(changed) == 2 and changed[0].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[0]
-    assert changed[1].startswith("| ours, 27 givens, structure-aware (cpu scale) | - | - |")
-    assert changed[1].endswith("| 12.3 |")
+    assert len(changed) == 3 and changed[1].startswith("| margin |") and "12.3 [11.1, 13.5]" in changed[1]
+    assert changed[0].startswith("| relations |") and changed[0].endswith("| 12.3 [11.1, 13.5] (margin) |")
+    assert changed[2].startswith("| ours, 27 givens, structure-aware (cpu scale) | - | - |")
+    assert changed[2].endswith("| 12.3 |")
     raster = results["scales"]["cpu"]["arms"]["causal raster"]["table"]["27 givens"]["most probable"]["solved"]
     assert f"| ours, 27 givens, plain (cpu scale) | {100 * raster['value']:.1f} | - |" in first[0]
     assert "applied 2 times, the board added again before each time" in first[0]
+    for arm in ("relations", "plain", "causal raster"):
+        entry = results["scales"]["cpu"]["arms"][arm]
+        spent = entry["flops_a_row"] * entry["training"]["boards"] / 1e12
+        assert f"| {arm} | {entry['parameters']:,} | 48 | {spent:,.0f} |" in first[0]
+    assert first[0].count("Puzzles seen: 500 of sudoku:size=4") == 3
     assert first[0].count("| margin, 3 loops for 2 |") == first[0].count("| margin, 4 loops for 2 |") == 2
     assert "## Structure-aware" in first[0] and "## Plain" in first[0] and "89.49" in first[0]
     assert "var(--" not in first[1]

@@ -26,13 +26,14 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
         "rule ties together, which is much of the puzzle."
     )
     for scale, found in results["scales"].items():
+        _compared(out, study, scale, found)
         for arm, title in ARM_TITLES.items():
             if arm not in found.get("arms", {}):
                 continue
             entry = found["arms"][arm]
             out.text(f"## {title} ({scale} scale)")
             built = f" The network: {entry['network']}." if "network" in entry else ""
-            out.text(training_line(entry["training"], entry["parameters"]) + "." + built + _data(entry))
+            out.text(training_line(entry["training"], entry["parameters"]) + "." + built + _data(entry) + _cost(entry))
             _table(out, entry)
         drawing = _drawing(study, found)
         if drawing is not None:
@@ -108,6 +109,39 @@ def model_card(study: PuzzleStudy, arm: str, entry: Mapping[str, Any]) -> str:
 
 def _data(entry: Mapping[str, Any]) -> str:
     return f" Puzzles seen: {entry['data']}." if "data" in entry else ""
+
+
+def _compared(out: Page, study: PuzzleStudy, scale: str, found: Mapping[str, Any]) -> None:
+    """The arms side by side by what their training cost."""
+    arms = {arm: found["arms"][arm] for arm in ARMS if arm in found.get("arms", {})}
+    if len(arms) < 2:
+        return
+    rows = []
+    for arm, entry in arms.items():
+        line = entry["table"].get(study.plotted, {})
+        way = "margin" if "margin" in line else next(iter(line), None)
+        spent = compute(entry)
+        solved = "not measured" if way is None else f"{percent(line[way]['solved'])} ({way})"
+        cost = "not counted" if spent is None else f"{spent / 1e12:,.0f}"
+        rows.append([arm, f"{entry['parameters']:,}", f"{entry['training']['boards']:,}", cost, solved])
+    out.text(
+        f"## The arms by compute ({scale} scale)",
+        "",
+        "Teraflops are those of training's matrix products, forward and backward, which do not depend on what else a "
+        "machine does.",
+    )
+    out.table(["arm", "parameters", "rows seen", "teraflops", f"{study.plotted}, % solved"], rows)
+
+
+def compute(entry: Mapping[str, Any]) -> float | None:
+    """Floating-point operations in the matrix products of an arm's training; None where they were not counted."""
+    each = entry.get("flops_a_row")
+    return None if each is None else float(each * entry["training"]["boards"])
+
+
+def _cost(entry: Mapping[str, Any]) -> str:
+    spent = compute(entry)
+    return "" if spent is None else f" Compute: {spent / 1e12:,.0f} teraflops in matrix products."
 
 
 def _cell(line: Mapping[str, Any], way: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
@@ -111,6 +111,27 @@ def denoising_loss(run: Run) -> Loss:
         return token_losses(model, law.corrupt(batch.answer_BL, model.mask_id, noise, open_BL)).loss
 
     return loss
+
+
+def cost(model: nn.Module, batch: PuzzleBatch, loss: Loss) -> float:
+    """What a row costs in training: floating-point operations of its matrix products, forward and backward.
+
+    Counted in one run of ``loss`` (a multiply-add is two). Unlike minutes they do not depend on what else a machine
+    does, so that arms of one table can be compared at equal compute.
+
+    Args:
+        model: on the batch's device; its gradients are dropped.
+        batch: some rows.
+        loss: what training would call.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # fused attention on a CPU is not counted, its parts are
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
+        loss(model, batch, 0).backward()
+    model.zero_grad(set_to_none=True)
+    return float(counted.get_total_flops()) / len(batch)
 
 
 def machine(device: str | torch.device) -> str:

@@ -13,7 +13,7 @@ from unmask.decoding.trace import write_text
 from unmask.experiments.puzzle_arm import CausalSolver
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, save
 from unmask.experiments.puzzle_results import model_card
-from unmask.experiments.puzzle_run import Run, record
+from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record
 from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, solve, solve_again, ways
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
@@ -35,9 +35,9 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
         say(f"== {study.name}, {effort.scale}: {arm}")
         folder = effort.runs / f"{study.name}_{effort.scale}" / arm.replace(" ", "_")
         shards = study.training_set(effort.scale, arm == "causal solver", say)
-        trained, model = _train(study, arm, effort, run, shards, folder, say)
+        trained, model, flops = _train(study, arm, effort, run, shards, folder, say)
         entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "training": trained}
-        entry["data"] = shards.describe()
+        entry |= {"data": shards.describe(), "flops_a_row": flops}
         if isinstance(model, PuzzleDenoiser):
             entry["network"] = network(model)
         old = results.get("arms", {}).get(arm)
@@ -103,14 +103,15 @@ def _ways(
 
 def _train(
     study: PuzzleStudy, arm: str, effort: Effort, run: Run, shards: Any, folder: Path, say: Say
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[dict[str, Any], Any, float]:
     model: Any
     if arm.startswith("causal"):
         model = CausalSolver(shards.puzzle, study.causal[effort.scale], arm.split()[1], run.seed)
-        loss = lambda net, batch, step: net.loss(batch)  # noqa: E731
+        loss: Loss = lambda net, batch, step: net.loss(batch)  # noqa: E731
     else:
         shape = replace(study.shapes[effort.scale], relations=arm == "relations")
-        model, loss = PuzzleDenoiser.fresh(shards.puzzle, shape, run.seed), None
+        model, loss = PuzzleDenoiser.fresh(shards.puzzle, shape, run.seed), denoising_loss(run)
+    flops = cost(model, shards.batch(min(run.batch, 16), run.seed, 0), loss)
     state = train(
         model,
         shards,
@@ -126,4 +127,4 @@ def _train(
     kept = record(run, state)
     if isinstance(model, PuzzleDenoiser):
         save(model, Card(PUZZLES.spec_of(shards.puzzle), run.hide, kept), folder / "model")
-    return kept, model
+    return kept, model, flops
