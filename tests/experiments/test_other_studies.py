@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import PUZZLES, Shards, build
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
@@ -66,7 +67,16 @@ def test_independent_draws_agree_as_often_as_the_page_says(monkeypatch: pytest.M
         assert abs(way["agree"]["value"] - 0.5) < 0.1 and way["agree"]["texts"] == 120
     assert entry["table"]["latents first, one at a time"]["forwards"] == 18
     text = nae_sat.page({"scales": {"cpu": results}}).markdown()
-    assert "## Plain, cpu scale" in text and "Structure-aware" not in text and "| 25 | 275 | 78.06 | 93.76 |" in text
+    assert (
+        "## Plain, cpu scale" in text
+        and "Structure-aware" not in text
+        and "| 25 | 275 | 78.06 | 93.76 | not run |" in text
+    )
+    # a row of the paper's that was run stands beside it
+    entry["table"]["margin"]["agree"] |= {"value": 0.913, "low": 0.901, "high": 0.92}
+    text = nae_sat.page({"scales": {"paper": {"rows": {"25,275": {"plain": entry}}}}}).markdown()
+    row = next(line for line in text.splitlines() if line.startswith("| 25 | 275 |"))
+    assert row.endswith("| 91.3 [90.1, 92.0] | not run | not run |")
 
 
 def test_permutations_are_what_they_are_called() -> None:
@@ -120,6 +130,13 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(WrongUse, match="--test has no effect"):
         study.run("order_learners", replace(effort, tests=("x",)), out=tmp_path, pages=tmp_path, say=quiet)
     assert "| masked diffusion |" in path.read_text()
+    said = order_learners.ordering({"a": [1.0, 1.2], "b": [1.3, 1.5], "c": [1.4, 1.6], "d": [1.2, 1.35]})
+    assert said == [
+        "*a* before *b*: **reproduced**, every draw",
+        "*b* before *c*: on the mean (1.400 against 1.500), but draws overlap",
+        "*c* before *d*: **not reproduced** (1.500 against 1.275)",
+    ]
+    assert "* *identity* before *uniform*: " in path.read_text()
     assert (tmp_path / "pages" / "img" / "order_learners_cpu.svg").read_text().startswith("<svg")
 
 
@@ -163,7 +180,7 @@ def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyP
     results: dict = {}
     beyond.measure(study.Effort(boards=60, runs=tmp_path / "runs"), results, lambda: None, quiet)
     ways = results["ways"]
-    assert len(ways) == 14 and all(way["forwards"] <= 6 for way in ways.values())
+    assert len(ways) == 15 and all(way["forwards"] <= 6 for way in ways.values())
     assert ways["margin"]["solved"]["value"] > 0.2
     # the learned order has learned something: surer cells first
     batch = shards.batch(200, 9, 0)
@@ -172,7 +189,7 @@ def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyP
     plan = replace(planned("margin", 6), order=learned)
     assert solve(model, kind, batch, plan).correct_B.sum() > random + 20
     text = beyond.page({"scales": {"cpu": results}}).markdown()
-    assert text.count("\n| ") == 14 + 1 and "4 givens, 6 forwards" in text
+    assert text.count("\n| ") == 15 + 1 and "4 givens, 6 forwards" in text
     with pytest.raises(WrongUse, match="train it first"):
         beyond.measure(study.Effort(runs=tmp_path / "none"), {}, lambda: None, quiet)
 
@@ -184,6 +201,40 @@ def test_backtracking_leaves_givens_and_keeps_its_budget() -> None:
     out = beyond.backtracking(model, kind, batch, "cpu")
     assert torch.equal(torch.where(batch.given_BL, out.x_BL, 0), batch.question_BL)
     assert (out.forwards_B <= beyond.FORWARDS).all() and (out.x_BL > 0).all()
+
+
+class KnowsBesideEnough(Denoiser):
+    """Says the right value where at least ``enough`` cells are shown, else the next value: sure of both."""
+
+    def __init__(self, puzzle: Sudoku, answer_L: torch.Tensor, enough: int) -> None:
+        self.vocab_size, self.mask_id, self.max_length = puzzle.vocab_size, puzzle.mask_id, puzzle.length
+        self.answer_L, self.enough, self.forwards = answer_L, enough, 0
+
+    def body(self, x_BL: torch.Tensor, *_: object, **__: object) -> Body:
+        self.forwards += 1
+        lost_B = (x_BL > 0).sum(1) < self.enough
+        value_BL = self.answer_L % (self.vocab_size - 1) + 1
+        value_BL = torch.where(lost_B[:, None], value_BL, self.answer_L)
+        return Body(10.0 * torch.nn.functional.one_hot(value_BL, self.vocab_size).float())
+
+    def project(self, h_ND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        return h_ND, torch.eye(self.vocab_size), None
+
+
+def test_what_the_network_doubts_is_written_again() -> None:
+    kind = Sudoku(size=6, fewest=9, most=9)
+    batch = kind.sample(1, np.random.default_rng(0))
+    # of 36 cells 9 are given; the first ones are written wrong, and beside half of them enough is shown again
+    fool = KnowsBesideEnough(kind, batch.answer_BL[0], 12)
+    assert not solve(fool, kind, batch, planned("margin", 12)).correct_B.any()
+    out = beyond.doubting(fool, kind, batch, "cpu")
+    assert out.correct_B.all() and torch.equal(out.x_BL, batch.answer_BL)
+    fool.forwards = 0
+    assert torch.equal(beyond.doubting(fool, kind, batch, "cpu").forwards_B, torch.tensor([fool.forwards]))
+    # nothing is doubted by one that was right: half of the forwards, and twice two to ask
+    wise = KnowsBesideEnough(kind, batch.answer_BL[0], 0)
+    out = beyond.doubting(wise, kind, batch, "cpu")
+    assert out.correct_B.all() and out.forwards_B.tolist() == [beyond.FORWARDS // 2 + 4]
 
 
 def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:

@@ -147,6 +147,36 @@ def backtracking(model: PuzzleDenoiser, puzzle: Sudoku, batch: PuzzleBatch, devi
     return Solved(x_BL, puzzle.correct(x_BL, batch), spent_B)
 
 
+def doubting(model: PuzzleDenoiser, puzzle: Sudoku, batch: PuzzleBatch, device: str) -> Solved:
+    """Margin in half of the forwards; then rounds in which what the network itself doubts is hidden and written anew.
+
+    A contradiction may show in the probabilities: every written cell is hidden once, half of them at a time, and one
+    whose value is not the most probable beside the others is doubted. No rule of the puzzle is read.
+    """
+    rounds, halves = max(1, FORWARDS // 12), 2
+    each = FORWARDS // 2 // rounds - halves
+    done = solve(model, puzzle, batch, planned("margin", FORWARDS // 2), device=device)
+    x_BL, spent_B = done.x_BL, done.forwards_B
+    for number in range(rounds):
+        noise_BL = torch.rand(x_BL.shape, generator=generator(0, 7 + number)).masked_fill(batch.given_BL, 2.0)
+        # given cells come last in the order of the noise; the others fall into two parts of one size
+        part_BL = noise_BL.argsort(1).argsort(1) % halves
+        doubted_BL = torch.zeros_like(batch.given_BL)
+        for part in range(halves):
+            hidden_BL = (part_BL == part) & ~batch.given_BL
+            with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+                logits_NV = model.logits(x_BL.masked_fill(hidden_BL, MASK).to(device), hidden_BL.to(device))
+            doubted_BL[hidden_BL] = logits_NV.argmax(1).cpu() != x_BL[hidden_BL]
+        spent_B = spent_B + halves
+        rows = doubted_BL.any(1).nonzero()[:, 0]
+        if len(rows):
+            again = PuzzleBatch(x_BL[rows].masked_fill(doubted_BL[rows], MASK), ~doubted_BL[rows])
+            out = solve(model, puzzle, again, planned("margin", each), device=device)
+            x_BL = x_BL.index_copy(0, rows, out.x_BL)
+            spent_B = spent_B.index_add(0, rows, out.forwards_B)
+    return Solved(x_BL, puzzle.correct(x_BL, batch), spent_B)
+
+
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Every way on the same boards with the solver that ``unmask experiment sudoku`` trained.
 
@@ -219,6 +249,7 @@ def ways(
         "margin, written cells compete again": by_plan(rerank),
         **{f"best of {count} by confidence": tries(count) for count in (2, 4)},
         "margin, clashes hidden again": lambda: backtracking(model, puzzle, batch, device),
+        "margin, doubted cells hidden again": lambda: doubting(model, puzzle, batch, device),
         "margin in half of the forwards, broken boards from the start again": again,
         "order learned from right and wrong guesses": learned,
         **{f"margin, {loops} loops for {own}": looped(loops, own) for loops in sorted({own + 1, own + 2, 2 * own})},

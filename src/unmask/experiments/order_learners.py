@@ -7,9 +7,10 @@ same rows, blocks, steps and batches for every arm; three draws each (permutatio
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +228,8 @@ def page(results: Mapping[str, Any]) -> Page:
         some = next(iter(next(iter(found["arms"].values())).values()))
         out.text(f"The first arm, each draw: {training_line(some['training'], some['parameters'])}.")
         rows = []
-        for arm, draws in found["arms"].items():
+        arms = found["arms"].items()
+        for arm, draws in arms:
             last = [d["curve"][-1] for d in draws.values() if d["curve"]]
             if not last:
                 continue
@@ -235,9 +237,32 @@ def page(results: Mapping[str, Any]) -> Page:
             reach = f"{min(values):.3f} to {max(values):.3f}"
             rows.append([arm, f"{np.mean(values):.3f}", reach, f"{last[0]['step']:,}"])
         out.table(["order", "nats a token (mean of draws)", "range of draws", "steps"], rows)
+        finals = {arm: [d["curve"][-1]["nats"]["value"] for d in ds.values() if d["curve"]] for arm, ds in arms}
+        lines = ordering({arm: values for arm, values in finals.items() if values})
+        if lines:
+            out.text("The paper's ordering, neighbours compared at the last step:\n", *[f"* {line}" for line in lines])
         if rows:
             out.drawing(f"order_learners_{scale}", _drawing(found), "Held-out nats a token against training steps")
     return out
+
+
+def ordering(finals: Mapping[str, Sequence[float]]) -> list[str]:
+    """Whether each arm is better than the next one, in words.
+
+    Args:
+        finals: arm -> nats a token of each draw, in the paper's order.
+    """
+    lines = []
+    for (one, better), (other, worse) in itertools.pairwise(finals.items()):
+        means = f"{np.mean(better):.3f} against {np.mean(worse):.3f}"
+        if max(better) < min(worse):
+            said = "**reproduced**, every draw"
+        elif np.mean(better) < np.mean(worse):
+            said = f"on the mean ({means}), but draws overlap"
+        else:
+            said = f"**not reproduced** ({means})"
+        lines.append(f"*{one}* before *{other}*: {said}")
+    return lines
 
 
 def _drawing(found: Mapping[str, Any]) -> Any:
