@@ -15,6 +15,7 @@ _PLACES = {
     "samplers": "unmask.decoding.rule:samplers",
     "remaskers": "unmask.decoding.remask:remaskers",
     "caches": "unmask.decoding.cache:caches",
+    "puzzles": "unmask.data.puzzles.puzzle:PUZZLES",
     "checks": "unmask.diagnosis.check:checks",
     "lesions": "unmask.diagnosis.lesion:lesions",
     # those of the extra kv: none where kvpress is not installed

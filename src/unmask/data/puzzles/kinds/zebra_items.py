@@ -12,9 +12,9 @@ from unmask.data.puzzles.zebra.items import ItemForm
 
 @dataclass(frozen=True)
 class ZebraItems(Zebra):
-    """The puzzles of :class:`Zebra` with the items as positions (see :mod:`unmask.data.puzzles.zebra.items`).
+    """Zebra puzzles with the items as positions: each asks for its house, and clues are relations between items.
 
-    Relations are the clues themselves, one a kind and direction, between the items that they name; a structure-aware
+    See :mod:`unmask.data.puzzles.zebra.items`. Relations are the clues themselves, one a kind and direction, between the items that they name; a structure-aware
     network therefore needs no clue tokens and runs on items and houses alone.
     """
 
