@@ -14,8 +14,9 @@ from unmask.data.puzzles.zebra.items import ItemForm
 class ZebraItems(Zebra):
     """Zebra puzzles with the items as positions: each asks for its house, and clues are relations between items.
 
-    See :mod:`unmask.data.puzzles.zebra.items`. Relations are the clues themselves, one a kind and direction, between the items that they name; a structure-aware
-    network therefore needs no clue tokens and runs on items and houses alone.
+    See :mod:`unmask.data.puzzles.zebra.items`. Relations are the clues themselves, one a kind and direction, between
+    the items that they name; a structure-aware network therefore needs no clue tokens and runs on items and houses
+    alone.
     """
 
     relation_names: ClassVar[tuple[str, ...]] = relations.ZEBRA_ITEMS
