@@ -147,7 +147,7 @@ def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     changed = replace(
         zebra.STUDY,
         tests=lambda scale, boards, say: {"3x3": held_out},
-        training_set=lambda scale, ordered, say: shards,
+        training_set=lambda scale, arm, say: shards,
         decoding_steps=3,
         shapes={"cpu": replace(TINY, dim=40, heads=10)},
         causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},

@@ -295,7 +295,7 @@ def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, held_out: Puzzl
     changed = replace(
         sudoku.STUDY,
         tests=lambda scale, boards, say: {"27 givens": held_out[slice(0, boards)]},
-        training_set=lambda scale, ordered, say: shards,
+        training_set=lambda scale, arm, say: shards,
         decoding_steps=4,
         shapes={"cpu": replace(TINY, loops=2, input_injection=True, deep_supervision=True)},
         causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},

@@ -28,7 +28,7 @@ class PuzzleStudy:
     Attributes:
         name, title: of the experiment.
         tests: (scale, boards, say) -> test set by name.
-        training_set: (scale, ordered, say) -> shards.
+        training_set: (scale, arm, say) -> what the arm is trained on.
         decoding_steps: of the ways with steps.
         shapes, causal, steps, batch: by scale.
         paper: rows of the paper's table: name, ARM without order, ARM in solver order, vanilla, top-prob, margin.
@@ -40,7 +40,7 @@ class PuzzleStudy:
     name: str
     title: str
     tests: Callable[[str, int, Say], dict[str, PuzzleBatch]]
-    training_set: Callable[[str, bool, Say], Any]
+    training_set: Callable[[str, str, Say], Any]
     decoding_steps: int
     shapes: Mapping[str, Shape]
     causal: Mapping[str, CausalShape]

@@ -34,7 +34,7 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
     for arm in arms:
         say(f"== {study.name}, {effort.scale}: {arm}")
         folder = effort.runs / f"{study.name}_{effort.scale}" / arm.replace(" ", "_")
-        shards = study.training_set(effort.scale, arm == "causal solver", say)
+        shards = study.training_set(effort.scale, arm, say)
         trained, model, flops = _train(study, arm, effort, run, shards, folder, say)
         entry = {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "training": trained}
         entry |= {"data": shards.describe(), "flops_a_row": flops}

@@ -34,7 +34,7 @@ def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
     return {name: pool(kind, boards, 1, say).batch(boards, 0, 0, augment=False) for name, kind in kinds.items()}
 
 
-def training_set(scale: str, ordered: bool, say: Say) -> Any:
+def training_set(scale: str, arm: str, say: Say) -> Any:
     """Puzzles to train on; every one comes with the order in which it can be filled."""
     n = {"cpu": 100_000, "paper": 64_000}[scale]
     return pool(ZebraItems(smallest=3, largest=LARGEST[scale], side="train"), n, say=say)
