@@ -130,35 +130,57 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(WrongUse, match="--test has no effect"):
         study.run("order_learners", replace(effort, tests=("x",)), out=tmp_path, pages=tmp_path, say=quiet)
     assert "| masked diffusion |" in path.read_text()
-    said = order_learners.ordering({"a": [1.0, 1.2], "b": [1.3, 1.5], "c": [1.4, 1.6], "d": [1.2, 1.35]})
-    assert said == [
-        "*a* before *b*: **reproduced**, every draw",
-        "*b* before *c*: on the mean (1.400 against 1.500), but draws overlap",
-        "*c* before *d*: **not reproduced** (1.500 against 1.275)",
-    ]
     assert "* *identity* before *uniform*: " in path.read_text()
     assert (tmp_path / "pages" / "img" / "order_learners_cpu.svg").read_text().startswith("<svg")
+
+
+def test_the_paper_s_ordering_is_compared_step_by_step_whatever_was_run_first() -> None:
+    def arm(*draws: dict[int, float]) -> dict:
+        points = [[{"step": s, "nats": {"value": v}} for s, v in draw.items()] for draw in draws]
+        return {str(i): {"curve": curve} for i, curve in enumerate(points)}
+
+    arms = {
+        "masked diffusion": arm({8: 2.0, 16: 1.9}, {8: 2.1, 16: 1.8}),
+        "uniform": arm({8: 1.3, 16: 1.2}, {8: 1.4, 16: 1.35}),
+        "closer": arm({8: 1.5, 16: 1.4}, {8: 1.6, 16: 1.6}),
+        "identity": arm({8: 1.0}, {8: 1.2}),  # cut short
+        "much closer": arm({8: 1.3, 16: 1.3}, {8: 1.5, 16: 1.5}),
+    }
+    curves = order_learners._curves({"arms": arms})
+    assert list(curves) == list(order_learners.ARMS)
+    assert order_learners.ordering(curves) == [
+        "*identity* before *much closer*: **reproduced**, every one of 2 draws (1.100 against 1.400)",
+        "*much closer* before *closer*: on the mean (1.400 against 1.500), but draws overlap",
+        "*closer* before *uniform*: **not reproduced** (1.500 against 1.275)",
+        "*identity* before *masked diffusion*: **reproduced**, every one of 2 draws (1.100 against 2.050)",
+    ]
+    # another number of draws says nothing of "every draw"
+    one = {"identity": curves["identity"], "much closer": {8: [1.3]}}
+    assert order_learners.ordering(one) == []
 
 
 def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kind = ZebraItems(smallest=3, largest=3, side="train")
     shards = Shards(build(kind, 64, out=tmp_path / "train"))
-    held_out = Shards(build(replace(kind, side="test"), 8, out=tmp_path / "test")).batch(8, 0, 0, augment=False)
+    monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
     changed = replace(
         zebra.STUDY,
-        tests=lambda scale, boards, say: {"3x3": held_out},
+        tests=lambda scale: {"3x3": replace(kind, side="test")},
         training_set=lambda scale, arm, say: shards,
         decoding_steps=3,
         shapes={"cpu": replace(TINY, dim=40, heads=10)},
         causal={"cpu": CausalShape(dim=16, layers=1, heads=2)},
     )
     monkeypatch.setattr(zebra, "STUDY", changed)
-    effort = study.Effort(steps=3, batch=8, arms=("relations", "causal solver"), runs=tmp_path / "runs")
+    effort = study.Effort(steps=3, batch=8, boards=8, arms=("relations", "causal solver"), runs=tmp_path / "runs")
     results: dict = {}
     zebra.measure(effort, results, lambda: None, quiet)
     table = results["arms"]["relations"]["table"]["3x3"]
     assert table["margin"]["forwards"] == 3 and table["margin, one at a time"]["forwards"] == 9
     assert results["arms"]["causal solver"]["table"]["3x3"]["most probable"]["forwards"] == 18
+    # the set that is drawn is the study's own, or else the first one of the scale
+    text = zebra.page({"scales": {"cpu": results}}).markdown()
+    assert "| 3x3, % solved |" in text and "Boards of 3x3 solved" in text and "not measured" not in text
     with pytest.raises(WrongUse, match="no test set is called '4x4'"):
         zebra.measure(replace(effort, tests=("4x4",)), results, lambda: None, quiet)
 
@@ -240,9 +262,10 @@ def test_what_the_network_doubts_is_written_again() -> None:
 def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:
     share = {"value": 3.0, "low": 2.9, "high": 3.1, "texts": 10}
     figures = {"gen_ppl": share, "entropy": share, "rep_2": share, "distinct_2": 0.5, "judge": "j", "unit": "words"}
+    figures["empty"] = 2
     page = frontier.page({"scales": {"cpu": {"data": figures, "ways": {"margin": {"8": figures}}}}})
     assert "| margin | 8 | 3.0 [2.9, 3.1] | 3.000 [2.900, 3.100] | 3.000 | 0.500 |" in page.markdown()
-    assert "frontier" in page.drawings
+    assert "frontier" in page.drawings and "2 of all that were written were empty" in page.markdown()
     told = {"parameters": 1234, "steps": 8000, "rows": 64, "nelbo": 3.987}
     page = frontier.page({"scales": {"cpu": {"data": figures, "ways": {"margin": {"8": figures}}, "model": told}}})
     assert "1,234 parameters, the best checkpoint of 8,000 steps of 64 verses" in page.markdown()

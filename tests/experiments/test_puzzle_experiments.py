@@ -106,7 +106,7 @@ def test_later_attempts_differ_in_seed_and_in_the_noise_of_the_order() -> None:
 def test_a_run_in_three_commands_equals_one_run(shards: Shards, tmp_path: Path, optimizer: str) -> None:
     run = Run(steps=8, batch=8, optimizer=optimizer)
     once = PuzzleDenoiser.fresh(MINI, TINY, 0)
-    train(once, shards, run, tmp_path / "once", say=quiet)
+    whole = train(once, shards, run, tmp_path / "once", say=quiet)
     calls = 0
 
     def stopping(model: PuzzleDenoiser, batch: PuzzleBatch, step: int) -> torch.Tensor:
@@ -121,7 +121,8 @@ def test_a_run_in_three_commands_equals_one_run(shards: Shards, tmp_path: Path, 
             train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path / "parts", loss=stopping, save_every=0)
     parts = PuzzleDenoiser.fresh(MINI, TINY, 0)
     state = train(parts, shards, run, tmp_path / "parts", say=quiet)
-    assert state.step == 8
+    assert state.step == 8 and len(state.losses) == 1
+    assert math.isclose(state.losses[0][1], whole.losses[0][1], rel_tol=1e-6), "the mean is that of all eight steps"
     for (name, a), (_, b) in zip(once.named_parameters(), parts.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert [p.name for p in (tmp_path / "parts").iterdir()] == ["checkpoint-8"]
@@ -141,6 +142,13 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, Run(steps=4, batch=8, lr=0.1), tmp_path, say=quiet)
     with pytest.raises(WrongUse, match="another shape"):
         train(PuzzleDenoiser.fresh(MINI, Shape(dim=32), 0), shards, run, tmp_path, say=quiet)
+    # what else a run is made of: where both say it, it must be the same
+    known = tmp_path / "known"
+    made = {"data": "these", "network": "this"}
+    train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made=made, until=2, say=quiet)
+    with pytest.raises(WrongUse, match="holds a run with data=these, this one has data=others"):
+        train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made={**made, "data": "others"}, say=quiet)
+    assert train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made=made, say=quiet).step == 4
     # who measures elsewhere does not say that it was trained there
     monkeypatch.setattr("unmask.experiments.puzzle_training.machine", lambda device: "elsewhere")
     state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
@@ -271,7 +279,14 @@ def test_the_causal_solver_learns_and_keeps_givens(shards: Shards, held_out: Puz
     some = held_out[slice(0, 16)]
     solved = model.solve(some)
     assert torch.equal(torch.where(some.given_BL, solved.x_BL, 0), some.question_BL) and (solved.x_BL > 0).all()
-    assert (solved.forwards_B == 2 * 12 - 1).all()
+    assert (solved.forwards_B == 12).all()
+    # cell by cell without a cache: the same values
+    x_BL, order_BL = some.question_BL.clone(), model.order_BL(some)
+    for k in range(4, 16):
+        row_BT, _ = model.rows(PuzzleBatch(x_BL, some.given_BL))
+        logits_BV = model.net(input_ids=row_BT[:, : 2 * k + 1]).logits[:, -1, 1 : MINI.vocab_size]
+        x_BL.scatter_(1, order_BL[:, k : k + 1], logits_BV.argmax(1, keepdim=True) + 1)
+    assert torch.equal(x_BL, solved.x_BL)
     with pytest.raises(WrongUse, match="must be one of raster, solver"):
         CausalSolver(MINI, CausalShape(), "spiral", 0)
     with pytest.raises(WrongUse, match="needs boards with ranks"):
@@ -291,10 +306,11 @@ def test_wilson_interval_against_its_closed_form() -> None:
 
 # -- the experiment as its command runs it --------------------------------------------------------------------------
 @pytest.fixture()
-def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, held_out: PuzzleBatch) -> None:
+def small_study(monkeypatch: pytest.MonkeyPatch, shards: Shards, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
     changed = replace(
         sudoku.STUDY,
-        tests=lambda scale, boards, say: {"27 givens": held_out[slice(0, boards)]},
+        tests=lambda scale: {"27 givens": replace(MINI, most=4, side="test")},
         training_set=lambda scale, arm, say: shards,
         decoding_steps=4,
         shapes={"cpu": replace(TINY, loops=2, input_injection=True, deep_supervision=True)},
@@ -357,6 +373,17 @@ def test_the_page_is_what_the_file_says(small_study: None, tmp_path: Path) -> No
     assert command("experiment", "sudoku", "--boards=11", "--device=cpu", "--minutes=0", *where, arms[0]) == 0
     fewer = json.loads(file.read_text())["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
     assert fewer["margin"]["solved"]["texts"] == 11 and fewer["margin"]["solved"]["value"] != 0.123
+    # nor do numbers stay that other weights, or other boards, were measured by
+    for part, value in (("training", {"steps_done": 5}), ("boards", {"27 givens": "others"})):
+        results = json.loads(file.read_text())
+        entry = results["scales"]["cpu"]["arms"]["relations"]
+        entry["table"]["27 givens"]["margin"]["solved"]["value"] = 0.123
+        entry[part] |= value
+        file.write_text(json.dumps(results))
+        assert command("experiment", "sudoku", "--boards=11", "--device=cpu", "--minutes=0", *where, arms[0]) == 0
+        again = json.loads(file.read_text())["scales"]["cpu"]["arms"]["relations"]["table"]["27 givens"]
+        assert again["margin"]["solved"]["value"] != 0.123
+    assert command("experiment", "sudoku", "--page", "--minutes=3", *where[:2]) == 2
 
 
 def test_wrong_experiments_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.shah import COLUMNS, read_shah
 from unmask.data.puzzles.sudoku.solve import solve
 from unmask.data.puzzles.sudoku.strategies import path
-from unmask.data.puzzles.sudoku.symmetry import canonical
+from unmask.data.puzzles.sudoku.symmetry import canonical, for_test
 
 EXAMPLES = [pytest.param(p, id=PUZZLES.spec_of(p)) for name in PUZZLES for p in PUZZLES.get(name).examples()]
 
@@ -109,17 +109,33 @@ def test_solver_order_moves_with_the_board() -> None:
         assert sorted(before.tolist()) == sorted(after.tolist())
 
 
-@pytest.mark.parametrize("settings", [{"fewest": 34, "most": 34}, {"size": 6, "fewest": 12, "most": 12}])
-def test_train_and_test_boards_are_disjoint_up_to_symmetry(settings: dict) -> None:
-    """With exact canonical forms (the split itself uses an invariant), over different seeds and after augmentation."""
+def test_train_and_test_boards_are_disjoint_up_to_symmetry() -> None:
+    """With exact canonical forms, where classes are so few that without a split both sides would hold the same."""
     classes = {}
-    for side, seed in (("train", 1), ("test", 2)):
-        puzzle = Sudoku(side=side, **settings)
+    for side, seed in (("train", 1), ("test", 2), ("any", 3)):
+        puzzle = Sudoku(size=4, fewest=4, most=5, side=side)
+        batch = puzzle.augment(puzzle.sample(400, rng(seed)), rng(seed + 5))
+        grid, given = batch.answer_BL.numpy().astype(np.uint8), batch.given_BL.numpy()
+        classes[side] = {canonical(g, m) for g, m in zip(grid, given, strict=True)}
+    assert not classes["train"] & classes["test"] and len(classes["train"]) > 50 and classes["test"]
+    assert classes["any"] & classes["train"] and classes["any"] & classes["test"]
+
+
+@pytest.mark.parametrize("settings", [{"fewest": 34, "most": 34}, {"size": 6, "fewest": 12, "most": 12}])
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_boards_stay_on_their_side_whatever_the_seed_and_symmetry(settings: dict, side: str) -> None:
+    """Larger boards never coincide by chance: what is asked is the side itself, an invariant of their class."""
+    puzzle = Sudoku(side=side, **settings)
+    for seed in (1, 2):
         batch = puzzle.augment(puzzle.sample(40, rng(seed)), rng(seed + 5))
         grid, given = batch.answer_BL.numpy().astype(np.uint8), batch.given_BL.numpy()
         whole = puzzle.size == 9
-        classes[side] = {canonical(g, None if whole else m) for g, m in zip(grid, given, strict=True)}
-    assert len(classes["train"]) > 30 and not classes["train"] & classes["test"]
+        assert (for_test(puzzle.layout, grid, None if whole else given) == (side == "test")).all()
+    # the invariant is one: it is the same for copies, and both sides occur where none is asked for
+    free = Sudoku(**settings)
+    batch = free.sample(120, rng(9))
+    sides = for_test(free.layout, batch.answer_BL.numpy().astype(np.uint8), None if whole else batch.given_BL.numpy())
+    assert 0 < sides.sum() < 40
 
 
 @pytest.mark.parametrize(
@@ -223,6 +239,8 @@ def test_a_mixture_fills_its_share_of_every_batch(tmp_path: Path) -> None:
     for share in (0.0, 1.0, -0.5):
         with pytest.raises(WrongUse, match=f"share={share}"):
             Mixture(main, rare, share)
+    with pytest.raises(WrongUse, match="batches of 1 have no room for 25% of their rows"):
+        mixed.batch(1, 0, 0)
     with pytest.raises(WrongUse, match="canvases"):
         Mixture(main, Shards(build(Sudoku(size=4), 2, out=tmp_path / "small")), 0.5)
 
@@ -287,3 +305,12 @@ def test_shah_files_are_read_and_validated(tmp_path: Path) -> None:
         read_shah(file)
     with pytest.raises(WrongUse, match="does not exist"):
         read_shah(tmp_path / "none.npy")
+    for name, write in (
+        ("empty.npy", lambda f: f.write_bytes(b"")),
+        ("many.npz", lambda f: np.savez(f, rows)),
+        ("words.npy", lambda f: np.save(f, rows.astype(str))),
+        ("folder.npy", lambda f: f.mkdir()),
+    ):
+        write(tmp_path / name)
+        with pytest.raises(WrongUse, match="no plain .npy array of numbers"):
+            read_shah(tmp_path / name)

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask.core.device import device_of
+        from unmask.core.errors import WrongUse
         from unmask.experiments.study import Effort, rewrite, run, study
 
         console = Console()
@@ -37,6 +38,12 @@ def register(app: typer.Typer) -> None:
 
         study(name)  # a wrong name shows before anything is built
         if page_only:
+            given = [
+                name for name, value in (("minutes", minutes), ("steps", steps), ("batch", batch)) if value is not None
+            ]
+            given += [name for name, value in (("arm", arm), ("test", test), ("device", device)) if value]
+            if given:
+                raise WrongUse(f"--{given[0]} has no effect with --page, which only rewrites the page")
             say(str(rewrite(name, out=out, pages=pages)))
             return
         effort = Effort(

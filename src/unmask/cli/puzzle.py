@@ -127,4 +127,4 @@ def _wrong(board: Any, answer_BL: Any) -> str:
 
 def _is_file(text: str) -> bool:
     # a board may be longer than any file name
-    return len(text) < 200 and "\n" not in text and Path(text).is_file()
+    return len(text.encode()) < 200 and "\n" not in text and Path(text).is_file()

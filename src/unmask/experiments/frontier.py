@@ -37,6 +37,8 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     if effort.minutes:
         raise WrongUse(f"minutes={effort.minutes}: the frontier trains to its --steps, in one go or more; 0 measures")
     effort.only("minutes", "steps")
+    if effort.minutes == 0 and effort.steps:
+        raise WrongUse(f"steps={effort.steps} has no effect with minutes=0, which measures what is trained already")
     folder = effort.runs / "frontier"
     if effort.minutes != 0:
         flags = ["--output_dir", str(folder)] + (["--max_steps", str(effort.steps)] if effort.steps else [])
@@ -49,9 +51,11 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
         judge = load_causal("smollm2", device=effort.device)
     from unmask.data.text import load_texts
 
-    results["model"] = about(model)
     held_out = list(load_texts("verses", validation=0.03).validation[: effort.boards])
-    results["data"] = _figures(judge_texts(held_out, judge))
+    now = {"model": about(model), "data": _figures(judge_texts(held_out, judge))}
+    if any(results.get(part) != value for part, value in now.items()):
+        results.clear()  # figures of another model, judge or number of texts say nothing beside these
+    results |= now
     results.setdefault("ways", {})
     for arm in effort.chosen(list(ARMS)):
         results["ways"][arm] = {}
@@ -117,6 +121,12 @@ def page(results: Mapping[str, Any]) -> Page:
     for arm, line in found["ways"].items():
         rows += [[arm, steps, *_cells(figures)] for steps, figures in line.items()]
     out.table(["way", "steps", "GenPPL", f"entropy, nats ({found['data']['unit']})", "rep-2", "distinct-2"], rows)
+    lines = [figures for line in found["ways"].values() for figures in line.values()]
+    empty = sum(figures["empty"] for figures in lines)
+    out.text(
+        f"{found['data']['entropy']['texts']:,} held-out verses, and as many texts a row; {empty:,} of all that were "
+        "written were empty and are left out of the figures."
+    )
     return out
 
 

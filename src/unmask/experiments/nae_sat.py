@@ -6,6 +6,7 @@ paper's lowest figure (62.84 %) lies at what independent draws of the right freq
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.data.puzzles import MASK, PuzzleBatch
+from unmask.data.puzzles import MASK, PUZZLES, PuzzleBatch
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.decoding import DecodingPlan
 from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
@@ -62,6 +63,9 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     """Train a model a row and arm, write sequences, and map its errors."""
     run = Run.sized(effort.steps or STEPS[effort.scale], effort.batch or BATCH[effort.scale], hide="all")
     rows = {f"{n},{p}": NaeSat(n=n, p=p) for n, p in ROWS[effort.scale]}
+    for name in effort.tests:
+        if (sizes := re.fullmatch(r"(\d+),(\d+)", name)) and name not in rows:
+            rows[name] = NaeSat(n=int(sizes[1]), p=int(sizes[2]))
     for name in effort.chosen_tests(list(rows)):
         puzzle, (n, p) = rows[name], (rows[name].n, rows[name].p)
         for arm in effort.chosen(ARMS):
@@ -74,6 +78,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 Fresh(puzzle),
                 run,
                 folder,
+                made={"data": PUZZLES.spec_of(puzzle), "network": repr(shape)},
                 minutes=effort.minutes,
                 device=effort.device,
                 compile=effort.device.startswith("cuda"),

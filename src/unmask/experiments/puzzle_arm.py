@@ -108,7 +108,8 @@ class CausalSolver(nn.Module):
         for count in count_B.unique().tolist():
             rows = (count_B == count).nonzero()[:, 0]
             x_BL[rows] = self._same(batch[rows], int(count), device)
-            forwards_B[rows] = 2 * (self.puzzle.length - int(count)) - (self.order == "raster")
+            # in raster order the next position is known and read with the value before it
+            forwards_B[rows] = (1 if self.order == "raster" else 2) * (self.puzzle.length - int(count))
         return Solved(x_BL, self.puzzle.correct(x_BL, batch), forwards_B)
 
     def _same(self, batch: PuzzleBatch, count: int, device: str | torch.device) -> Tensor:
@@ -122,10 +123,14 @@ class CausalSolver(nn.Module):
         order_BL = order_BL.to(device)
         cache, fed = None, token_BT
         for k in range(count, L):
+            if self.order == "raster":
+                place_B = order_BL[:, k]
+                fed = torch.cat([fed, place_B[:, None] + V], dim=1)
+            else:
+                out = self.net(input_ids=fed, past_key_values=cache, use_cache=True)
+                place_B = out.logits[:, -1, V:].masked_fill(x_BL != MASK, float("-inf")).argmax(1)
+                cache, fed = out.past_key_values, place_B[:, None] + V
             out = self.net(input_ids=fed, past_key_values=cache, use_cache=True)
-            place_BL = out.logits[:, -1, V:].masked_fill(x_BL != MASK, float("-inf"))
-            place_B = order_BL[:, k] if self.order == "raster" else place_BL.argmax(1)
-            out = self.net(input_ids=place_B[:, None] + V, past_key_values=out.past_key_values, use_cache=True)
             value_B = out.logits[:, -1, MASK + 1 : V].argmax(1) + MASK + 1
             x_BL.scatter_(1, place_B[:, None], value_B[:, None])
             cache, fed = out.past_key_values, value_B[:, None]

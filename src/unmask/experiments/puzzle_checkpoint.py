@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,9 +29,19 @@ def last_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def save(where: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run, state: Trained) -> None:
+def save(
+    where: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    run: Run,
+    made: Mapping[str, Any],
+    state: Trained,
+) -> None:
     """Write a checkpoint beside its place, move it there whole, then drop older ones."""
     staging, final = where / ".staging", where / f"checkpoint-{state.step}"
+    if final.exists():
+        return  # checkpoints are whole, and this step's is there
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     save_file(
@@ -37,33 +49,40 @@ def save(where: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: E
     )
     save_file(_tensors(optimizer), str(staging / "optimizer.safetensors"))
     ema.save(staging)
-    write_json(staging / STATE, {"run": dataclasses.asdict(run), **vars(state)})
+    write_json(staging / STATE, {"run": dataclasses.asdict(run), "made": dict(made), **vars(state)})
     for file in staging.iterdir():
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
-    shutil.rmtree(final, ignore_errors=True)
     os.replace(staging, final)
     for old in where.glob("checkpoint-*"):
         if old != final:
             shutil.rmtree(old)
 
 
-def resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, run: Run) -> Trained:
+def resume(
+    last: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    run: Run,
+    made: Mapping[str, Any],
+) -> Trained:
     """Everything as the checkpoint ``last`` has it.
 
     Raises:
-        WrongUse: it is of another run or network. CheckpointError: it is damaged.
+        WrongUse: it is of another run, data or network. CheckpointError: it is damaged.
     """
     try:
         kept = json.loads((last / STATE).read_text(encoding="utf-8"))
         weights, moments = load_file(str(last / "model.safetensors")), load_file(str(last / "optimizer.safetensors"))
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{last} is damaged ({error}): delete it to start again") from error
-    mine = dataclasses.asdict(run)
-    if differs := sorted(k for k in mine if kept["run"].get(k) != mine[k]):
+    # checkpoints of before say not what else they were made of
+    theirs, mine = {**made, **kept.get("made", {}), **kept["run"]}, {**made, **dataclasses.asdict(run)}
+    if differs := sorted(k for k in mine if theirs.get(k) != mine[k]):
         name = differs[0]
         raise WrongUse(
-            f"{last.parent} holds a run with {name}={kept['run'].get(name)}, this one has {name}={mine[name]}: "
+            f"{last.parent} holds a run with {name}={theirs.get(name)}, this one has {name}={mine[name]}: "
             "choose another folder or delete that one"
         )
     own = dict(model.named_parameters())
@@ -75,8 +94,9 @@ def resume(last: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: 
     _refill(optimizer, moments)
     ema.load(last)
     losses = [(int(s), float(v)) for s, v in kept["losses"]]
-    # checkpoints of before say not where they were made
-    return Trained(kept["step"], kept["seconds"], losses, kept.get("device", "a device that was not recorded"))
+    where = kept.get("device", "a device that was not recorded")
+    total, count = kept.get("sums", (0.0, 0))
+    return Trained(kept["step"], kept["seconds"], losses, where, (float(total), int(count)))
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

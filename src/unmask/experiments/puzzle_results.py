@@ -37,7 +37,7 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
             _table(out, entry)
         drawing = _drawing(study, found)
         if drawing is not None:
-            shown = f"Boards of {study.plotted} solved, by way of decoding and model"
+            shown = f"Boards of {_plotted(study, found)} solved, by way of decoding and model"
             out.drawing(f"{study.name}_{scale}", drawing, shown)
         learning = _learning(found)
         if learning is not None:
@@ -49,8 +49,9 @@ def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:
             out.drawing(f"{study.name}_{scale}_loss", learning, "Training loss against boards seen")
     out.text("## The paper's table")
     out.text(
-        "arXiv 2502.06768, other boards (those of arXiv 2409.10502), plain models; per cent. Ours below it: boards and "
-        "sizes differ, so a row tells how its own columns compare."
+        "arXiv 2502.06768, other boards (those of arXiv 2409.10502), plain models; per cent. Ours below it: boards, "
+        "sizes and what was trained on differ (above), so the orders of one network compare with one another, and arms "
+        "by the table of compute."
     )
     rows = [*study.paper, *(row for scale, found in results["scales"].items() for row in _beside(scale, found))]
     out.table(["", "ARM, no order", "ARM, solver order", "vanilla", "top-prob", "margin"], rows)
@@ -89,13 +90,14 @@ def _table(out: Page, entry: Mapping[str, Any]) -> None:
     out.table(columns, rows)
 
 
-def model_card(study: PuzzleStudy, arm: str, entry: Mapping[str, Any]) -> str:
+def model_card(study: PuzzleStudy, scale: str, arm: str, entry: Mapping[str, Any]) -> str:
     """What a checkpoint's README says, from the numbers that were measured on it."""
     out = Page()
     out.text(f"# {study.title}: {arm}")
     out.text(f"{ARM_TITLES[arm]}. {training_line(entry['training'], entry['parameters'])}.{_data(entry)} {study.about}")
+    sized = "" if scale == "cpu" else f"--scale {scale} "
     out.text(
-        f"Made by `unmask experiment {study.name} --steps {entry['training']['steps']} --batch "
+        f"Made by `unmask experiment {study.name} {sized}--steps {entry['training']['steps']} --batch "
         f"{entry['training']['batch']} --arm {arm}`; weights are the run's average. Per cent of held-out boards "
         "solved, with 95 % intervals:"
     )
@@ -111,14 +113,20 @@ def _data(entry: Mapping[str, Any]) -> str:
     return f" Puzzles seen: {entry['data']}." if "data" in entry else ""
 
 
+def _plotted(study: PuzzleStudy, found: Mapping[str, Any]) -> str:
+    """The test set that is drawn and compared: the study's own, or the first that this scale has."""
+    names = dict.fromkeys(test for entry in found.get("arms", {}).values() for test in entry["table"])
+    return study.plotted if study.plotted in names else next(iter(names), study.plotted)
+
+
 def _compared(out: Page, study: PuzzleStudy, scale: str, found: Mapping[str, Any]) -> None:
     """The arms side by side by what their training cost."""
     arms = {arm: found["arms"][arm] for arm in ARMS if arm in found.get("arms", {})}
     if len(arms) < 2:
         return
-    rows = []
+    rows, test = [], _plotted(study, found)
     for arm, entry in arms.items():
-        line = entry["table"].get(study.plotted, {})
+        line = entry["table"].get(test, {})
         way = "margin" if "margin" in line else next(iter(line), None)
         spent = compute(entry)
         solved = "not measured" if way is None else f"{percent(line[way]['solved'])} ({way})"
@@ -128,9 +136,9 @@ def _compared(out: Page, study: PuzzleStudy, scale: str, found: Mapping[str, Any
         f"## The arms by compute ({scale} scale)",
         "",
         "Teraflops are those of training's matrix products, forward and backward, which do not depend on what else a "
-        "machine does.",
+        "machine does. What each arm was trained on stands with it: data differ where arms need other data.",
     )
-    out.table(["arm", "parameters", "rows seen", "teraflops", f"{study.plotted}, % solved"], rows)
+    out.table(["arm", "parameters", "rows seen", "teraflops", f"{test}, % solved"], rows)
 
 
 def compute(entry: Mapping[str, Any]) -> float | None:
@@ -173,7 +181,8 @@ def _learning(found: Mapping[str, Any]) -> Any:
 
 
 def _drawing(study: PuzzleStudy, found: Mapping[str, Any]) -> Any:
-    measured = {arm: entry["table"].get(study.plotted) for arm, entry in found.get("arms", {}).items()}
+    test = _plotted(study, found)
+    measured = {arm: entry["table"].get(test) for arm, entry in found.get("arms", {}).items()}
     lines = {arm: measured[arm] for arm in ("relations", "plain") if measured.get(arm)}
     if not lines:
         return None
@@ -197,8 +206,8 @@ def _drawing(study: PuzzleStudy, found: Mapping[str, Any]) -> Any:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlim(-2, 102)
-        axes.set_xlabel(f"boards solved, % ({study.plotted})")
+        axes.set_xlabel(f"boards solved, % ({test})")
         if len(lines) + len(causal) > 1:
             # above the field: inside it its markers pass for results
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines) + len(causal))
-        return figure_svg(figure, f"Share of boards with {study.plotted} solved in each way, with 95 % intervals")
+        return figure_svg(figure, f"Share of boards with {test} solved in each way, with 95 % intervals")

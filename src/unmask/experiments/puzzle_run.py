@@ -75,12 +75,14 @@ class Trained:
         seconds: spent on training over all commands.
         losses: (step, mean loss since the last entry, nats a hidden token).
         device: where the last steps were made.
+        sums: of the losses since the last entry, and how many they are.
     """
 
     step: int = 0
     seconds: float = 0.0
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     device: str = ""
+    sums: tuple[float, int] = (0.0, 0)
 
 
 class Batches(Protocol):

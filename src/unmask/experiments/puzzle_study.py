@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unmask.data.puzzles import PuzzleBatch
+from unmask.data.puzzles import Puzzle
 from unmask.experiments.puzzle_arm import CausalShape
 from unmask.experiments.puzzle_model import Shape
 from unmask.experiments.study import Say
@@ -27,7 +27,7 @@ class PuzzleStudy:
 
     Attributes:
         name, title: of the experiment.
-        tests: (scale, boards, say) -> test set by name.
+        tests: scale -> what each test set holds, by its name.
         training_set: (scale, arm, say) -> what the arm is trained on.
         decoding_steps: of the ways with steps.
         shapes, causal, steps, batch: by scale.
@@ -39,7 +39,7 @@ class PuzzleStudy:
 
     name: str
     title: str
-    tests: Callable[[str, int, Say], dict[str, PuzzleBatch]]
+    tests: Callable[[str], Mapping[str, Puzzle]]
     training_set: Callable[[str, str, Say], Any]
     decoding_steps: int
     shapes: Mapping[str, Shape]

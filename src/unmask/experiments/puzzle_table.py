@@ -1,7 +1,8 @@
-"""The numbers of Sudoku and of Zebra: arms trained alike, each solving the test boards in every way that applies."""
+"""The numbers of Sudoku and of Zebra: arms trained, each solving the test boards in every way that applies."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan
 from unmask.decoding.trace import write_text
-from unmask.experiments.puzzle_arm import CausalSolver
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, save
+from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
+from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
 from unmask.experiments.puzzle_results import model_card
 from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record
-from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, solve, solve_again, ways
+from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, pool, solve, solve_again, ways
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Say
@@ -29,8 +30,11 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
     settings = study.training.get(scale, {})
     run = Run.sized(effort.steps or study.steps[scale], effort.batch or study.batch[scale], **settings)
     arms = effort.chosen(ARMS)
-    every = study.tests(effort.scale, effort.boards, say)
-    tests = {name: every[name] for name in effort.chosen_tests(list(every))}
+    every = study.tests(scale)
+    tests = {
+        name: pool(every[name], effort.boards, 1, say).batch(effort.boards, 0, 0, augment=False)
+        for name in effort.chosen_tests(list(every))
+    }
     for arm in arms:
         say(f"== {study.name}, {effort.scale}: {arm}")
         folder = effort.runs / f"{study.name}_{effort.scale}" / arm.replace(" ", "_")
@@ -40,13 +44,17 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
         entry |= {"data": shards.describe(), "flops_a_row": flops}
         if isinstance(model, PuzzleDenoiser):
             entry["network"] = network(model)
-        old = results.get("arms", {}).get(arm)
+        old = results.get("arms", {}).get(arm, {})
         # test sets that were measured on these very weights stay
-        same = old is not None and old["training"]["losses"] == trained["losses"]
-        entry["table"] = old["table"] if same else {}
+        same = all(old.get(part, now) == now for part, now in entry.items() if part != "training") and all(
+            old.get("training", {}).get(part) == trained[part] for part in ("steps_done", "losses")
+        )
+        entry["table"], entry["boards"] = (old["table"], old.get("boards", {})) if same else ({}, {})
         results.setdefault("arms", {})[arm] = entry
         for name, batch in tests.items():
-            kept = entry["table"].get(name, {})
+            told = digest(batch)
+            kept = entry["table"].get(name, {}) if entry["boards"].setdefault(name, told) == told else {}
+            entry["boards"][name] = told
             entry["table"][name] = line = {}
             entry["table"] = {test: entry["table"][test] for test in every if test in entry["table"]}
             for way, solved in _ways(study, model, shards.puzzle, batch, effort.device).items():
@@ -56,7 +64,12 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
                 say(f"  {name}, {way}: {percent(line[way]['solved'])}")
                 keep()  # a way may take minutes
         if isinstance(model, PuzzleDenoiser):
-            write_text(folder / "model" / "README.md", model_card(study, arm, entry))
+            write_text(folder / "model" / "README.md", model_card(study, scale, arm, entry))
+
+
+def digest(batch: PuzzleBatch) -> str:
+    """Names a set of boards by what is in it."""
+    return hashlib.sha256(batch.answer_BL.numpy().tobytes() + batch.given_BL.numpy().tobytes()).hexdigest()[:16]
 
 
 def network(model: PuzzleDenoiser) -> str:
@@ -106,11 +119,13 @@ def _train(
 ) -> tuple[dict[str, Any], Any, float]:
     model: Any
     if arm.startswith("causal"):
+        shape: Shape | CausalShape = study.causal[effort.scale]
         model = CausalSolver(shards.puzzle, study.causal[effort.scale], arm.split()[1], run.seed)
         loss: Loss = lambda net, batch, step: net.loss(batch)  # noqa: E731
     else:
-        shape = replace(study.shapes[effort.scale], relations=arm == "relations")
-        model, loss = PuzzleDenoiser.fresh(shards.puzzle, shape, run.seed), denoising_loss(run)
+        shape = built = replace(study.shapes[effort.scale], relations=arm == "relations")
+        model, loss = PuzzleDenoiser.fresh(shards.puzzle, built, run.seed), denoising_loss(run)
+    made = {"data": shards.describe(), "network": repr(shape)}
     flops = cost(model, shards.batch(min(run.batch, 16), run.seed, 0), loss)
     state = train(
         model,
@@ -118,6 +133,7 @@ def _train(
         run,
         folder,
         loss=loss,
+        made=made,
         minutes=effort.minutes,
         device=effort.device,
         compile=effort.device.startswith("cuda"),

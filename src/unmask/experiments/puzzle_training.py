@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ def train(
     folder: str | Path,
     *,
     loss: Loss | None = None,
+    made: Mapping[str, Any] = MappingProxyType({}),
     minutes: float | None = None,
     until: int | None = None,
     device: str | torch.device = "cpu",
@@ -54,6 +56,7 @@ def train(
         run: settings.
         folder: of the checkpoints.
         loss: :func:`denoising_loss` when None.
+        made: what else makes the run, in words: its data, its network. Kept with it, and compared when it is resumed.
         minutes: stop after this long; the checkpoint is then written and the next command goes on.
         until: stop at this step, likewise.
         device: where to train; bf16 autocast everywhere.
@@ -73,7 +76,7 @@ def train(
     ema = Ema(model, run.ema)
     state = Trained()
     if (last := last_checkpoint(where)) is not None:
-        state = resume(last, model, optimizer, ema, run)
+        state = resume(last, model, optimizer, ema, run, made)
     elif minutes == 0:
         raise WrongUse(
             f"minutes=0 measures what is trained already, and {str(where)!r} holds no checkpoint: train first"
@@ -86,14 +89,14 @@ def train(
     kind = torch.device(device).type
     here = machine(device)
     started = saved = time.monotonic()
-    base, first, sums = state.seconds, state.step, [0.0, 0]
+    base, first, sums = state.seconds, state.step, list(state.sums)
     bar = _bar(run.steps, state.step) if progress else nullcontext()
     wanted = range(state.step, min(run.steps, run.steps if until is None else until))
     with bar as shown:
-        for step, made in zip(wanted, _made(boards, run, wanted, kind), strict=True):
+        for step, drawn in zip(wanted, _made(boards, run, wanted, kind), strict=True):
             if minutes is not None and time.monotonic() - started > 60 * minutes:
                 break
-            batch = made.to(device)
+            batch = drawn.to(device)
             with torch.autocast(kind, torch.bfloat16):
                 value = loss(model, batch, step)
             optimizer.zero_grad()
@@ -118,14 +121,15 @@ def train(
             if now - saved > save_every:
                 _finite(sums, state.step)  # a checkpoint replaces the one before
                 saved = now
-                state.seconds = base + now - started
-                save(where, model, optimizer, ema, run, state)
+                state.seconds, state.sums = base + now - started, (float(sums[0]), sums[1])
+                save(where, model, optimizer, ema, run, made, state)
                 rate = (state.step - first) * run.batch / (now - started)
                 say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     state.seconds = base + time.monotonic() - started
     if state.step > first:
         _finite(sums, state.step)
-        save(where, model, optimizer, ema, run, state)
+        state.sums = (float(sums[0]), sums[1])
+        save(where, model, optimizer, ema, run, made, state)
         rate = (state.step - first) * run.batch / (state.seconds - base)
         say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     _put(model, ema)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unmask.data.puzzles import PuzzleBatch
+from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import puzzle_results, puzzle_table
 from unmask.experiments.puzzle_arm import CausalShape
@@ -24,14 +24,13 @@ PAPER = (("Zebra", "80.31", "91.17", "76.9", "98.5", "98.3"),)
 LARGEST = {"cpu": 4, "paper": 6}
 
 
-def tests(scale: str, boards: int, say: Say) -> dict[str, PuzzleBatch]:
+def tests(scale: str) -> dict[str, Puzzle]:
     """Held-out puzzles: of every size, and of the largest one only."""
     most = LARGEST[scale]
-    kinds = {
+    return {
         f"3x3 to {most}x{most}": ZebraItems(smallest=3, largest=most, side="test"),
         f"{most}x{most}": ZebraItems(smallest=most, largest=most, side="test"),
     }
-    return {name: pool(kind, boards, 1, say).batch(boards, 0, 0, augment=False) for name, kind in kinds.items()}
 
 
 def training_set(scale: str, arm: str, say: Say) -> Any:

@@ -48,11 +48,15 @@ class Mixture:
         return len(self.main) + len(self.extra)
 
     def batch(self, size: int, seed: int, step: int) -> PuzzleBatch:
-        """Batch number ``step``, a function of its arguments alone; ranks only where both folders hold them."""
+        """Batch number ``step``, a function of its arguments alone; ranks only where both folders hold them.
+
+        Raises:
+            WrongUse: so few rows that one of the folders would have none.
+        """
         rows = round(self.share * size)
-        parts = [
-            shards.batch(count, seed, step) for shards, count in ((self.main, size - rows), (self.extra, rows)) if count
-        ]
+        if not 0 < rows < size:
+            raise WrongUse(f"batches of {size} have no room for {self.share:.0%} of their rows: take more")
+        parts = [self.main.batch(size - rows, seed, step), self.extra.batch(rows, seed, step)]
         ranks = [part.rank_BL for part in parts if part.rank_BL is not None]
         return PuzzleBatch(
             torch.cat([part.answer_BL for part in parts]),

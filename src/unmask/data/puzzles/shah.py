@@ -35,8 +35,10 @@ def read_shah(path: str | Path, start: int = 0, stop: int | None = None) -> tupl
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise WrongUse(f"{file} does not exist: name one of the .npy files of arXiv 2409.10502") from error
-    except ValueError as error:
+    except (OSError, EOFError, ValueError) as error:
         raise WrongUse(f"{file} is no plain .npy array of numbers: {error}") from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iuf":
+        raise WrongUse(f"{file} is no plain .npy array of numbers; name one of the files of arXiv 2409.10502")
     if rows.ndim != 2 or rows.shape[1] != COLUMNS:
         raise WrongUse(f"{file} has shape {rows.shape}, but {COLUMNS} columns are expected: 1 + 4 for each of 81 cells")
     part = np.asarray(rows[start:stop])

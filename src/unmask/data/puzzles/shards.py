@@ -131,6 +131,7 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # a cache may be shared
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
