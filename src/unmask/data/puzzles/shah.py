@@ -1,9 +1,11 @@
 """Reader of the sudoku files of Shah et al. (arXiv 2409.10502), for users who have them.
 
-The format is not documented in the paper. What is **assumed** here, and checked row by row: ``sudoku-train-data.npy``
-and ``sudoku-test-data.npy`` hold an integer array [boards, 325]. Column 0 is the number of givens; then come 81
-groups of four: row (0-8), column (0-8), value (1-9), strategy. The first groups are the givens, the others the cells
-in solver order. Strategy numbers are not interpreted.
+As the authors' repository (kulinshah98/llm-reasoning-logic-puzzles) says and its evaluation reads them,
+``sudoku-train-data.npy`` and ``sudoku-test-data.npy`` hold an integer array [boards, 325]: the number of givens, then
+81 groups of four: row (0-8), column (0-8), value (1-9), strategy. The first groups are the givens, the others the cells
+in solver order. Every row is checked against that. A strategy's number is that of ``STRATEGIES`` (sudoku/strategies.py)
+plus one, and 0 for a given. The zebra files are not read: they are pickles, which may run anything, and the words of
+their clues are not documented.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def read_shah(path: str | Path, start: int = 0, stop: int | None = None) -> tupl
     """Boards ``start`` to ``stop`` of one file, memory-mapped and validated.
 
     Returns:
-        The boards with the file's solver order as rank, and the strategy number of each cell [B, 81].
+        The boards with the file's solver order as rank, and the strategy of each cell [B, 81] as the file numbers it.
 
     Raises:
         WrongUse: the file is missing, is no such array, or a row breaks an assumption (the first such row is named).
