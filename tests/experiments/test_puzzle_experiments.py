@@ -422,6 +422,23 @@ def test_a_board_is_solved_cell_by_cell(solver: Path, held_out: PuzzleBatch, tmp
     assert "http:" not in html.split("srcdoc")[0] and "https:" not in html.split("srcdoc")[0]
 
 
+def test_tries_end_where_nothing_can_change_and_count_their_forwards(
+    solver: Path, held_out: PuzzleBatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _ = load(solver)
+    wrong = ~solve(model, MINI, held_out, planned("left_to_right", None)).correct_B
+    text = "".join(str(v) for v in held_out.question_BL[int(wrong.nonzero()[0])].tolist())
+    page = tmp_path / "trace.html"
+    words = ["puzzle", "sudoku", text, f"--model={solver}", "--tries=5"]
+    assert command(*words, "--order=left_to_right", f"--trace={page}") == 1
+    assert "24 forwards, order left_to_right, attempt 2" in " ".join(capsys.readouterr().out.split())
+    assert "seed 1, attempt 2" in page.read_text()
+    # the paper's vanilla inference: other cells at every attempt
+    code = command(*words, "--order=vanilla", "--steps=4")
+    said = " ".join(capsys.readouterr().out.split())
+    assert code in (0, 1) and "order vanilla" in said
+
+
 def test_a_trace_without_a_file_names_one_and_loops_may_be_more(
     solver: Path,
     held_out: PuzzleBatch,
@@ -459,6 +476,8 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "1" + "." * 15, model, "--tries=0"], "tries=0 must be at least 1"),
         (["sudoku", str(solver / "model.safetensors"), model], "cannot be read as a text file"),
         (["sudoku", "nofile.txt", model], "there is no file 'nofile.txt'"),
+        (["sudoku", str(tmp_path), model], "is a folder"),
+        (["sudoku", "\u0664" * 170, model], "cells"),
     ):
         assert command("puzzle", *words) == 2, words
         error = capsys.readouterr().err

@@ -169,6 +169,16 @@ def test_build_is_resumable_and_exact(tmp_path: Path) -> None:
     assert (whole / "00000.arrow").stat().st_mtime_ns == kept
     with pytest.raises(WrongUse, match="other seed"):
         build(puzzle, 50, out=whole, seed=4, shard_size=20)
+    with pytest.raises(WrongUse, match="seed=-1"):
+        build(puzzle, 5, out=tmp_path / "d", seed=-1)
+    with pytest.raises(WrongUse, match=r"write PUZZLES.make\('sudoku'\)"):
+        build("sudoku", 5, out=tmp_path / "d")
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(WrongUse, match="is a file"):
+        build(puzzle, 5, out=tmp_path / "taken")
+    assert not (tmp_path / "d").exists()
+    with pytest.raises(WrongUse, match="n=0 boards"):
+        puzzle.sample(0, rng())
     with pytest.raises(WrongUse, match="n=0"):
         build(puzzle, 0, out=tmp_path / "b")
     with pytest.raises(WrongUse, match="256"):
@@ -213,6 +223,12 @@ def test_stream_visits_every_puzzle_once_an_epoch_and_resumes(tmp_path: Path) ->
     assert same(next(shards.stream(20, seed=1, start=4)), first[4])
     back = shards.take(np.array([59, 0, 17]))
     assert torch.equal(back.answer_BL, every.answer_BL[[59, 0, 17]])
+    assert same(shards.take([59, 0]), every[torch.tensor([59, 0])])
+    for wrong in ([60], [-1]):
+        with pytest.raises(WrongUse, match="there are 0 to 59"):
+            shards.take(wrong)
+    with pytest.raises(WrongUse, match="step=-1"):
+        shards.batch(8, 0, -1)
     with pytest.raises(WrongUse, match="batches of 61"):
         shards.batch(61, seed=0, step=0)
 

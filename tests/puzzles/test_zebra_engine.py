@@ -178,11 +178,18 @@ def test_relations_follow_the_clues_and_not_the_answer() -> None:
         ("3x3; hello", "'hello' is no clue"),
         ("3x3; A1 same B1", "several solutions"),
         ("3x3; A1 same B1; A1 differs B1", "contradict each other"),
+        ("3x3; A1 right of B2", "write 'B2 left of A1'"),
+        ("3x3; A\u0661 same B1", "is no clue"),
     ],
 )
 def test_bad_text_is_explained(line: str, said: str) -> None:
     with pytest.raises(WrongUse, match=said):
         parse(line)
+
+
+def test_case_and_spaces_do_not_matter() -> None:
+    line = "3x3; A1 same H1; B2 same A1; B2 just left of B3; C1 same B3; A2 just left of A3; C2 left of C3"
+    assert (parse(line.lower().replace("3x3", "3 X 3")).home_BI == parse(line).home_BI).all()
 
 
 def test_a_puzzle_too_large_for_the_canvas_is_refused() -> None:

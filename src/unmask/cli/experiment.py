@@ -14,10 +14,10 @@ def register(app: typer.Typer) -> None:
         minutes: float | None = typer.Option(None, help="Train each arm this long, later go on; 0 measures."),
         steps: int | None = typer.Option(None, help="Optimiser steps of each arm's whole run."),
         batch: int | None = typer.Option(None, help="Rows a step."),
-        boards: int = typer.Option(500, help="Boards or texts that are measured."),
+        boards: int | None = typer.Option(None, help="Boards or texts that are measured; 500 when missing."),
         arm: list[str] = typer.Option([], help="Only this arm; repeatable."),
         test: list[str] = typer.Option([], help="Only this test set (nae_sat: N,P); repeatable."),
-        scale: str = typer.Option("cpu", help="cpu, or paper (the paper's sizes: a GPU)."),
+        scale: str | None = typer.Option(None, help="cpu (when missing), or paper (the paper's sizes: a GPU)."),
         device: str | None = typer.Option(None, help="cpu, cuda, ...; CUDA where there is one when missing."),
         runs: Path = typer.Option(Path("runs/experiments"), help="Folder of the checkpoints."),
         out: Path = typer.Option(Path("docs/benchmarks"), help="Folder of the numbers (JSON)."),
@@ -38,20 +38,19 @@ def register(app: typer.Typer) -> None:
 
         study(name)  # a wrong name shows before anything is built
         if page_only:
-            given = [
-                name for name, value in (("minutes", minutes), ("steps", steps), ("batch", batch)) if value is not None
-            ]
-            given += [name for name, value in (("arm", arm), ("test", test), ("device", device)) if value]
+            numbers = {"minutes": minutes, "steps": steps, "batch": batch, "boards": boards, "scale": scale}
+            given = [option for option, value in numbers.items() if value is not None]
+            given += [option for option, value in (("arm", arm), ("test", test), ("device", device)) if value]
             if given:
                 raise WrongUse(f"--{given[0]} has no effect with --page, which only rewrites the page")
             say(str(rewrite(name, out=out, pages=pages)))
             return
         effort = Effort(
-            scale=scale,
+            scale=scale or "cpu",
             minutes=minutes,
             steps=steps,
             batch=batch,
-            boards=boards,
+            boards=500 if boards is None else boards,
             arms=tuple(arm),
             tests=tuple(test),
             device=str(device_of(device)),

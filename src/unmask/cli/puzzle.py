@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
         kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
         text: str = typer.Argument(..., help=TEXT_HELP),
         model: Path | None = typer.Option(None, help="A puzzle model; checkpoints/KIND_relations when missing."),
-        order: str = typer.Option("margin", help="Which cell next (unmask list orders)."),
+        order: str = typer.Option("margin", help="Which cell next (unmask list orders), or vanilla: at random."),
         steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
         temperature: float = typer.Option(0.0, help="0 writes the most probable value."),
         seed: int = typer.Option(0),
@@ -47,13 +48,14 @@ def register(app: typer.Typer) -> None:
         ),
     ) -> None:
         """Solve one puzzle and show which cell was written when. Exit code 1: the answer breaks a rule."""
+        import torch
         from rich.console import Console
 
         from unmask.core.errors import WrongUse, did_you_mean
         from unmask.decoding import DecodingPlan, generate
         from unmask.experiments import puzzle_page
         from unmask.experiments.puzzle_model import load
-        from unmask.experiments.puzzle_solving import attempt
+        from unmask.experiments.puzzle_solving import attempt, vanilla
 
         if kind not in KINDS:
             raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")
@@ -62,23 +64,30 @@ def register(app: typer.Typer) -> None:
         if tries < 1:
             raise WrongUse(f"tries={tries} must be at least 1")
         quota = "one" if steps is None else "linear"
-        plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
+        if order == "vanilla":
+            plan = replace(vanilla(steps or 24, temperature), seed=seed)
+        else:
+            plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
         solver, _ = load(model or default_model(kind))
         if kind not in type(solver.puzzle).__module__:
             raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         if loops is not None:
             solver.loops(loops)
-        if Path(text).suffix in (".txt", ".md", ".json") and not _is_file(text):
-            raise WrongUse(f"there is no file {text!r}")
-        try:
-            board = solver.puzzle.read(Path(text).read_text(encoding="utf-8") if _is_file(text) else text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongUse(f"{text} cannot be read as a text file: {error}") from error
+        board = solver.puzzle.read(_text(text))
+        spent, before = 0, None
         for number in range(tries):
-            out = generate(solver, board.question_BL, attempt(plan, number))
-            if solved := bool(solver.puzzle.correct(out.sequences, board).all()):
+            chosen = attempt(plan, number)
+            out = generate(solver, board.question_BL, chosen)
+            spent += out.forwards
+            solved = bool(solver.puzzle.correct(out.sequences, board).all())
+            # an order without chance writes the same answer again
+            if solved or (before is not None and torch.equal(before, out.sequences) and not _noisy(chosen)):
                 break
+            before = out.sequences
         assert out.trace is not None
+        tried = "" if number == 0 else f", attempt {number + 1}"
+        # first of all: whoever reads the terminal's lines may stop reading
+        written = None if trace is None else puzzle_page.write(solver.puzzle, out.trace, solved, trace, tried)
         console = Console(highlight=False)
         console.print(solver.puzzle.show(board.question_BL[0]), markup=False)
         console.print()
@@ -92,11 +101,10 @@ def register(app: typer.Typer) -> None:
         console.print()
         console.print(solver.puzzle.show(out.sequences[0]), markup=False)
         verdict = "solved" if solved else f"not solved: {_wrong(board, out.sequences)}"
-        tried = "" if number == 0 else f", attempt {number + 1}"
-        said = f"\n{verdict}; {out.forwards} forwards, order {order}{tried}"
+        said = f"\n{verdict}; {spent} forwards, order {order}{tried}"
         console.print(said, style="green" if solved else "bold red")
-        if trace is not None:
-            console.print(f"{puzzle_page.write(solver.puzzle, out.trace, solved, trace)}", style="dim")
+        if written is not None:
+            console.print(f"{written}", style="dim")
         if not solved:
             raise typer.Exit(1)
 
@@ -125,6 +133,27 @@ def _wrong(board: Any, answer_BL: Any) -> str:
     return f"{wrong} of {int(known_BL.sum())} cells differ from the solution"
 
 
-def _is_file(text: str) -> bool:
+def _noisy(plan: Any) -> bool:
+    return plan.temperature > 0 or plan.order_leaf is None or getattr(plan.order_leaf, "noise", "none") != "none"
+
+
+def _text(text: str) -> str:
+    """The puzzle itself, read from its file where a file is named.
+
+    Raises:
+        WrongUse: there is no such file, or it holds no text.
+    """
+    from unmask.core.errors import WrongUse
+
     # a board may be longer than any file name
-    return len(text.encode()) < 200 and "\n" not in text and Path(text).is_file()
+    if len(text.encode()) >= 200 or "\n" in text or not text:
+        return text
+    path = Path(text)
+    if path.is_dir() or (path.suffix in (".txt", ".md", ".json") and not path.is_file()):
+        raise WrongUse(f"{text!r} is a folder" if path.is_dir() else f"there is no file {text!r}")
+    if not path.is_file():
+        return text
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{text} cannot be read as a text file: {error}") from error

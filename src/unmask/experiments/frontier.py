@@ -39,7 +39,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     effort.only("minutes", "steps")
     if effort.minutes == 0 and effort.steps:
         raise WrongUse(f"steps={effort.steps} has no effect with minutes=0, which measures what is trained already")
-    folder = effort.runs / "frontier"
+    arms, folder = effort.chosen(list(ARMS)), effort.runs / "frontier"
     if effort.minutes != 0:
         flags = ["--output_dir", str(folder)] + (["--max_steps", str(effort.steps)] if effort.steps else [])
         api.train(parse(read_recipe(find("mdm_verses")), flags))
@@ -57,7 +57,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
         results.clear()  # figures of another model, judge or number of texts say nothing beside these
     results |= now
     results.setdefault("ways", {})
-    for arm in effort.chosen(list(ARMS)):
+    for arm in arms:
         results["ways"][arm] = {}
         for steps in STEPS:
             wrote = api.sample(model, n=effort.boards, steps=steps, temperature=1.0, **{**_defaults(arm), **ARMS[arm]})

@@ -131,12 +131,12 @@ def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train every arm and draw, with the likelihood of held-out rows on the way."""
     effort.only("minutes", "steps", "batch")
-    size = SIZES[effort.scale]
+    arms, size = effort.chosen(ARMS), SIZES[effort.scale]
     train_rows, held_NL, eos = rows_of_text(size, say)
     held_NL = held_NL[: effort.boards]
     steps = effort.steps or size.steps
     results["length"], results["held_out_rows"] = size.length, len(held_NL)
-    for arm in effort.chosen(ARMS):
+    for arm in arms:
         began = time.monotonic()
         for draw in range(DRAWS):
             run = Run.sized(steps, effort.batch or size.batch, hide="all", seed=draw)

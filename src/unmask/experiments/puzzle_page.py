@@ -49,8 +49,10 @@ def steps(puzzle: Puzzle, trace: Trace) -> Iterator[tuple[int, str, str, float, 
         yield step + 1, place_name(puzzle, position), value_name(puzzle, value), probability, margin
 
 
-def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path) -> Path:
+def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path, note: str = "") -> Path:
     """The trace as ``.html`` (the board with the order in each cell, a table of steps, the animation) or ``.json``.
+
+    ``note`` is put behind the settings on the page.
 
     Raises:
         WrongUse: another ending.
@@ -75,7 +77,7 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path) -> Path:
     spelled = trace.html(lambda token: value_name(puzzle, token) + " ", title="One unmasking, step by step")
     sections.append(Section("Replay", [Embed(spelled, "Replay of the unmasking")]))
     title = "One puzzle, solved" if solved else "One puzzle, not solved"
-    return write_page(path, render_page(title, sections, subtitle=settings))
+    return write_page(path, render_page(title, sections, subtitle=settings + note))
 
 
 def _board(puzzle: Sudoku, trace: Trace) -> Markup:

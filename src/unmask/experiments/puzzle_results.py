@@ -122,7 +122,7 @@ def _plotted(study: PuzzleStudy, found: Mapping[str, Any]) -> str:
 def _compared(out: Page, study: PuzzleStudy, scale: str, found: Mapping[str, Any]) -> None:
     """The arms side by side by what their training cost."""
     arms = {arm: found["arms"][arm] for arm in ARMS if arm in found.get("arms", {})}
-    if len(arms) < 2:
+    if len(arms) < 2 or not any("flops_a_row" in entry for entry in arms.values()):
         return
     rows, test = [], _plotted(study, found)
     for arm, entry in arms.items():

@@ -71,8 +71,8 @@ class Effort:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise WrongUse(f"{name}={value} must be at least 1")
-        if self.minutes is not None and self.minutes < 0:
-            raise WrongUse(f"minutes={self.minutes} must not be negative: 0 measures what is trained already")
+        if self.minutes is not None and not self.minutes >= 0:
+            raise WrongUse(f"minutes={self.minutes} must be 0 or more: 0 measures what is trained already")
 
     def only(self, *uses: str) -> None:
         """Refuse what an experiment would ignore.

@@ -70,8 +70,9 @@ STUDY = PuzzleStudy(
     paper=PAPER,
     about=(
         "9x9 boards with one solution, made by this project; train and test are disjoint up to symmetry. Training "
-        f"boards have {FEWEST} to {MOST} givens, and every epoch shows new symmetric copies. A board counts as solved "
-        "when every rule holds and every given stands."
+        f"boards have {FEWEST} to {MOST} givens, and every epoch shows new symmetric copies. *Hard* boards have "
+        f"{FEWEST} to {HARD_MOST} givens and are not solved by the paper's seven human strategies. A board counts as "
+        "solved when every rule holds and every given stands."
     ),
     plotted="27 givens",
     # the hardest questions, whole boards, are what solving starts with: docs/decisions/0010

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -53,13 +53,20 @@ def build(
         progress: called with (puzzles done, n) after each shard.
 
     Raises:
-        WrongUse: ``n`` < 1, more than 256 tokens, or the folder holds puzzles made with other settings.
+        WrongUse: no puzzle, ``n`` < 1, a seed below 0, more than 256 tokens, no folder, or one that holds puzzles made
+            with other settings.
     """
+    if not isinstance(puzzle, Puzzle):
+        raise WrongUse(f"{puzzle!r} is no puzzle: write PUZZLES.make({str(puzzle)!r})")
+    if seed < 0:
+        raise WrongUse(f"seed={seed} must be 0 or more")
     if n < 1 or shard_size < 1:
         raise WrongUse(f"n={n} puzzles in files of {shard_size} cannot be built: write numbers from 1 on")
     if puzzle.vocab_size > 256:
         raise WrongUse(f"{puzzle} has {puzzle.vocab_size} tokens; puzzles are stored in bytes, which hold 256")
     folder = Path(out)
+    if folder.is_file():
+        raise WrongUse(f"{folder} is a file: name a folder to write the puzzles to")
     settings = dataclasses.asdict(cast(Any, puzzle))
     meta = {"format": FORMAT, "puzzle": PUZZLES.name_of(puzzle), "settings": settings}
     meta |= {"n": n, "shard_size": shard_size, "seed": seed}
@@ -191,8 +198,15 @@ class Shards:
         """What is in it, in words."""
         return f"{len(self):,} of {PUZZLES.spec_of(self.puzzle)}"
 
-    def take(self, index_B: NDArray[np.int64]) -> PuzzleBatch:
-        """The puzzles with these numbers, in this order."""
+    def take(self, index_B: NDArray[np.int64] | Sequence[int]) -> PuzzleBatch:
+        """The puzzles with these numbers, in this order.
+
+        Raises:
+            WrongUse: a number that no puzzle has.
+        """
+        index_B = np.asarray(index_B, dtype=np.int64)
+        if len(index_B) and not 0 <= index_B.min() <= index_B.max() < len(self):
+            raise WrongUse(f"puzzles {index_B.min()} to {index_B.max()} are asked for; there are 0 to {len(self) - 1}")
         out = np.empty((len(self._maps[0]), len(index_B), self.puzzle.length), dtype=np.uint8)
         shard = index_B // self._size
         for i in np.unique(shard):
@@ -208,8 +222,10 @@ class Shards:
         Every puzzle comes once an epoch (a last batch that would be short is left out), as a new symmetric copy.
 
         Raises:
-            WrongUse: ``size`` exceeds the number of puzzles.
+            WrongUse: ``size`` exceeds the number of puzzles, or a seed or step below 0.
         """
+        if min(seed, step) < 0:
+            raise WrongUse(f"seed={seed} and step={step} must be 0 or more")
         if not 1 <= size <= len(self):
             raise WrongUse(f"batches of {size} cannot be taken from {len(self)} puzzles in {self.folder}")
         epoch, place = divmod(step, len(self) // size)

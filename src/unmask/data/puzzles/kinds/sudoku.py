@@ -84,8 +84,10 @@ class Sudoku(Puzzle):
         """``n`` new boards; those that miss the side, the number of givens or the grade are replaced.
 
         Raises:
-            WrongUse: hardly any random board is what was asked for.
+            WrongUse: no board is asked for, or hardly any random board is what was asked for.
         """
+        if n < 1:
+            raise WrongUse(f"n={n} boards cannot be made: ask for one or more")
         found: list[tuple[Boards, ...]] = []
         tried = 0
         while (missing := n - sum(len(f[0]) for f in found)) > 0:

@@ -105,12 +105,9 @@ class Zebra(Puzzle):
         return self._batch(*self.form.augment(batch.answer_BL.numpy(), rank.numpy(), rng))
 
     def read(self, text: str) -> PuzzleBatch:
-        zebras = parse(text)
-        if max(zebras.houses, zebras.attributes) > self.largest or zebras.clue_BK3.shape[1] > self.form.slots:
-            raise WrongUse(
-                f"this puzzle has {zebras.houses}x{zebras.attributes} and {zebras.clue_BK3.shape[1]} clues; "
-                f"largest={self.largest} has room for {self.largest}x{self.largest} and {self.form.slots} clues"
-            )
+        zebras = parse(text, self.largest)
+        if zebras.clue_BK3.shape[1] > self.form.slots:
+            raise WrongUse(f"this puzzle has {zebras.clue_BK3.shape[1]} clues; there is room for {self.form.slots}")
         return self._batch(*self._canvas(zebras))
 
     def show(self, x_L: Tensor) -> str:

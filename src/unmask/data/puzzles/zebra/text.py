@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from unmask.core.errors import WrongUse, did_you_mean
 from unmask.data.puzzles.zebra.generate import Zebras, count
-from unmask.data.puzzles.zebra.rules import KINDS
+from unmask.data.puzzles.zebra.rules import KINDS, MOST_HOUSES
 
-_CLUE = re.compile(r"^([A-Z])(\d) +([a-z ]+?) +([A-Z])(\d)$")
+_CLUE = re.compile(r"^([A-Z])([0-9]) +([a-z ]+?) +([A-Z])([0-9])$", re.IGNORECASE)
 
 
 def item_name(item: int, houses: int, attributes: int) -> str:
@@ -30,24 +30,33 @@ def clue_text(clue_3: NDArray[np.int64], houses: int, attributes: int) -> str:
     return f"{item_name(x, houses, attributes)} {KINDS[kind]} {item_name(y, houses, attributes)}"
 
 
-def parse(text: str) -> Zebras:
+def parse(text: str, largest: int = MOST_HOUSES) -> Zebras:
     """The one puzzle of a text, with its solution.
+
+    Args:
+        text: the size, then the clues.
+        largest: most houses and attributes that there is room for.
 
     Raises:
         WrongUse: the size or a clue cannot be read, the clues contradict each other, or they leave several solutions.
     """
     size, *lines = [part.strip() for part in re.split(r"[;\n]", text) if part.strip()] or [""]
-    match = re.fullmatch(r"([3-6])x([3-6])", size)
+    match = re.fullmatch(r"([3-6]) ?x ?([3-6])", size, re.IGNORECASE)
     if match is None:
-        raise WrongUse(f"a zebra puzzle starts with its size, houses x attributes from 3x3 to 6x6, not with {size!r}")
+        raise WrongUse(
+            f"a zebra puzzle starts with its size, houses x attributes from 3x3 to 6x6, then a semicolon, not with "
+            f"{size[:40]!r}"
+        )
     houses, attributes = int(match[1]), int(match[2])
+    if max(houses, attributes) > largest:
+        raise WrongUse(f"this puzzle is {houses}x{attributes}, and there is room for {largest}x{largest} at most")
     clues = np.array([_clue(line, houses, attributes) for line in lines], dtype=np.int64).reshape(1, -1, 3)
     puzzle = Zebras(houses, attributes, np.zeros((1, houses * attributes), dtype=np.int64), clues)
     found, home = count(puzzle)
     if found[0] == 0:
-        raise WrongUse(f"the {len(lines)} clues of this zebra puzzle contradict each other: no solution is left")
+        raise WrongUse(f"the clues of this zebra puzzle ({len(lines)}) contradict each other: no solution is left")
     if found[0] > 1:
-        raise WrongUse(f"the {len(lines)} clues of this zebra puzzle leave several solutions: add a clue")
+        raise WrongUse(f"the clues of this zebra puzzle ({len(lines)}) leave several solutions: add a clue")
     return Zebras(houses, attributes, home, clues)
 
 
@@ -55,15 +64,19 @@ def _clue(line: str, houses: int, attributes: int) -> tuple[int, int, int]:
     match = _CLUE.match(re.sub(r"\s+", " ", line))
     if match is None:
         raise WrongUse(f"{line!r} is no clue: write for example 'A1 same B2' or 'A1 left of H3'")
-    if match[3] not in KINDS[1:]:
-        raise WrongUse(f"{match[3]!r} in the clue {line!r} is no relation: {did_you_mean(match[3], KINDS[1:])}")
+    kind = match[3].lower()
+    if kind in ("right of", "just right of"):
+        turned = f"{match[4]}{match[5]} {kind.replace('right', 'left')} {match[1]}{match[2]}"
+        raise WrongUse(f"{kind!r} in the clue {line!r} is no relation: write {turned!r}")
+    if kind not in KINDS[1:]:
+        raise WrongUse(f"{kind!r} in the clue {line!r} is no relation: {did_you_mean(kind, KINDS[1:])}")
     letters = "ABCDEF"[:attributes] + "H"
     items = []
-    for letter, digit in ((match[1], match[2]), (match[4], match[5])):
+    for letter, digit in ((match[1].upper(), match[2]), (match[4].upper(), match[5])):
         if letter not in letters or not 1 <= int(digit) <= houses:
             raise WrongUse(
                 f"{letter}{digit} in the clue {line!r} does not exist: "
                 f"this puzzle has {', '.join(letters)}, each from 1 to {houses}"
             )
         items.append(letters.index(letter) * houses + int(digit) - 1)
-    return KINDS.index(match[3]), items[0], items[1]
+    return KINDS.index(kind), items[0], items[1]
