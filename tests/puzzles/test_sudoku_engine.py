@@ -9,7 +9,7 @@ from unmask.core.errors import WrongUse
 from unmask.data.puzzles.sudoku.generate import dig, grids
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import by_singles, solve, valid
-from unmask.data.puzzles.sudoku.strategies import UNREACHED, path
+from unmask.data.puzzles.sudoku.strategies import UNREACHED, grade, path
 from unmask.data.puzzles.sudoku.symmetry import Symmetry, canonical, for_test, signature
 from unmask.data.puzzles.sudoku.text import draw, parse, solution, text
 
@@ -176,6 +176,14 @@ def test_paths_follow_the_seven_strategies() -> None:
     assert len(set(parse(EASY)[peers].tolist()) - {0}) == 8
     hard = path(parse(HARD))
     assert not hard.solved and (hard.rank_C == UNREACHED).any()
+
+
+def test_the_grader_tells_easy_from_hard() -> None:
+    assert grade(parse(EASY)) == (2.0, "Very Easy")
+    with pytest.raises(WrongUse, match="cannot be graded"):
+        grade(parse(EASY[:2] + "1" + EASY[3:]))
+    with pytest.raises(WrongUse, match="not graded after 0.5 seconds"):
+        grade(parse(HARD), seconds=0.5)
 
 
 def test_what_singles_fill_the_strategies_fill() -> None:

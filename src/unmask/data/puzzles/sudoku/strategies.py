@@ -7,6 +7,10 @@ candidate, XY-wing, unique rectangle. A board that they do not solve is *hard* (
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -108,15 +112,31 @@ def path(board_C: Boards) -> Path:
     return Path(rank, strategy, bool(result.solved))
 
 
-def grade(board_C: Boards) -> tuple[float, str]:
-    """Difficulty (larger is harder) and band ("Very Easy" to "Extreme") by the grader pencilmark; 0.1 to 1 s a board.
+#: run apart: the grader heeds no limit on boards that need search, and only a process can be stopped
+_RATE = "import json, sys, pencilmark as p; c = p.rate(sys.argv[1]); print(json.dumps([c['difficulty'], c['band']]))"
+
+
+def grade(board_C: Boards, seconds: float = 60.0) -> tuple[float, str]:
+    """Difficulty (larger is harder) and band ("Very Easy" to "Extreme") by the grader pencilmark.
+
+    It takes about a second for a board that singles fill and up to 20 for one that the seven strategies do not solve.
+
+    Args:
+        board_C: digits, 0 for a blank.
+        seconds: give up after so long; boards that need search may take minutes.
 
     Raises:
         MissingExtra: pencilmark is not installed.
+        WrongUse: not graded in time, or not a board with one solution.
     """
+    if importlib.util.find_spec("pencilmark") is None:
+        raise MissingExtra("grades need the package pencilmark: pip install 'unmask[puzzles]'")
+    board = text(board_C)
     try:
-        import pencilmark
-    except ImportError as error:
-        raise MissingExtra("grades need the package pencilmark: pip install 'unmask[puzzles]'") from error
-    card = pencilmark.rate(text(board_C))
-    return float(card["difficulty"]), str(card["band"])
+        done = subprocess.run([sys.executable, "-c", _RATE, board], capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise WrongUse(f"the board {board} is not graded after {seconds:g} seconds: give it more") from error
+    if done.returncode:
+        raise WrongUse(f"the board {board} cannot be graded: {(done.stderr.splitlines() or ['no reason given'])[-1]}")
+    difficulty, band = json.loads(done.stdout)
+    return float(difficulty), str(band)
