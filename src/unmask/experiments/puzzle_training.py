@@ -121,14 +121,14 @@ def train(
             if now - saved > save_every:
                 _finite(sums, state.step)  # a checkpoint replaces the one before
                 saved = now
-                state.seconds, state.sums = base + now - started, (float(sums[0]), sums[1])
+                state.seconds, state.sums = base + now - started, (float(sums[0]), int(sums[1]))
                 save(where, model, optimizer, ema, run, made, state)
                 rate = (state.step - first) * run.batch / (now - started)
                 say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
     state.seconds = base + time.monotonic() - started
     if state.step > first:
         _finite(sums, state.step)
-        state.sums = (float(sums[0]), sums[1])
+        state.sums = (float(sums[0]), int(sums[1]))
         save(where, model, optimizer, ema, run, made, state)
         rate = (state.step - first) * run.batch / (state.seconds - base)
         say(f"step {state.step}/{run.steps}  loss {_last(state)}  {rate:,.0f} boards/s")
