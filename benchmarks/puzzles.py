@@ -2,7 +2,7 @@
 
     python benchmarks/puzzles.py --write docs/benchmarks
 
-A thousand or so of each kind is made as :func:`unmask.data.puzzles.build` makes its files; the hours of one core that a
+Some thousands of each kind are made as :func:`unmask.data.puzzles.build` makes its files; the hours of one core that a
 million take follow from that (workers share them out: files depend on settings, seed and number alone). Then batches of
 512 are taken from a folder as training takes them, symmetric copies included: what a GPU would wait for.
 """
@@ -26,14 +26,14 @@ from where import where
 KINDS = {
     "sudoku:fewest=24,most=40": 4_000,
     "sudoku:fewest=27,most=27": 4_000,
-    "sudoku": 2_000,
-    "sudoku:fewest=24,most=40,grade=easy,order=true": 500,
-    "sudoku:fewest=24,most=28,grade=hard": 200,
+    "sudoku": 4_000,
+    "sudoku:fewest=24,most=40,grade=easy,order=true": 2_000,
+    "sudoku:fewest=24,most=28,grade=hard": 1_000,
     "sudoku:size=6": 4_000,
     "sudoku:size=4": 4_000,
-    "zebra_items:smallest=3,largest=4": 1_000,
-    "zebra_items:smallest=5,largest=5": 300,
-    "zebra_items:smallest=6,largest=6": 100,
+    "zebra_items:smallest=3,largest=4": 4_000,
+    "zebra_items:smallest=5,largest=5": 2_000,
+    "zebra_items:smallest=6,largest=6": 1_000,
     "nae_sat:n=25,p=275": 4_000,
 }
 BATCH, BATCHES = 512, 20

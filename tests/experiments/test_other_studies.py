@@ -273,3 +273,10 @@ def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:
     blind = {**figures, "gen_ppl": None}
     page = frontier.page({"scales": {"cpu": {"data": blind, "ways": {"margin": {"8": blind}}}}})
     assert "no judge" in page.markdown() and not page.drawings
+
+
+@pytest.mark.parametrize("name", list(study.STUDIES))
+def test_committed_pages_are_what_the_code_writes(name: str, tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = study.rewrite(name, out=docs / "benchmarks", pages=tmp_path)
+    assert page.read_text() == (docs / "experiments" / f"{name}.md").read_text(), f"unmask experiment {name} --page"

@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
         kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
         text: str = typer.Argument(..., help=TEXT_HELP),
         model: Path | None = typer.Option(None, help="A puzzle model; checkpoints/KIND_relations when missing."),
-        order: str = typer.Option("margin", help="Which cell next (unmask list orders), or vanilla: at random."),
+        order: str = typer.Option(
+            "margin", help="Which cell next (unmask list orders), or vanilla: at random in 24 steps."
+        ),
         steps: int | None = typer.Option(None, help="Denoising steps; one cell at a time when missing."),
         temperature: float = typer.Option(0.0, help="0 writes the most probable value."),
         seed: int = typer.Option(0),

@@ -11,8 +11,8 @@ from typing import Any
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan
 from unmask.decoding.trace import write_text
-from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
+from unmask.experiments.puzzle_arm import CausalSolver
+from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, save
 from unmask.experiments.puzzle_results import model_card
 from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record
 from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, pool, solve, solve_again, ways
@@ -45,15 +45,14 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
         if isinstance(model, PuzzleDenoiser):
             entry["network"] = network(model)
         old = results.get("arms", {}).get(arm, {})
-        # test sets that were measured on these very weights stay
-        same = all(old.get(part, now) == now for part, now in entry.items() if part != "training") and all(
-            old.get("training", {}).get(part) == trained[part] for part in ("steps_done", "losses")
-        )
+        # test sets that were measured on these very weights stay (results of before may lack a part)
+        same = all(old.get(part, entry.get(part)) == entry.get(part) for part in ("parameters", "data", "network"))
+        same = same and all(old.get("training", {}).get(part) == trained[part] for part in ("steps_done", "losses"))
         entry["table"], entry["boards"] = (old["table"], old.get("boards", {})) if same else ({}, {})
         results.setdefault("arms", {})[arm] = entry
         for name, batch in tests.items():
             told = digest(batch)
-            kept = entry["table"].get(name, {}) if entry["boards"].setdefault(name, told) == told else {}
+            kept = entry["table"].get(name, {}) if entry["boards"].get(name, told) == told else {}
             entry["boards"][name] = told
             entry["table"][name] = line = {}
             entry["table"] = {test: entry["table"][test] for test in every if test in entry["table"]}
@@ -119,13 +118,13 @@ def _train(
 ) -> tuple[dict[str, Any], Any, float]:
     model: Any
     if arm.startswith("causal"):
-        shape: Shape | CausalShape = study.causal[effort.scale]
-        model = CausalSolver(shards.puzzle, study.causal[effort.scale], arm.split()[1], run.seed)
+        causal = study.causal[effort.scale]
+        model, built = CausalSolver(shards.puzzle, causal, arm.split()[1], run.seed), repr(causal)
         loss: Loss = lambda net, batch, step: net.loss(batch)  # noqa: E731
     else:
-        shape = built = replace(study.shapes[effort.scale], relations=arm == "relations")
-        model, loss = PuzzleDenoiser.fresh(shards.puzzle, built, run.seed), denoising_loss(run)
-    made = {"data": shards.describe(), "network": repr(shape)}
+        shape = replace(study.shapes[effort.scale], relations=arm == "relations")
+        model, built = PuzzleDenoiser.fresh(shards.puzzle, shape, run.seed), repr(shape)
+        loss = denoising_loss(run)
     flops = cost(model, shards.batch(min(run.batch, 16), run.seed, 0), loss)
     state = train(
         model,
@@ -133,7 +132,7 @@ def _train(
         run,
         folder,
         loss=loss,
-        made=made,
+        made={"data": shards.describe(), "network": built},
         minutes=effort.minutes,
         device=effort.device,
         compile=effort.device.startswith("cuda"),

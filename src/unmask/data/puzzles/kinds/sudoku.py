@@ -29,15 +29,15 @@ _CHUNK = 4096
 class Sudoku(Puzzle):
     """Boards of our own with exactly one solution; tokens are the digits, 0 (blank) is the mask.
 
-    One core of a small CPU machine makes about 1,200 boards a second with 27 givens, 900 with 22 to 40, 500 minimal
-    ones, so that a million takes 14 to 32 minutes; symmetric copies (:meth:`augment`) multiply them in training.
+    A million with 24 to 40 givens takes one core less than half an hour (docs/benchmarks/puzzles.md has every kind);
+    symmetric copies (:meth:`augment`) multiply them in training.
 
     Attributes:
         size: 9, or 6 and 4 for the minis.
         fewest, most: range of the number of givens, both included; 0 and 0 for minimal boards (no given can be spared).
         side: ``train`` or ``test`` (disjoint up to symmetry, whatever the seeds), or ``any``.
         grade: ``easy`` (solved by the seven strategies), ``hard`` (not solved by them) or ``any``; 9x9 only.
-        order: also find the solver order (about 300 boards a second; easy and hard boards need it anyway); 9x9 only.
+        order: also find the solver order (slower; easy and hard boards need it anyway); 9x9 only.
     """
 
     reference: ClassVar[str] = "arXiv 2502.06768"

@@ -24,9 +24,9 @@ from unmask.data.puzzles.zebra.text import parse
 class Zebra(Puzzle):
     """Who lives where: houses in a row, attributes with one value a house, and symbolic clues with one solution.
 
-    One core of a small CPU machine makes about 7,000 puzzles of 3x3 a second, 1,200 of 4x4, 190 of 5x5, 30 of 6x6.
     Every puzzle draws its number of houses and of attributes; smaller ones stand in the corner of the same canvas (see
-    :mod:`unmask.data.puzzles.zebra.canvas`). No clue of a puzzle can be spared.
+    :mod:`unmask.data.puzzles.zebra.canvas`). No clue of a puzzle can be spared. Larger ones take much longer to make
+    (docs/benchmarks/puzzles.md).
 
     Attributes:
         smallest, largest: range of houses and of attributes, within 3 to 6.
