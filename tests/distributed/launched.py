@@ -47,9 +47,13 @@ def recipe(texts, folder, rows, **changed):
     return parse({**settings, **changed})
 
 
-def losses(folder):
+def logged(folder, name):
     state = json.loads((Path(last_checkpoint(folder)) / "trainer_state.json").read_text())
-    return [h["loss"] for h in state["log_history"] if "loss" in h]
+    return [h[name] for h in state["log_history"] if name in h]
+
+
+def losses(folder):
+    return logged(folder, "loss")
 
 
 def total(model):
@@ -79,6 +83,14 @@ def main(folder: Path, texts: str, rows: int) -> dict:
     # training with whole copies; its probe samples together
     model = unmask.train(recipe(texts, folder / "copies", rows))
     found["copies"] = {"losses": losses(folder / "copies"), "weights": ranks.gather([total(model)])}
+
+    # one step's gradient, whole and in micro-batches: SGD, for AdamW hides a factor
+    found["norms"] = {}
+    for micros in (1, 2, 4):
+        sgd = dict(optim="sgd", gradient_accumulation_steps=micros, max_grad_norm=1e6, ema=0.0, probe_texts=0)
+        short = dict(max_steps=2, save_steps=2, eval_steps=2, warmup_steps=0)
+        unmask.train(recipe(texts, folder / f"micro{micros}", rows // micros, **sgd, **short))
+        found["norms"][str(micros)] = logged(folder / f"micro{micros}", "grad_norm")
 
     if ranks.count() > 1 and SHARDS_ON_CPUS:
         # sharded weights: what an earlier launch left behind, and on to the end

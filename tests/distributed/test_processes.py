@@ -61,6 +61,14 @@ def test_the_loss_curve_is_the_one_of_a_single_process(seen, way):
     assert two[way]["weights"] == pytest.approx(one["copies"]["weights"] * 2, rel=1e-5)
 
 
+def test_the_gradient_does_not_depend_on_processes_or_micro_batches(seen):
+    whole = seen[0]["norms"]["1"]
+    assert len(whole) == 2 and min(whole) > 1e-3
+    for found in seen:
+        for micros, norms in found["norms"].items():
+            assert norms == pytest.approx(whole, rel=1e-4), (found["processes"], micros)
+
+
 @sharding
 def test_sharded_training_went_on_from_its_last_checkpoint(seen):
     assert seen[1]["cut at"] == ["checkpoint-5"]

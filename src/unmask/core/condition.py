@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,10 +18,12 @@ class Condition:
     Attributes:
         latent_BZ: the vectors, as the encoder gave them (whitening and bottleneck belong to the model).
         present_B: False where the row is unconditional; its vector is ignored.
+        noise_BC: standard normal noise of a variational bottleneck in training; the bottleneck draws its own when None.
     """
 
     latent_BZ: Tensor
     present_B: Tensor
+    noise_BC: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.latent_BZ.ndim != 2 or self.present_B.shape != self.latent_BZ.shape[:1]:
@@ -43,23 +46,32 @@ class Condition:
         return len(self.latent_BZ)
 
     def __getitem__(self, rows: Tensor | slice) -> Condition:
-        return Condition(self.latent_BZ[rows], self.present_B[rows])
+        return self._of(self.latent_BZ[rows], self.present_B[rows], lambda noise: noise[rows])
 
     def drop(self, drop_B: Tensor) -> Condition:
         """The same condition with the rows of ``drop_B`` made unconditional (training for guidance)."""
-        return Condition(self.latent_BZ, self.present_B & ~drop_B)
+        return replace(self, present_B=self.present_B & ~drop_B)
 
     def nulled(self) -> Condition:
         """The same rows, all unconditional: the second branch of guidance."""
-        return Condition(self.latent_BZ, torch.zeros_like(self.present_B))
+        return replace(self, present_B=torch.zeros_like(self.present_B))
 
     def cat(self, other: Condition) -> Condition:
         """Rows of ``self``, then rows of ``other``."""
-        return Condition(torch.cat([self.latent_BZ, other.latent_BZ]), torch.cat([self.present_B, other.present_B]))
+        noise = None
+        if self.noise_BC is not None and other.noise_BC is not None:
+            noise = torch.cat([self.noise_BC, other.noise_BC])
+        return Condition(
+            torch.cat([self.latent_BZ, other.latent_BZ]), torch.cat([self.present_B, other.present_B]), noise
+        )
 
     def repeat(self, times: int) -> Condition:
         """Each row ``times`` times, neighbours together."""
-        return Condition(self.latent_BZ.repeat_interleave(times, 0), self.present_B.repeat_interleave(times, 0))
+        latent_BZ, present_B = (x.repeat_interleave(times, 0) for x in (self.latent_BZ, self.present_B))
+        return self._of(latent_BZ, present_B, lambda noise: noise.repeat_interleave(times, 0))
 
     def to(self, device: torch.device | str) -> Condition:
-        return Condition(self.latent_BZ.to(device), self.present_B.to(device))
+        return self._of(self.latent_BZ.to(device), self.present_B.to(device), lambda noise: noise.to(device))
+
+    def _of(self, latent_BZ: Tensor, present_B: Tensor, noise: Callable[[Tensor], Tensor]) -> Condition:
+        return Condition(latent_BZ, present_B, None if self.noise_BC is None else noise(self.noise_BC))

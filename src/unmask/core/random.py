@@ -31,6 +31,8 @@ class Stream(IntEnum):
     TIME = 7
     DROP_CONDITION = 8
     SHUFFLE = 9
+    BOTTLENECK = 10
+    DROPOUT = 11
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -73,12 +73,14 @@ class Bottleneck(nn.Module):
         """mu and log variance [B, C], fp32; the log variance is kept in [-8, 4]."""
         return self.mu(latent_BZ).float(), self.logvar(latent_BZ).float().clamp(-8.0, 4.0)
 
-    def forward(self, latent_BZ: Tensor) -> tuple[Tensor, Tensor]:
-        """z [B, C] and KL [B, C]."""
+    def forward(self, latent_BZ: Tensor, noise_BC: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z [B, C] and KL [B, C]; ``noise_BC`` is eps, drawn here when None."""
         mu, logvar = self.posterior(latent_BZ)
         kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
-        z = mu + (0.5 * logvar).exp() * torch.randn_like(mu) if self.training else mu
-        return z, kl
+        if not self.training:
+            return mu, kl
+        noise_BC = torch.randn_like(mu) if noise_BC is None else noise_BC.to(mu)
+        return mu + (0.5 * logvar).exp() * noise_BC, kl
 
 
 class LatentInput(nn.Module):
@@ -106,7 +108,7 @@ class LatentInput(nn.Module):
         z, kl = self.whiten(cond.latent_BZ), None
         present_B1 = cond.present_B[:, None]
         if self.bottleneck is not None:
-            z, kl = self.bottleneck(z)
+            z, kl = self.bottleneck(z, cond.noise_BC)
             kl = kl * present_B1
         z = z.to(self.null_steer.dtype)
         steer = self.to_steer(z)

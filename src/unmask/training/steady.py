@@ -22,6 +22,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
+from unmask.core.random import Stream, hashed
 from unmask.data import ranks
 from unmask.models.quiet import quiet
 from unmask.models.text_model import check_fit, first_line, read_weights
@@ -67,6 +68,10 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
     args: TrainArguments
 
     def __init__(self, *, probes: list[Probe] | None = None, shown: nn.Module | None = None, **kwargs: Any) -> None:
+        if kwargs["args"].n_gpu > 1:
+            # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
+            # several GPUs are for `torchrun` or `accelerate launch`
+            kwargs["args"]._n_gpu = 1
         super().__init__(**kwargs)
         self.probes, self.shown = probes or [], shown
         if self.args.sharded:
@@ -94,6 +99,10 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
         state = self.accelerator.state
+        if state.distributed_type != DistributedType.DEEPSPEED:
+            # Trainer divides a micro-batch's loss by their number; accelerate's backward must not do it again, as it
+            # does with transformers before 5.3
+            self.accelerator.gradient_accumulation_steps = 1
         if self.args.sharded and state.distributed_type == DistributedType.MULTI_CPU:
             if not SHARDS_ON_CPUS:
                 raise WrongUse(
@@ -163,6 +172,9 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         return sums
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        # dropout that no other process or micro-batch shares, and that a resumed run draws again
+        named = hashed(self.args.seed, self.state.global_step, self.part.rows[0], Stream.DROPOUT)
+        torch.manual_seed(int(named) & (2**63 - 1))
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._micro += 1
         bad = not bool(torch.isfinite(loss))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,14 @@ class DiffusionTrainer(SteadyTrainer):
         noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
         return self.law.corrupt(ids_BL, self._net.mask_id, noise, part=rows)
 
+    def _bottleneck_noise(self, rows: tuple[int, int], size: int) -> Tensor | None:
+        """These rows' part [b, C] of the noise that is drawn for the whole step."""
+        width = self._net.config.bottleneck
+        if not width:
+            return None
+        named = generator(self.args.seed, self.state.global_step, Stream.BOTTLENECK)
+        return torch.randn(rows[1], width, generator=named)[rows[0] : rows[0] + size].to(self.args.device)
+
     def _token_weight(self, batch: Mapping[str, Tensor]) -> Tensor | None:
         if self.args.pad_weight == 1:
             return None
@@ -64,7 +73,8 @@ class DiffusionTrainer(SteadyTrainer):
         if "latent" in inputs:
             row_B = torch.arange(len(ids_BL)) + part.rows[0]
             drop_B = uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.unconditional
-            cond = Condition.of(inputs["latent"]).drop(drop_B.to(ids_BL.device))
+            cond = replace(Condition.of(inputs["latent"]), noise_BC=self._bottleneck_noise(part.rows, len(ids_BL)))
+            cond = cond.drop(drop_B.to(ids_BL.device))
 
         def run(net: MaskedDiffusionModel) -> TokenLosses:
             carry = None
