@@ -10,7 +10,7 @@ nox.options.error_on_external_run = True
 
 #: Python -> what is pinned there; the oldest Python carries the oldest of all, 3.12 the newest of all
 PINS = {
-    "3.10": ["torch==2.6.0", "transformers==5.2.0"],
+    "3.10": ["torch==2.6.0", "transformers==5.2.0", "accelerate==1.3.0"],
     "3.11": ["-c", "constraints.txt", "torch", "transformers"],
     "3.12": ["torch", "transformers"],
     "3.13": ["torch==2.13.0", "transformers==5.2.0"],
@@ -30,6 +30,17 @@ def tests(session: nox.Session) -> None:
     settings = ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE", "HF_HUB_OFFLINE=1", "TOKENIZERS_PARALLELISM=false")
     threads = dict(pair.split("=") for pair in settings)
     session.run("pytest", "-p", "no:cacheprovider", *(session.posargs or TESTS), env=threads)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("accelerate", ["accelerate==1.3.0", "accelerate"])
+@nox.parametrize("transformers", ["transformers==5.2.0", "transformers"])
+def accumulation(session: nox.Session, transformers: str, accelerate: str) -> None:
+    """One division of an accumulated gradient, whichever of the two libraries makes it: oldest and newest of both."""
+    session.install("-c", "constraints.txt", "torch")
+    session.install("-e", ".[offline]", "pytest", transformers, accelerate)
+    session.run("pip", "list", "--format=freeze", silent=False)
+    session.run("pytest", "-p", "no:cacheprovider", "tests/training/test_accumulation.py", "tests/distributed")
 
 
 @nox.session(python="3.11")
