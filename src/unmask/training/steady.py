@@ -101,7 +101,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         state = self.accelerator.state
         if state.distributed_type != DistributedType.DEEPSPEED:
             # Trainer divides a micro-batch's loss by their number; accelerate's backward must not do it again, as it
-            # does with transformers before 5.3
+            # does with transformers 5.2
             self.accelerator.gradient_accumulation_steps = 1
         if self.args.sharded and state.distributed_type == DistributedType.MULTI_CPU:
             if not SHARDS_ON_CPUS:
