@@ -168,6 +168,7 @@ def evaluate(
         "steps": steps,
         "guidance gamma": guidance,
         "temperature": temperature,
+        "precision of writing": written.precision,
         "block length": block_length,
         "cache": cache,
         "seed": seed,
@@ -223,7 +224,7 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
 def _judge(name: str | None) -> Any:
     if name is None:
         return None
-    return load_causal(name)
+    return load_causal(name, dtype="auto")
 
 
 def _embed(model: TextModel) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unmask.core.draw import categorical, restrict
 from unmask.core.errors import WrongUse
+from unmask.core.precision import fastest
 from unmask.core.random import Stream, uniform
 from unmask.data import ranks
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
@@ -30,6 +31,7 @@ class CausalSamples:
         forwards: passes through the network.
         model: what wrote them.
         trace: always None: the order is left to right.
+        precision: what the network ran in.
     """
 
     texts: list[str]
@@ -38,6 +40,7 @@ class CausalSamples:
     forwards: int
     model: CausalModel
     trace: None = None
+    precision: str = "fp32"
 
     def save_trace(self, path: str | Path) -> Path:
         """There is none to write.
@@ -91,7 +94,7 @@ def sample_causal(
     if temperature is None:
         temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
     seed, size = given.pop("seed", 0), given.pop("batch_size", 64)
-    length, precision = given.pop("length", 64), given.pop("precision", "fp32")
+    length, precision = given.pop("length", 64), given.pop("precision", "auto")
     limits: dict[str, Any] = {name: given.pop(name) for name in ("top_k", "top_p") if name in given}
     penalty = given.pop("repetition_penalty", 1.0)
     share = given.pop("share", False)
@@ -104,11 +107,14 @@ def sample_causal(
     ids = [_prompt(model, text) for text in prompts]
     parts, forwards = [], 0
     mine = ranks.share(len(ids)) if share else range(len(ids))
+    # weights that are in bf16 already stay so
+    chosen = fastest(model.model, min(size, len(ids)) * max(map(len, ids)), model.device, precision)
+    chosen = ranks.from_first(chosen) if share else chosen
     for first in range(mine.start, mine.stop, size):
         steps = LogitsProcessorList([] if penalty == 1.0 else [RepetitionPenaltyLogitsProcessor(penalty)])
         if temperature > 0:
             steps.append(_Draw(seed, first, {"temperature": temperature, **limits}))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with chosen.autocast(model.device):
             rows = _continue(model, ids[first : min(first + size, mine.stop)], length, steps)
         parts += list(rows)
         forwards += rows.shape[1]
@@ -117,7 +123,12 @@ def sample_causal(
     pad = _pad(model)
     sequences = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=pad)
     return CausalSamples(
-        model.tokenizer.batch_decode(sequences, skip_special_tokens=True), prompts, sequences, forwards, model
+        model.tokenizer.batch_decode(sequences, skip_special_tokens=True),
+        prompts,
+        sequences,
+        forwards,
+        model,
+        precision=chosen.precision,
     )
 
 

@@ -15,6 +15,7 @@ from unmask.api_causal import sample_causal
 from unmask.api_tidal import sample_tidal
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
+from unmask.core.precision import PRECISIONS, fastest
 from unmask.data import ranks
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
@@ -35,6 +36,7 @@ class Samples:
         trace: who was unmasked when, or None.
         forwards: body passes.
         model: what wrote them.
+        precision: what the network ran in.
     """
 
     texts: list[str]
@@ -42,6 +44,7 @@ class Samples:
     trace: Trace | None
     forwards: int
     model: TextModel
+    precision: str = "fp32"
 
     def pieces(self, token: int) -> str:
         """The spelling of one id, for traces."""
@@ -86,7 +89,7 @@ def sample(
     condition: Condition | None = None,
     seed: int = 0,
     batch_size: int = 64,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     trace: bool | Literal["committed", "full"] = False,
     live: bool = False,
     callback: Callback | None = None,
@@ -112,8 +115,9 @@ def sample(
         condition: semantic vectors at hand instead of ``texts``.
         seed: same seed, same texts, whatever the batch size.
         batch_size: rows at a time.
-        precision: ``bf16`` runs the network in bf16, about twice as fast; rounding then depends on the batch, so the
-            promise that a row alone equals the row in a batch holds for ``fp32``.
+        precision: what the network runs in; ``auto`` is bf16 on a GPU and whichever multiplies faster on a CPU
+            (:func:`unmask.core.precision.choose`). In bf16 rounding depends on the batch: the promise that a row alone
+            equals the row in a batch, and that every machine writes the same, holds for ``fp32``.
         trace: keep who was unmasked when; ``"full"`` also the best guess everywhere.
         live: show the unmasking of the first row in the terminal.
         callback: called after each step.
@@ -126,8 +130,8 @@ def sample(
     Raises:
         WrongUse: texts for a model without an encoder, counts below 1, or a plan that does not fit.
     """
-    if precision not in ("fp32", "bf16"):
-        raise WrongUse(f"precision={precision!r} must be 'fp32' or 'bf16'")
+    if precision not in PRECISIONS:
+        raise WrongUse(f"precision={precision!r} must be 'auto', 'fp32' or 'bf16'")
     if isinstance(model, TidalTextModel):
         return sample_tidal(model, texts, n, given_of(sample, locals(), "model", "texts", "n"))
     if isinstance(model, CausalModel):
@@ -160,11 +164,14 @@ def sample(
         raise WrongUse(f"batch_size={batch_size} must be at least 1")
     rows_in = _rows(model, texts, n, length, canvas, condition)
     mine = ranks.share(len(rows_in.x_BL)) if share else range(len(rows_in.x_BL))
+    size, width = min(batch_size, len(rows_in.x_BL)), rows_in.x_BL.shape[1]
+    chosen = fastest(model.denoiser, size * width, model.device, precision)
+    chosen = ranks.from_first(chosen) if share else chosen
     parts, traces, forwards = [], [], 0
     for start in range(mine.start, mine.stop, batch_size):
         rows = torch.arange(start, min(start + batch_size, mine.stop), device=model.device)
         show = _live(model) if live and start == 0 else None
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with chosen.autocast(model.device):
             found = generate(
                 model.denoiser,
                 rows_in.x_BL[rows],
@@ -184,7 +191,7 @@ def sample(
         traces, forwards = ranks.gather(traces), sum(ranks.gather([forwards]))
     sequences = torch.cat(parts)
     whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
-    return Samples(rows_in.texts(model, sequences), sequences, whole, forwards, model)
+    return Samples(rows_in.texts(model, sequences), sequences, whole, forwards, model, chosen.precision)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.precision import fastest
 from unmask.data.text import evenly, load_texts
 from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
@@ -37,6 +38,7 @@ class BlockSamples:
         trace: every block in the order of writing.
         forwards: passes through the network.
         model: what wrote them.
+        precision: what the network ran in.
     """
 
     texts: list[str]
@@ -45,6 +47,7 @@ class BlockSamples:
     trace: list[BlockEvent]
     forwards: int
     model: TidalTextModel
+    precision: str = "fp32"
 
     def save_trace(self, path: str | Path) -> Path:
         """Write the blocks as ``.json`` or ``.html``.
@@ -133,7 +136,7 @@ def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | No
     if "length" in given and model.denoiser.config.writes != "blocks":
         settings["most"] = given.pop("length")
     blocks, show, callback = given.pop("length", 64), given.pop("live", False), given.pop("callback", None)
-    precision = given.pop("precision", "fp32")
+    precision = given.pop("precision", "auto")
     for quiet in ("trace", "share"):
         given.pop(quiet, None)
     plan = {k: given.pop(k) for k in PLAN if k in given}
@@ -147,13 +150,15 @@ def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | No
         if callback is not None:
             callback(event)
 
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    rows = min(settings.get("batch_size", 64), len(prompts))
+    chosen = fastest(model.denoiser, rows * model.card.length, model.device, precision)
+    with chosen.autocast(model.device):
         found = write(
             model, prompts, max_blocks=blocks, temperature=temperature, plan=plan, on_block=on_block, **settings
         )
     if show:
         print()
-    return BlockSamples(found.texts, prompts, found.ended, found.trace, found.forwards, model)
+    return BlockSamples(found.texts, prompts, found.ended, found.trace, found.forwards, model, chosen.precision)
 
 
 def evaluate_tidal(

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         length: int | None = typer.Option(None, help="Tokens to write; the model's own when not given."),
         seed: int = typer.Option(0, help="Same seed, same text."),
         batch_size: int = typer.Option(64, help="Rows at a time."),
-        precision: str = typer.Option("fp32", help="bf16 is about twice as fast."),
+        precision: str = typer.Option("auto", help="fp32, bf16, or auto: the one this machine is faster in."),
         trace: Path | None = typer.Option(None, help="Write the unmasking trace: .html (animated page) or .json."),
         attention: Path | None = typer.Option(
             None, help="Draw who looks at whom in the first text's last block (a tidal model): .html."
@@ -106,6 +106,7 @@ def register(app: typer.Typer) -> None:
                     texts[i * len(texts) // len(out.texts)], style="dim", markup=False, highlight=False, soft_wrap=True
                 )
             console.print(written, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{out.forwards} forwards in {out.precision}", style="dim", highlight=False)
         if trace is not None and out.trace is not None:
             out.save_trace(trace)
             console.print(f"trace: {trace}", style="dim")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.core.precision import fastest
 from unmask.core.random import generator
 from unmask.data.puzzles import MASK, PuzzleBatch
 from unmask.data.puzzles.kinds.sudoku import Sudoku
@@ -79,7 +80,7 @@ def fit(model: PuzzleDenoiser, batch: PuzzleBatch, device: str) -> Learned:
     noise_BL = torch.rand(batch.answer_BL.shape, generator=generator(0, 5)).masked_fill(batch.given_BL, 2.0)
     shown_B = torch.rand(len(batch), generator=generator(0, 6)) * 0.8
     x_BL = batch.answer_BL.masked_fill((noise_BL >= shown_B[:, None]) & ~batch.given_BL, MASK)
-    with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+    with torch.no_grad(), fastest(model, x_BL.numel(), device).autocast(device):
         generate(
             model, x_BL.to(device), DecodingPlan(order=Watch(), quota="linear", steps=1, temperature=0.0), trace=None
         )
@@ -112,7 +113,7 @@ def best_of(model: PuzzleDenoiser, puzzle: Sudoku, batch: PuzzleBatch, tries: in
     for start in range(0, len(batch), 128):
         part = batch[slice(start, start + 128)]
         number_B = torch.arange(start, start + len(part), device=device)
-        with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.no_grad(), fastest(model, part.question_BL.numel(), device).autocast(device):
             out = generate(model, part.question_BL.to(device), plan, row_ids_B=number_B, num_return_sequences=tries)
         assert out.trace is not None
         events = out.trace.events
@@ -164,7 +165,7 @@ def doubting(model: PuzzleDenoiser, puzzle: Sudoku, batch: PuzzleBatch, device: 
         doubted_BL = torch.zeros_like(batch.given_BL)
         for part in range(halves):
             hidden_BL = (part_BL == part) & ~batch.given_BL
-            with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+            with torch.no_grad(), fastest(model, x_BL.numel(), device).autocast(device):
                 logits_NV = model.logits(x_BL.masked_fill(hidden_BL, MASK).to(device), hidden_BL.to(device))
             doubted_BL[hidden_BL] = logits_NV.argmax(1).cpu() != x_BL[hidden_BL]
         spent_B = spent_B + halves

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.core.precision import fastest
 from unmask.data.puzzles import MASK, PUZZLES, PuzzleBatch
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.decoding import DecodingPlan
@@ -146,7 +147,7 @@ def _wrong(model: PuzzleDenoiser, answer_BL: Tensor, hidden_BL: Tensor, device: 
     wrong_BL = torch.zeros_like(hidden_BL)
     if hidden_BL.any():
         x_BL = answer_BL.masked_fill(hidden_BL, MASK)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with fastest(model, x_BL.numel(), device).autocast(device):
             best_N = model.logits(x_BL.to(device), hidden_BL.to(device)).argmax(-1).cpu()
         wrong_BL[hidden_BL] = best_N != answer_BL[hidden_BL]
     return wrong_BL

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.core.precision import fastest
 from unmask.core.random import Stream, generator
 from unmask.data.puzzles import PuzzleBatch
 from unmask.data.text import load_texts
@@ -184,7 +185,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
 
 def held_out_nats(model: Any, ids_NL: Tensor, device: str) -> np.ndarray:
     """Nats a token of each row: exact for a pi-learner, the NELBO (an upper bound) for masked diffusion."""
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
+    with fastest(model, ids_NL[:32].numel(), device).autocast(device):
         if isinstance(model, MaskedDiffusionModel):
             return bound(model, ids_NL.to(device), samples=8, batch_size=32).nelbo_N / ids_NL.shape[1]
         with torch.no_grad():

@@ -96,7 +96,8 @@ def resume(
     losses = [(int(s), float(v)) for s, v in kept["losses"]]
     where = kept.get("device", "a device that was not recorded")
     total, count = kept.get("sums", (0.0, 0))
-    return Trained(kept["step"], kept["seconds"], losses, where, (float(total), int(count)))
+    precision = kept.get("precision") or "bf16"  # the only one there was
+    return Trained(kept["step"], kept["seconds"], losses, where, (float(total), int(count)), precision)
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -76,6 +76,7 @@ class Trained:
         losses: (step, mean loss since the last entry, nats a hidden token).
         device: where the last steps were made.
         sums: of the losses since the last entry, and how many they are.
+        precision: what the matrix products run in; chosen at the first step and kept when the run is resumed.
     """
 
     step: int = 0
@@ -83,6 +84,7 @@ class Trained:
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     device: str = ""
     sums: tuple[float, int] = (0.0, 0)
+    precision: str = ""
 
 
 class Batches(Protocol):
@@ -150,5 +152,6 @@ def record(run: Run, state: Trained) -> dict[str, Any]:
         **out,
         "minutes": round(state.seconds / 60, 1),
         "device": state.device,
+        "precision": state.precision,
         "losses": [list(point) for point in state.losses],
     }

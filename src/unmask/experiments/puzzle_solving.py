@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse
+from unmask.core.precision import fastest
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.shards import FORMAT
 from unmask.decoding import DecodingPlan, generate
@@ -106,7 +107,7 @@ def solve(
     for start in range(0, len(batch), rows):
         part = batch[slice(start, start + rows)]
         number_B = torch.arange(start, start + len(part))
-        with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.no_grad(), fastest(model, part.question_BL.numel(), device).autocast(device):
             out = generate(
                 model, part.question_BL.to(device), plan, row_ids_B=number_B.to(device), trace=None, **settings
             )

@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.precision import fastest
 from unmask.data.puzzles import PuzzleBatch
 from unmask.experiments.puzzle_checkpoint import last_checkpoint, resume, save
 from unmask.experiments.puzzle_run import Batches, Loss, Run, Trained, denoising_loss, machine
@@ -59,7 +60,7 @@ def train(
         made: what else makes the run, in words: its data, its network. Kept with it, and compared when it is resumed.
         minutes: stop after this long; the checkpoint is then written and the next command goes on.
         until: stop at this step, likewise.
-        device: where to train; bf16 autocast everywhere.
+        device: where to train, in the precision that multiplies fastest there.
         save_every: seconds between checkpoints.
         compile: torch.compile the blocks (worth it on a GPU).
         say: gets a line at each checkpoint.
@@ -97,7 +98,11 @@ def train(
             if minutes is not None and time.monotonic() - started > 60 * minutes:
                 break
             batch = drawn.to(device)
-            with torch.autocast(kind, torch.bfloat16):
+            if not state.precision:
+                choice = fastest(model, batch.answer_BL.numel(), device, backward=True)
+                say(str(choice))
+                state.precision = choice.precision
+            with torch.autocast(kind, torch.bfloat16, enabled=state.precision == "bf16"):
                 value = loss(model, batch, step)
             optimizer.zero_grad()
             value.backward()

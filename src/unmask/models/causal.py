@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, MissingExtra, WrongUse
+from unmask.core.precision import fastest
 from unmask.models.encoders import _weights_hash
 from unmask.models.quiet import quiet
 
@@ -93,7 +94,8 @@ def load_causal(
 
     Args:
         name_or_path: ``smollm2`` (works without a network), a hub id, or a folder.
-        dtype: ``fp32``, ``bf16``, ``fp16`` or a torch dtype. None: fp32 on a CPU, the checkpoint's own elsewhere.
+        dtype: ``fp32``, ``bf16``, ``fp16`` or a torch dtype; ``auto``: whichever of fp32 and bf16 is faster here
+            (:func:`unmask.core.precision.choose`). None: fp32 on a CPU, the checkpoint's own elsewhere.
         device: None takes CUDA where there is one.
         attention: transformers' attention implementation; ``eager`` for methods that look at attention weights.
         trust_remote_code: run code that comes with the checkpoint. Off: a checkpoint that needs it is refused.
@@ -106,7 +108,8 @@ def load_causal(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = device_of(device)
-    precision = _precision(dtype, where)
+    auto = dtype == "auto" and where.type == "cpu"
+    precision = torch.float32 if auto else _precision(None if dtype == "auto" else dtype, where)
     name = str(name_or_path)
     source = str(_smollm2_folder()) if name == SMOLLM2 else name
     with quiet():
@@ -125,6 +128,8 @@ def load_causal(
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
         # transformers makes an empty tokenizer of the right class where the files are missing
         raise WrongUse(f"{name!r} holds no tokenizer: save one beside the model")
+    if auto:
+        model = model.to(fastest(model, 64 * 16, where).dtype)
     model = model.to(where).eval().requires_grad_(False)
     known_as = Path(name).resolve().name if Path(name).is_dir() else name
     kind = str(model.dtype).removeprefix("torch.")
@@ -137,7 +142,7 @@ def _precision(dtype: str | torch.dtype | None, where: torch.device) -> torch.dt
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype not in PRECISIONS:
-        raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(PRECISIONS)}")
+        raise WrongUse(f"dtype={dtype!r} must be one of auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[dtype]
 
 

