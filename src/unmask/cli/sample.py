@@ -106,7 +106,8 @@ def register(app: typer.Typer) -> None:
                     texts[i * len(texts) // len(out.texts)], style="dim", markup=False, highlight=False, soft_wrap=True
                 )
             console.print(written, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"{out.forwards} forwards in {out.precision}", style="dim", highlight=False)
+        # standard output is for what was written
+        Console(stderr=True).print(f"{out.forwards} forwards in {out.precision}", style="dim", highlight=False)
         if trace is not None and out.trace is not None:
             out.save_trace(trace)
             console.print(f"trace: {trace}", style="dim")

@@ -100,7 +100,7 @@ def choose(
 
 
 def fastest(
-    module: nn.Module,
+    module: object,
     rows: int,
     device: torch.device | str,
     asked: str = "auto",
@@ -118,8 +118,13 @@ def fastest(
     return choose(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
 
 
-def shapes_of(module: nn.Module, rows: int) -> list[Shape]:
-    """(rows, inputs, outputs) of every layer of a module that multiplies with a matrix, one entry a layer."""
+def shapes_of(module: object, rows: int) -> list[Shape]:
+    """(rows, inputs, outputs) of every layer that multiplies with a matrix, one entry a layer.
+
+    None of a denoiser that is no torch module: what it computes in is its own affair.
+    """
+    if not isinstance(module, nn.Module):
+        return []
     weights = [getattr(m, "weight", None) for m in module.modules() if not isinstance(m, nn.Embedding)]
     return [(rows, w.shape[1], w.shape[0]) for w in weights if isinstance(w, torch.Tensor) and w.ndim == 2]
 
