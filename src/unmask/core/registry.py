@@ -13,6 +13,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import weakref
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -39,6 +40,22 @@ class Leaf:
 
 T = TypeVar("T", bound=Leaf)
 _SPEC = re.compile(r"^(?P<name>[A-Za-z0-9_\-]+)(?::(?P<settings>.+))?$")
+
+
+#: names of leaves that were registered by hand
+_GIVEN: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+
+
+def name_of(leaf: type[Leaf]) -> str:
+    """The key of a leaf's class in its registry: the name it was registered under, else its file's."""
+    return _GIVEN.get(leaf) or leaf.__module__.rsplit(".", 1)[-1]
+
+
+def spec_of(leaf: Leaf) -> str:
+    """The shortest string that its registry's :meth:`Registry.make` turns back into ``leaf``."""
+    fields = dataclasses.fields(cast(Any, leaf))
+    changed = [f"{f.name}={getattr(leaf, f.name)}" for f in fields if getattr(leaf, f.name) != f.default]
+    return name_of(type(leaf)) + (":" + ",".join(changed) if changed else "")
 
 
 class Registry(Generic[T]):
@@ -108,6 +125,7 @@ class Registry(Generic[T]):
         if self._extra.get(name, leaf) is not leaf:
             raise WrongUse(f"a {self.kind} called {name!r} exists already; choose another name")
         self._extra[name] = leaf
+        _GIVEN[leaf] = name
         return leaf
 
     def unregister(self, name: str) -> None:
@@ -140,20 +158,11 @@ class Registry(Generic[T]):
 
     def name_of(self, leaf: T | type[T]) -> str:
         """The key of an instance or class."""
-        cls = leaf if inspect.isclass(leaf) else type(leaf)
-        for name, other in self._extra.items():
-            if other is cls:
-                return name
-        return cls.__module__.rsplit(".", 1)[-1]
+        return name_of(leaf if inspect.isclass(leaf) else type(leaf))
 
     def spec_of(self, leaf: T) -> str:
         """The shortest string that :meth:`make` turns back into ``leaf``."""
-        changed = [
-            f"{f.name}={getattr(leaf, f.name)}"
-            for f in dataclasses.fields(cast(Any, leaf))
-            if getattr(leaf, f.name) != f.default
-        ]
-        return self.name_of(leaf) + (":" + ",".join(changed) if changed else "")
+        return spec_of(leaf)
 
     def table(self) -> list[dict[str, str]]:
         """One row a leaf: name, summary, settings with defaults, reference. Feeds ``unmask list`` and the docs."""
