@@ -1,0 +1,257 @@
+"""The contract above the denoiser: what `unmask.load` gives, whatever the model is.
+
+A :class:`Model` writes, is scored, is diagnosed and is saved. What a kind of model cannot do it refuses in one
+sentence; nothing above the families asks for a model's kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from unmask.core.condition import Condition
+from unmask.core.errors import WrongUse
+from unmask.core.files import write_json
+from unmask.core.render import page_of, save_page
+from unmask.core.sampling_config import SamplingConfig
+
+
+class Recorded(Protocol):
+    """A trace: who was unmasked when. What draws it is found by its class (:mod:`unmask.core.render`)."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON that can be read back."""
+        ...
+
+
+class Scores(Protocol):
+    """What :meth:`Model.evaluate` returns."""
+
+    metrics: dict[str, Any]
+
+    def tables(self) -> Sequence[Any]: ...
+    def save(self, folder: str | Path) -> Path: ...
+
+
+class Diagnosable:
+    """Base of what can be diagnosed; :class:`unmask.diagnosis.subject.Subject` is the contract."""
+
+
+@dataclass
+class Output:
+    """What a model wrote.
+
+    Attributes:
+        texts: one a row, without the prompt it was written behind.
+        sequences: ids [B, L].
+        forwards: passes through the network.
+        prompts: what each row was written from or behind; None for free samples.
+        config: the settings it was written with.
+        precision: what the network ran in.
+        trace: who was unmasked when, or None.
+        ended: whether each row wrote its end before the limit; None where rows have a fixed length.
+        verified: whether a verifier accepted each row; None where none was asked for.
+        cosine: of each row's re-encoded text to the vector that it was written from; None where nothing was encoded.
+        calls: calls of the verifier, all rows together.
+        seconds: of the whole generation.
+        model: what wrote it.
+    """
+
+    texts: list[str]
+    sequences: Tensor
+    forwards: int
+    model: Model
+    prompts: list[Any] | None = None
+    config: SamplingConfig = field(default_factory=SamplingConfig)
+    precision: str = "fp32"
+    trace: Recorded | None = None
+    ended: list[bool] | None = None
+    verified: list[bool] | None = None
+    cosine: list[float] | None = None
+    calls: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; without ids and trace."""
+        names = ("texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds")
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None} | {"config": self.config.to_dict()}
+
+    def save(self, path: str | Path) -> Path:
+        """Write texts, figures and settings as ``.json``.
+
+        Raises:
+            WrongUse: the name has another ending.
+        """
+        if Path(path).suffix != ".json":
+            raise WrongUse(f"an output is written as .json, not {Path(path).name!r}; save_trace draws")
+        return write_json(path, self.to_dict())
+
+    def save_trace(self, path: str | Path) -> Path:
+        """Write the trace as ``.json`` (replayable) or ``.html`` (a page).
+
+        Raises:
+            WrongUse: there is no trace, or the name has another ending.
+        """
+        path = Path(path)
+        if path.suffix not in (".json", ".html"):
+            raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
+        if self.trace is None:
+            raise WrongUse(self.model.why_no_trace)
+        return self.trace.save(path) if path.suffix == ".json" else save_page(path, page_of(self.trace, output=self))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What :meth:`Model.sample` is to write.
+
+    Attributes:
+        texts: what to write from or behind: texts, chats, boards; None for free samples.
+        n: samples of each, or in all without texts.
+        canvas: ids [B, L] to fill in: given tokens stay, masked positions hold the mask id.
+        condition: semantic vectors instead of texts.
+        trace: keep who was unmasked when; ``full`` also the best guess everywhere.
+        callback: called after each step.
+        live: show the first row in the terminal as it is written.
+        share: each process of a launch writes its part and gets everyone's; all must call.
+    """
+
+    texts: Sequence[Any] | None = None
+    n: int | None = None
+    canvas: Tensor | None = None
+    condition: Condition | None = None
+    trace: bool | str = False
+    callback: Callable[[Any], None] | None = None
+    live: bool = False
+    share: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, str):
+            raise WrongUse("texts must be a list: write [text]")
+        if self.texts is not None and not len(self.texts):
+            raise WrongUse("texts is empty: give at least one text, or n for free samples")
+        if self.n is not None and self.n < 1:
+            raise WrongUse(f"n={self.n} must be at least 1")
+
+    def temperature(self, asked: float | None) -> float:
+        """What was asked for, else 0 where one text a prompt is wanted, else 1: 0 writes the same text every time."""
+        if asked is not None:
+            return asked
+        free = self.texts is None and self.condition is None and self.canvas is None
+        return 1.0 if free or (self.n or 1) > 1 else 0.0
+
+    def without(self, who: str, *names: str) -> Task:
+        """This task, if none of these was asked of a model that cannot do it.
+
+        Raises:
+            WrongUse: naming the first that was.
+        """
+        for name in names:
+            if getattr(self, name) not in (None, False):
+                raise WrongUse(f"{name} has no effect on {who}")
+        return self
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :meth:`Model.evaluate` is to score.
+
+    Attributes:
+        data: texts, the name of a corpus, a file, a folder; what training held out when None.
+        column: the text's column; two, comma between, make pairs.
+        texts: how many texts at most.
+        length: the longest text in tokens, for models whose canvas is not their own; None for all that fits.
+        judge: causal model for GenPPL; None leaves it out.
+        samples: corruptions a text for the bound.
+        trace: keep one animated unmasking for the page.
+        share: each process of a launch scores its part and gets everyone's; all must call.
+    """
+
+    data: Any = None
+    column: str | None = None
+    texts: int = 256
+    length: int | None = None
+    judge: str | None = None
+    samples: int = 8
+    trace: bool = True
+    share: bool = False
+
+
+class Model(ABC):
+    """A model with what it takes to go from text to text.
+
+    Attributes:
+        honours: names of the settings of :class:`SamplingConfig` that change what it writes; the others are refused.
+        words: what it is, for sentences: ``a causal model, which writes left to right``.
+        why_no_trace: the sentence for who asks for a trace that there is not.
+        path: where it was loaded from; None in memory.
+        tokenizer: text to ids and back.
+        config: its default plan.
+    """
+
+    honours: ClassVar[frozenset[str]]
+    words: ClassVar[str]
+    why_no_trace: ClassVar[str] = "there is no trace: sample with trace=True"
+
+    path: str | None = None
+    tokenizer: Any = None
+    config: SamplingConfig = SamplingConfig()
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device: ...
+
+    @property
+    @abstractmethod
+    def limit(self) -> int | None:
+        """Most tokens of a text together with what is read before it; None where nothing limits it."""
+
+    @abstractmethod
+    def write(self, task: Task, config: SamplingConfig) -> Output:
+        """Write; ``config`` holds nothing that has no effect here. :meth:`sample` is what is called."""
+
+    def sample(self, task: Task, config: SamplingConfig | None = None) -> Output:
+        """Write what the task asks for, under a config or the model's default plan.
+
+        Raises:
+            WrongUse: a setting that has no effect on this model, or values that do not fit.
+        """
+        return self.write(task, (self.config if config is None else config).only(self.honours, self.words))
+
+    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+        """Score it on held-out texts.
+
+        Raises:
+            WrongUse: there is nothing to score it by.
+        """
+        raise WrongUse(f"evaluate has no scores for {self.words}")
+
+    def subject(self, data: Any = None, **settings: Any) -> Diagnosable:
+        """It, with texts, for the diagnosis.
+
+        Raises:
+            WrongUse: there is nothing to ask it.
+        """
+        raise WrongUse(f"diagnose has no questions for {self.words}")
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        """Write a folder that ``unmask.load`` reads.
+
+        Raises:
+            WrongUse: it is somebody else's model, whose own folder is the one to copy.
+        """
+        raise WrongUse(f"{self.words} is not saved again: copy {self.path!r}, which is in its authors' format")
+
+    def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        """Write a folder that transformers loads without unmask.
+
+        Raises:
+            WrongUse: it has no such format.
+        """
+        raise WrongUse(f"{self.words} has no format to export to: copy {self.path!r}")
