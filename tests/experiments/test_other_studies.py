@@ -19,10 +19,10 @@ from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import beyond, frontier, nae_sat, order_learners, study, zebra
 from unmask.experiments.puzzle_arm import CausalShape
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
 from unmask.experiments.puzzle_run import Run
-from unmask.experiments.puzzle_solving import planned, solve
 from unmask.experiments.puzzle_training import train
+from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save
+from unmask.families.puzzle.solving import planned, solve
 
 TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)
 

@@ -23,10 +23,10 @@ from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, load, save
 from unmask.experiments.puzzle_run import Run, cost, denoising_loss, machine, record
-from unmask.experiments.puzzle_solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 from unmask.experiments.puzzle_training import train
+from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, load, save
+from unmask.families.puzzle.solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
 TINY = Shape(dim=32, layers=2, heads=4, ffn_dim=64, loops=1)

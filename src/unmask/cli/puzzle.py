@@ -56,8 +56,8 @@ def register(app: typer.Typer) -> None:
         from unmask.core.errors import WrongUse, did_you_mean
         from unmask.decoding import DecodingPlan, generate
         from unmask.experiments import puzzle_page
-        from unmask.experiments.puzzle_model import load
-        from unmask.experiments.puzzle_solving import attempt, vanilla
+        from unmask.families.puzzle.network import load
+        from unmask.families.puzzle.solving import attempt, vanilla
 
         if kind not in KINDS:
             raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")

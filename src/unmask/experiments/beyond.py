@@ -20,9 +20,9 @@ from unmask.data.puzzles import MASK, PuzzleBatch
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.order import Candidates, Order
-from unmask.experiments.puzzle_model import PuzzleDenoiser, load
-from unmask.experiments.puzzle_solving import Solved, percent, planned, pool, solve, solve_again
 from unmask.experiments.study import Effort, Page, Say
+from unmask.families.puzzle.network import PuzzleDenoiser, load
+from unmask.families.puzzle.solving import Solved, percent, planned, pool, solve, solve_again
 
 #: forwards that every way may spend on a board
 FORWARDS = 24

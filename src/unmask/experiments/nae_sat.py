@@ -19,11 +19,11 @@ from unmask.core.precision import fastest
 from unmask.data.puzzles import MASK, PUZZLES, PuzzleBatch
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.decoding import DecodingPlan
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, Shape, save
 from unmask.experiments.puzzle_run import Fresh, Run, record
-from unmask.experiments.puzzle_solving import interval_dict, percent, planned, solve, vanilla, wilson
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
+from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save
+from unmask.families.puzzle.solving import interval_dict, percent, planned, solve, vanilla, wilson
 from unmask.metrics.bootstrap import ratio_interval
 
 #: (N, P) by scale

@@ -27,9 +27,9 @@ from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.likelihood import bound
 from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_run import Run, record
-from unmask.experiments.puzzle_solving import interval_dict
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
+from unmask.families.puzzle.solving import interval_dict
 from unmask.metrics.bootstrap import ratio_interval
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import WrongUse
 from unmask.data.puzzles import MASK, Puzzle, PuzzleBatch
-from unmask.experiments.puzzle_solving import Solved
+from unmask.families.puzzle.solving import Solved
 
 ORDERS = ("raster", "solver")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
-from unmask.experiments.puzzle_solving import percent
 from unmask.experiments.puzzle_study import ARM_TITLES, ARMS, PuzzleStudy
 from unmask.experiments.study import Page, training_line
+from unmask.families.puzzle.solving import percent
 
 
 def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:

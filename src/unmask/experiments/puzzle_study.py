@@ -8,8 +8,8 @@ from typing import Any
 
 from unmask.data.puzzles import Puzzle
 from unmask.experiments.puzzle_arm import CausalShape
-from unmask.experiments.puzzle_model import Shape
 from unmask.experiments.study import Say
+from unmask.families.puzzle.network import Shape
 
 #: masked diffusion with and without relations, then the causal baselines
 ARMS = ("relations", "plain", "causal raster", "causal solver")

@@ -12,13 +12,13 @@ from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan
 from unmask.decoding.trace import write_text
 from unmask.experiments.puzzle_arm import CausalSolver
-from unmask.experiments.puzzle_model import Card, PuzzleDenoiser, save
 from unmask.experiments.puzzle_results import model_card
 from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record
-from unmask.experiments.puzzle_solving import TRIES, Solved, percent, planned, pool, solve, solve_again, ways
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Say
+from unmask.families.puzzle.network import Card, PuzzleDenoiser, save
+from unmask.families.puzzle.solving import TRIES, Solved, percent, planned, pool, solve, solve_again, ways
 
 
 def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:

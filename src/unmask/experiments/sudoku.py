@@ -13,10 +13,10 @@ from unmask.data.puzzles import Mixture, Puzzle
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.experiments import puzzle_results, puzzle_table
 from unmask.experiments.puzzle_arm import CausalShape
-from unmask.experiments.puzzle_model import Shape
-from unmask.experiments.puzzle_solving import pool
 from unmask.experiments.puzzle_study import PuzzleStudy
 from unmask.experiments.study import Effort, Page, Say
+from unmask.families.puzzle.network import Shape
+from unmask.families.puzzle.solving import pool
 
 #: the paper's accuracies, per cent
 PAPER = (

@@ -14,10 +14,10 @@ from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import puzzle_results, puzzle_table
 from unmask.experiments.puzzle_arm import CausalShape
-from unmask.experiments.puzzle_model import Shape
-from unmask.experiments.puzzle_solving import pool
 from unmask.experiments.puzzle_study import PuzzleStudy
 from unmask.experiments.study import Effort, Page, Say
+from unmask.families.puzzle.network import Shape
+from unmask.families.puzzle.solving import pool
 
 PAPER = (("Zebra", "80.31", "91.17", "76.9", "98.5", "98.3"),)
 #: most houses and attributes

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import write_json
 from unmask.data.puzzles import MASK, PUZZLES, Puzzle
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import write_json
 
 FILE = "puzzle.json"
 
@@ -165,12 +165,14 @@ class Card:
     trained: dict[str, Any] = field(default_factory=dict)
 
 
-def save(model: PuzzleDenoiser, card: Card, folder: str | Path) -> Path:
-    """Write the folder."""
+def save(model: PuzzleDenoiser, card: Card, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+    """Write the folder; ``dtype`` is what the trained weights are stored in, their own when None."""
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     model.net.config.save_pretrained(where)
     weights = {n: w.detach().cpu().contiguous() for n, w in model.net.state_dict().items()}
+    if dtype is not None:
+        weights |= {n: weights[n].to(dtype) for n, _ in model.net.named_parameters()}
     save_file(weights, str(where / "model.safetensors"), metadata={"format": "pt"})
     write_json(where / FILE, vars(card))
     return where
