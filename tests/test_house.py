@@ -23,7 +23,8 @@ finally:
     sys.path.remove(str(ROOT / "benchmarks"))
 
 BOUNDS = {
-    "statements": 18_881,
+    # 18,881 before the reorganisation; what mends add is entered when it lands
+    "statements": 19_154,
     "loops": 6,
     "modules in loops": 19,
     "arrows up": 1,
