@@ -17,6 +17,7 @@ from unmask.core.errors import WrongUse
 from unmask.data import ranks
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.causal import CausalModel
+from unmask.models.hub import find
 from unmask.models.text_model import TextModel, is_native, load_native
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
@@ -31,7 +32,8 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     Args:
         path_or_id: a folder that ``unmask train`` wrote, or a folder or hub id of LLaDA, Dream or any masked language
             model of transformers (:func:`unmask.models.adapters.load_adapter`), or of a causal language model
-            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network).
+            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network). What it is,
+            :func:`unmask.models.kind.kind_of` says; which folder is meant, :func:`unmask.models.hub.find`.
         device: where to put it; CUDA where there is one when None.
 
     Raises:
@@ -41,12 +43,13 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
     device = device_of(device)
-    if is_tidal(path_or_id):
-        return load_tidal(path_or_id, device)
-    if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
-        return load_native(path_or_id, device)  # says what is missing
     if is_causal(path_or_id):
         return load_causal(path_or_id, device=device)
+    folder = find(path_or_id)
+    if is_tidal(folder):
+        return load_tidal(path_or_id, device)
+    if is_native(folder) or not (folder / "config.json").is_file():
+        return load_native(path_or_id, device)  # says what is missing
     from unmask.models.adapters import load_adapter
 
     return load_adapter(path_or_id, device)

@@ -15,6 +15,8 @@ from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, uniform
 from unmask.data import ranks
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
+from unmask.models.hub import find, read_config
+from unmask.models.kind import kind_of
 
 __all__ = ["CausalSamples", "causal_subject", "is_causal", "load_causal", "sample_causal"]
 
@@ -49,21 +51,16 @@ class CausalSamples:
 
 
 def is_causal(path_or_id: str | Path) -> bool:
-    """Whether ``config.json`` there says that it is a decoder that transformers loads for causal language modelling.
+    """Whether ``config.json`` there is a causal language model's (:func:`unmask.models.kind.kind_of`).
 
     Raises:
         WrongUse: there is no such folder or hub id.
         CheckpointError: its ``config.json`` cannot be read.
     """
-    from unmask.models.adapters import dream, llada
-    from unmask.models.adapters.load import find, read_config
-
     if str(path_or_id) == SMOLLM2:
         return True
-    raw = read_config(find(path_or_id))
-    names = [str(name) for name in raw.get("architectures") or []]
-    masked = raw.get("model_type") in (llada.MODEL_TYPE, dream.MODEL_TYPE)
-    return not masked and any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    folder = find(path_or_id)
+    return (folder / "config.json").is_file() and kind_of(read_config(folder)).family == "causal"
 
 
 def sample_causal(
