@@ -62,6 +62,27 @@ def local_folder(name_or_path: str | Path, holds: Sequence[str] = MODEL_FILES) -
     return None if may_be_id(name) else folder
 
 
+def snapshot(name: str, wanted: Sequence[str]) -> Path:
+    """The hub's files of an id in the local cache, fetched where they are missing and a network is there.
+
+    Args:
+        name: a hub id.
+        wanted: patterns of the files to fetch.
+
+    Raises:
+        WrongUse: it is no hub id, or the hub cannot be reached.
+    """
+    if not may_be_id(name):
+        raise no_such(name, "it is no hub id")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(wanted)))
+    except (OSError, LocalEntryNotFoundError, HfHubHTTPError, HFValidationError) as error:
+        raise no_such(name, type(error).__name__) from error
+
+
 def no_such(name_or_path: str | Path, why: str) -> WrongUse:
     """The error for a name that is neither a folder with a model nor a hub id that can be reached.
 

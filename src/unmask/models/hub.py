@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import CheckpointError, first_line
-from unmask.data.hub import local_folder, may_be_id, no_such
+from unmask.data.hub import local_folder, snapshot
+from unmask.data.tokenizer_files import VOCABULARIES
 
 #: what is fetched of a hub's repository: never pickles, never code
-WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "bpe.codes")
+WANTED = ("*.json", "*.jinja", "*.safetensors", "*.txt", *VOCABULARIES)
 
 
 def find(path_or_id: str | Path) -> Path:
@@ -23,18 +24,7 @@ def find(path_or_id: str | Path) -> Path:
         WrongUse: neither exists, the hub cannot be reached, or the name is a file's.
     """
     folder = local_folder(path_or_id)
-    if folder is not None:
-        return folder
-    name = str(path_or_id)
-    if not may_be_id(name):
-        raise no_such(name, "it is no hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
-    except (OSError, LocalEntryNotFoundError, HfHubHTTPError, HFValidationError) as error:
-        raise no_such(name, type(error).__name__) from error
+    return folder if folder is not None else snapshot(str(path_or_id), WANTED)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
