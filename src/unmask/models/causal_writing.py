@@ -90,8 +90,7 @@ def pad_id(model: CausalModel) -> int:
 
 def positions(model: CausalModel) -> int | None:
     """How many tokens a prompt and what is written behind it may have; None where the positions do not end."""
-    c = model.model.config
-    found = next((n for n in (getattr(c, name, None) for name in ("max_position_embeddings", "n_positions")) if n), None)
+    found = getattr(model.model.config, "max_position_embeddings", None)
     return None if found is None else int(found)
 
 
