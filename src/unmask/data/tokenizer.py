@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data.hub import local_folder, snapshot
+from unmask.data.tokenizer_files import VOCABULARIES, require_tokenizer, require_words
 
 PAD, EOS, MASK = "<pad>", "<eos>", "<mask>"
 _BATCH = 4096
@@ -71,12 +73,7 @@ def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedT
         WrongUse: nothing can be loaded from that name.
     """
     if isinstance(tokenizer, (str, Path)):
-        from transformers import AutoTokenizer
-
-        try:
-            own = AutoTokenizer.from_pretrained(str(tokenizer))
-        except (OSError, ValueError) as error:
-            raise WrongUse(f"no tokenizer can be loaded from {str(tokenizer)!r}: give a folder or a hub id") from error
+        own = _load(str(tokenizer))
     else:
         own = copy.deepcopy(tokenizer)
     if own.eos_token is None and own.sep_token is not None:
@@ -85,6 +82,25 @@ def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedT
     own.add_special_tokens({name: token for name, token in wanted.items() if getattr(own, name) is None})
     own.split_special_tokens = True
     own.clean_up_tokenization_spaces = False
+    return own
+
+
+def _load(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    folder = local_folder(name, ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"))
+    try:
+        # a folder without any of these does not hide the hub's tokenizer of that name
+        if folder is None and Path(name).is_dir():
+            folder = snapshot(name, ("*.json", "*.jinja", "*.txt", *VOCABULARIES))
+        if folder is not None:
+            require_tokenizer(folder, name)
+        own = AutoTokenizer.from_pretrained(name if folder is None else str(folder))
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"no tokenizer can be loaded from {name!r}: give a folder or a hub id") from error
+    require_words(own, name)
     return own
 
 
