@@ -188,12 +188,20 @@ def evaluate(
     )
 
 
-def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] = "quick", **settings: Any) -> Any:
+def diagnose(
+    model: Any,
+    data: Any = None,
+    *,
+    column: str | None = None,
+    budget: Literal["quick", "full"] = "quick",
+    **settings: Any,
+) -> Any:
     """Say why a model writes badly, with evidence (:func:`unmask.diagnosis.diagnose.diagnose`).
 
     Args:
         model: a loaded model or a :class:`unmask.diagnosis.subject.Subject` of your own.
         data: held-out texts; the model's own when None.
+        column: the column of ``data`` that holds the text.
         budget: ``quick`` (under a minute for a small model) or ``full``.
 
     Returns:
@@ -202,21 +210,25 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
     from unmask.diagnosis.diagnose import diagnose as run
 
     if isinstance(model, TidalTextModel):
-        model = tidal_subject(model, data)
+        model = tidal_subject(model, data, column)
     elif isinstance(model, CausalModel):
-        model = causal_subject(model, data)
+        model = causal_subject(model, data, column)
     elif isinstance(model, TextModel):
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.held_out import fitting, held_out
 
         # words are counted in what is left when there is no training data to count them in
-        sources, references, known = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
+        sources, references, known = held_out(
+            model, data, column, texts=4096 if isinstance(model, AdapterModel) else 256
+        )
         sources, references = fitting(model, sources, references)
         if len(references) < 2:
             raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         train_texts = None if known is None else [known[i] for i in evenly(len(known), 2000)]
         model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
+    elif column is not None:
+        raise WrongUse(f"column={column!r} goes with data= and a loaded model: a subject has texts of its own")
     return run(model, budget=budget, **settings)
 
 

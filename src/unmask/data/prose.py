@@ -48,10 +48,10 @@ def prose(name: str | Path, column: str | None = None) -> str:
     """
     source = _source(name, column, USUAL)
     if source.plain:
-        text = "".join(
-            line if line.endswith(("\n", "\r")) else f"{line}\n" for (line,) in source.rows(range(len(source)))
-        )
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        lines = [line for (line,) in source.rows(range(len(source)))]
+        # the last line of a file may lack its end, and another file come after it
+        parts = [line if line.endswith(("\n", "\r")) else f"{line}\n" for line in lines[:-1]] + lines[-1:]
+        text = "".join(parts).replace("\r\n", "\n").replace("\r", "\n")
         if _broken(text):
             raise WrongUse(f"{str(name)!r} is damaged: it holds half of a surrogate pair")
     else:
