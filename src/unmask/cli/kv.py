@@ -138,7 +138,9 @@ def read_text(name: str, column: str | None = None) -> str:
     from unmask.data.files import is_pattern, looks_like_a_file
     from unmask.data.prose import prose
 
-    if Path(name).expanduser().exists() or is_pattern(name):
+    path = Path(name).expanduser()
+    ships = name == "story" or name in corpora.VERSES  # which no folder of that name replaces
+    if path.is_file() or (not ships and (path.exists() or is_pattern(name))):
         return prose(name, column)
     if column is not None:
         raise WrongUse(f"--column {column} goes with a file as --text, and {name!r} is none")

@@ -109,8 +109,8 @@ class Delimited(Table):
                 data.append(name)
         if data:
             raise WrongUse(
-                f"the first row of {self.where} may be data ({data[0][:40]!r}): name a column as it stands there "
-                "with column=, or give its number, column=0 for the first, if that row is none of names"
+                f"the first row of {self.where} may be data, not names ({data[0][:40]!r}): give column= the name that "
+                "stands there, or a number (0 for the first) if the file has no names"
             )
 
     @contextmanager

@@ -271,6 +271,6 @@ def _foreign(path: str | Path, what: str, head: bytes) -> str:
     else:
         seems, codec = "in an older encoding (Windows-1251, GBK, Shift JIS ...)", "THAT_ENCODING"
     return (
-        f"{path} is not in UTF-8 ({what}); it seems to be {seems}: save it as UTF-8, such as with "
+        f"{path} cannot be read as UTF-8 ({what}): it seems to be {seems}; convert it, such as with "
         f"`iconv -f {codec} -t UTF-8`"
     )

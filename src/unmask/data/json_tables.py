@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from unmask.core.errors import WrongUse
@@ -85,7 +85,7 @@ def open_lines(file: BinaryIO, where: str) -> Table | Source:
         lines.parse = lambda line: (parsed(line) if line.strip() else "",)
         return lines
     if spread_out or (len(some) == 1 and isinstance(rows[0], list)):
-        raise WrongUse(f"{where} is one JSON document, not an object a line: name it .json")
+        raise WrongUse(f"{where} is JSON over several lines or in one list, not an object a line: name it .json")
     raise WrongUse(f'{where} has no line that is a JSON object, {some[0][:40]!r} for one: {{"text": ...}} is wanted')
 
 
@@ -104,10 +104,12 @@ def open_document(file: BinaryIO, where: str) -> Table | Source:
     if not text.strip():
         return Memory([])
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        trees = list(_trees(text))
+    except ValueError as error:
         raise WrongUse(f"{where} is not JSON: {error}") from error
-    rows = _rows_of(tree)
+    except RecursionError as error:
+        raise WrongUse(f"{where} is not read: its JSON is nested too deeply") from error
+    rows = _rows_of(trees[0] if len(trees) == 1 else trees)
     if rows is None:
         raise WrongUse(
             f"{where} holds no rows: a list of objects or of strings, or an object of equally long lists is wanted"
@@ -115,6 +117,16 @@ def open_document(file: BinaryIO, where: str) -> Table | Source:
     if rows and all(isinstance(row, str) for row in rows):
         return Memory([(row,) for row in rows])
     return JsonRows(rows, where)
+
+
+def _trees(text: str) -> Iterator[Any]:
+    """The JSON values of a text, one after the other, as jq prints them."""
+    decoder, space = json.JSONDecoder(), re.compile(r"\s*")
+    at = len(text) - len(text.lstrip())
+    while at < len(text):
+        tree, at = decoder.raw_decode(text, at)
+        at = space.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        yield tree
 
 
 def _rows_of(tree: Any) -> list[Any] | None:

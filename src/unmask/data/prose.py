@@ -54,6 +54,7 @@ def prose(name: str | Path, column: str | None = None) -> str:
         text = "".join(parts).replace("\r\n", "\n").replace("\r", "\n")
         if _broken(text):
             raise WrongUse(f"{str(name)!r} is damaged: it holds half of a surrogate pair")
+        _say(source, str(name), {})
     else:
         text = "\n".join(_texts(source, str(name)))
     if not text.strip():
@@ -83,13 +84,16 @@ def _texts(source: Source, name: str) -> Iterator[str]:
                 not_utf8 += 1
             else:
                 yield text
-    counts = {"empty": empty, "malformed": malformed, "not-utf8": not_utf8}
+    _say(source, name, {"empty": empty, "malformed": malformed, "not-utf8": not_utf8})
+
+
+def _say(source: Source, name: str, counts: dict[str, int]) -> None:
+    """Log one line where rows were left out, or the file was not read as it lies."""
     out = ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
-    note = f" ({source.note})" if source.note else ""
-    if (out or note) and ranks.first():
-        kept = len(source) - empty - malformed - not_utf8
+    if (out or source.note) and ranks.first():
+        note = f" ({source.note})" if source.note else ""
         left = f"; left out: {out}" if out else ""
-        _log.warning("%s%s: %s rows read, %s kept%s", name, note, f"{len(source):,}", f"{kept:,}", left)
+        _log.warning(f"{name}{note}: {len(source):,} rows read, {len(source) - sum(counts.values()):,} kept{left}")
 
 
 def _broken(text: str) -> bool:
