@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def read_text(name: str, column: str | None = None) -> str:
 
     path = Path(name).expanduser()
     ships = name == "story" or name in corpora.VERSES  # which no folder of that name replaces
-    if path.is_file() or (not ships and (path.exists() or is_pattern(name))):
+    if os.path.isfile(path) or (not ships and (os.path.exists(path) or is_pattern(name))):
         return prose(name, column)
     if column is not None:
         raise WrongUse(f"--column {column} goes with a file as --text, and {name!r} is none")

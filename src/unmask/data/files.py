@@ -6,6 +6,7 @@ docs/data_formats.md says the same for users.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import tempfile
 from collections import Counter
@@ -22,7 +23,7 @@ from unmask.data.sources import Lines, Several, Source
 from unmask.data.tables import Table, source_of
 
 #: endings (in any case) and the formats that they name
-KINDS = {
+FORMATS = {
     ".txt": "txt",
     ".text": "txt",
     ".jsonl": "jsonl",
@@ -41,13 +42,13 @@ _ENDING = re.compile(r"\.(?=\w*[a-z])\w{1,12}$")
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def kind_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     """The format that a name's ending says; "" for one without an ending, the ending itself for an unknown one."""
     ending = path.suffix.lower()
     if ending in _PACKED:
         ending = Path(path.stem).suffix.lower()
     # part.0001 and "notes 3.0 final" end in nothing that names a format
-    return KINDS.get(ending, ending if _ENDING.match(ending) else "")
+    return FORMATS.get(ending, ending if _ENDING.match(ending) else "")
 
 
 def is_pattern(name: str) -> bool:
@@ -58,7 +59,7 @@ def is_pattern(name: str) -> bool:
 def looks_like_a_file(name: str) -> bool:
     """Whether a name that is not there was meant as a file's."""
     path = Path(name)
-    return kind_of(path) in KINDS.values() or path.suffix.lower() in _PACKED or name.startswith((".", "/", "~"))
+    return format_of(path) in FORMATS.values() or path.suffix.lower() in _PACKED or name.startswith((".", "/", "~"))
 
 
 def read_file(
@@ -101,7 +102,7 @@ def read_folder(
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return source_of([arrow_tables.saved(path, split)], column, str(path), usual)[0]
     inside = sorted(f for f in path.rglob("*") if f.is_file() and not _aside(f.relative_to(path)))
-    files = [f for f in inside if kind_of(f) in KINDS.values()] or [f for f in inside if kind_of(f) == ""]
+    files = [f for f in inside if format_of(f) in FORMATS.values()] or [f for f in inside if format_of(f) == ""]
     if not files:
         raise WrongUse(
             f"{path} holds no dataset: a folder from save_to_disk, or files that end in {_WANTED}, is wanted"
@@ -148,9 +149,9 @@ def read_path(
         WrongUse: see :func:`read_file`, :func:`read_folder`, :func:`read_pattern`.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
         return read_folder(path, column, "train", usual=usual, strict=strict)
-    if path.exists():
+    if os.path.exists(path):
         return read_file(path, column, usual=usual, any_ending=any_ending, strict=strict)
     return read_pattern(name, column, usual=usual, strict=strict) if is_pattern(name) else None
 
@@ -163,12 +164,12 @@ def _aside(path: Path) -> bool:
 
 def _open(path: Path, column: tuple[str, ...] | None, any_ending: bool, strict: bool) -> Table | Source:
     """A file as a table whose column is still to be chosen, or as a source where there is none to choose."""
-    kind, says, where = kind_of(path), encodings.signature(path), str(path)
+    kind, says, where = format_of(path), encodings.signature(path), str(path)
     if says == encodings.PARQUET or (kind == "parquet" and not says):
         return arrow_tables.ParquetTable([path], where)
     if says == encodings.ARROW or (kind == "arrow" and not says):
         return arrow_tables.arrow_files([path], where)
-    if kind and kind not in KINDS.values():
+    if kind and kind not in FORMATS.values():
         if not (any_ending or says):
             raise WrongUse(f"{path} ends in {path.suffix}: files of texts end in {_WANTED}")
         kind = ""
@@ -206,7 +207,7 @@ def _no_column(source: Source, column: tuple[str, ...] | None, where: str) -> No
 def _read_files(
     files: Sequence[Path], column: tuple[str, ...] | None, where: str, usual: Sequence[str], strict: bool
 ) -> Source:
-    kinds = Counter(kind_of(f) for f in files)
+    kinds = Counter(format_of(f) for f in files)
     if len(kinds) > 1:
         counts = ", ".join(f"{count:,} {kind or 'without an ending'}" for kind, count in kinds.most_common())
         raise WrongUse(

@@ -64,7 +64,12 @@ def holds(file: BinaryIO) -> str:
         return "objects"
     if not whole:
         return "document" if lines and re.match(r"[\[{]\s*(?:[\[{\"]|$)", lines[0]) else ""
-    return "document" if lines and lines[0][0] in "[{" and parsed("\n".join(lines)) is not _NO_JSON else ""
+    if not lines or lines[0][0] not in "[{":
+        return ""
+    try:
+        return "document" if list(_trees("\n".join(lines))) else ""
+    except (ValueError, RecursionError):
+        return ""
 
 
 def open_lines(file: BinaryIO, where: str) -> Table | Source:

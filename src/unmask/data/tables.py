@@ -62,8 +62,9 @@ def source_of(
 
 
 def spread(total: int) -> list[int]:
-    """Numbers of some hundred rows: the first ones, and others spread evenly over the rest."""
+    """Numbers of some hundred rows: the first ones, and others spread evenly over the rest, the last among them."""
     if total <= LOOK:
         return list(range(total))
     first = LOOK // 3
-    return [*range(first), *(first + i * (total - first) // (LOOK - first) for i in range(LOOK - first))]
+    rest = LOOK - first
+    return [*range(first), *(first + i * (total - 1 - first) // (rest - 1) for i in range(rest))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -241,9 +242,9 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
     if name == corpora.WORDNET:
         return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
         return read_folder(path, columns, split)
-    if path.exists():
+    if os.path.exists(path):
         return read_file(path, columns)
     if is_pattern(name):
         return read_pattern(name, columns)
