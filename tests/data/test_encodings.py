@@ -104,7 +104,7 @@ def test_older_encodings_are_refused_with_a_guess(tmp_path, codec, language, see
         assert "\n" not in str(error.value)
 
 
-def test_a_few_damaged_lines_are_left_to_the_counts_unless_strict(tmp_path):
+def test_a_few_damaged_lines_are_counted_unless_strict(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes("\n".join(LINES["french"]).encode() + b"\ncaf\xe9\ntr\xe8s bien\n")
     assert lines_of(path)[:40] == LINES["french"]
