@@ -198,6 +198,7 @@ def diagnose(
     model: Any,
     data: Any = None,
     *,
+    column: str | None = None,
     length: int | None = None,
     budget: Literal["quick", "full"] = "quick",
     **settings: Any,
@@ -207,6 +208,7 @@ def diagnose(
     Args:
         model: a loaded model or a :class:`unmask.diagnosis.subject.Subject` of your own.
         data: held-out texts; the model's own when None.
+        column: the column of ``data`` that holds the text.
         length: positions of the canvas, see :func:`evaluate`; of a causal model tokens a row (64).
         budget: ``quick`` (under a minute for a small model) or ``full``.
 
@@ -216,16 +218,16 @@ def diagnose(
     from unmask.diagnosis.diagnose import diagnose as run
 
     if isinstance(model, TidalTextModel):
-        model = tidal_subject(model, data, length)
+        model = tidal_subject(model, data, column, length)
     elif isinstance(model, CausalModel):
-        model = causal_subject(model, data, length)
+        model = causal_subject(model, data, column, length)
     elif isinstance(model, TextModel):
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
         # words are counted in what is left when there is no training data to count them in
-        found = scored_texts(model, data, texts=4096 if isinstance(model, AdapterModel) else 256, length=length)
+        found = scored_texts(model, data, column, 4096 if isinstance(model, AdapterModel) else 256, length)
         if len(found.references) < 2:
             raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         train_texts = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
@@ -239,6 +241,8 @@ def diagnose(
         )
     elif length is not None:
         raise WrongUse(f"length={length} has no effect on a {type(model).__name__}, which brings its own rows")
+    elif column is not None:
+        raise WrongUse(f"column={column!r} goes with data= and a loaded model: a subject has texts of its own")
     return run(model, budget=budget, **settings)
 
 

@@ -120,7 +120,7 @@ def sample_causal(
     )
 
 
-def causal_subject(model: CausalModel, data: Any, length: int | None = None) -> Any:
+def causal_subject(model: CausalModel, data: Any, column: str | None = None, length: int | None = None) -> Any:
     """A causal model with texts as a subject of the diagnosis.
 
     Raises:
@@ -131,5 +131,5 @@ def causal_subject(model: CausalModel, data: Any, length: int | None = None) -> 
 
     if data is None:
         raise WrongUse("a causal model does not say what it was trained on: name texts to score with data=")
-    _, texts = unseen(data, None, 4096)
+    _, texts = unseen(data, column, 4096)
     return CausalSubject.of(model, texts, length=64 if length is None else length)

@@ -12,6 +12,9 @@ def register(app: typer.Typer) -> None:
     def diagnose(
         model: str = typer.Argument(..., help="Run folder or hub id."),
         data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
+        column: str | None = typer.Option(
+            None, help="Column of --data that holds the text; two, comma between: pairs."
+        ),
         budget: str = typer.Option("quick", help="'quick' or 'full'."),
         check: list[str] = typer.Option([], "--check", help="Only this check (unmask list checks); may be repeated."),
         report: Path | None = typer.Option(None, help="HTML page; diagnosis.html in the run folder when not given."),
@@ -34,6 +37,7 @@ def register(app: typer.Typer) -> None:
         verdict = api.diagnose(
             loaded,
             data,
+            column=column,
             budget=budget,  # type: ignore[arg-type]
             only=check or None,
             seed=seed,

@@ -14,6 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import WrongUse, did_you_mean
+from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 
 #: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
@@ -47,8 +48,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         shipped = sorted(p.stem for p in Path("recipes").glob("*.yaml"))
         raise WrongUse(f"there is no recipe {str(path)!r}; {did_you_mean(file.stem, shipped)}")
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
         raise WrongUse(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not all(isinstance(k, str) for k in tree):
         raise WrongUse(f"{str(path)!r} must hold one 'name: value' a line, got {type(tree).__name__}")
