@@ -11,11 +11,25 @@ from hypothesis import strategies as st
 from packaging import version
 
 from unmask.core.errors import WrongUse
+from unmask.data.prose import prompts
 from unmask.data.puzzles.puzzle import PUZZLES
 from unmask.data.text import load_texts
 from unmask.decoding.trace import FORMAT, Trace
 from unmask.training.recipe import parse, read_recipe
 
+ENDINGS = st.sampled_from(["txt", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "gz", "none.at.all"])
+PIECES = [
+    *'",;\t|\n\r\0{}[]:\\1é\xff',
+    "\r\n",
+    "null",
+    "text",
+    '"text"',
+    "id",
+    '{"text": "x y"}',
+    "sep=;",
+    "PAR1",
+    "a b",
+]
 careful = settings(
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -56,10 +70,19 @@ def test_flags(words):
 
 
 @careful
-@given(st.binary(max_size=200), st.sampled_from(["txt", "jsonl", "csv", "tsv", "parquet"]))
+@given(st.binary(max_size=200), ENDINGS)
 def test_data_files(tmp_path, content, ending):
     (tmp_path / f"x.{ending}").write_bytes(content)
     refused_or_fine(lambda: list(load_texts(tmp_path / f"x.{ending}").train))
+
+
+@careful
+@given(st.lists(st.sampled_from(PIECES), max_size=30), ENDINGS, st.sampled_from(["latin-1", "utf-8", "utf-16-le"]))
+def test_data_files_that_look_like_some(tmp_path, pieces, ending, codec):
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes("".join(pieces).encode(codec))
+    for work in (lambda: load_texts(path), lambda: load_texts(path, column=("id", "0")), lambda: prompts(path)):
+        refused_or_fine(work)
 
 
 @pytest.mark.parametrize("kind", ["sudoku", "zebra", "nae_sat"])

@@ -42,6 +42,11 @@ _CHATS = (frozenset({"role", "content"}), frozenset({"from", "value"}))
 Found = dict[str, Counter[str]]
 
 
+def shown(name: str) -> str:
+    """A column's name for a message, on one line: a header may be anything."""
+    return " ".join(name[:40].split())
+
+
 def usual_name(name: str, usual: Sequence[str] = USUAL) -> bool:
     """Whether a column of this name is taken without being asked for."""
     return name.strip().lower() in usual
@@ -165,8 +170,7 @@ def _check(found: Found, column: str, where: str, complete: bool) -> None:
         inner = [c for c in found if c.startswith(f"{column}.")]
         if inner:
             raise WrongUse(f"column {column!r} of {where} holds objects: name one of {_shown(inner)}")
-        # a header may be anything
-        raise WrongUse(f"{where} has no column {column!r}: {did_you_mean(column, [c[:40] for c in list(found)[:20]])}")
+        raise WrongUse(f"{where} has no column {column!r}: {did_you_mean(column, map(shown, list(found)[:20]))}")
     kind = _kind(found[column])
     if kind == CHAT:
         raise WrongUse(_chat(column, where))
@@ -194,10 +198,10 @@ def _which(found: Found, texts: list[str], where: str) -> str:
             return _chat(column, where)
     if not found:
         return f"which column of {where} is the text? It has none"
-    known = ", ".join(f"{c[:40] or 'a nameless one'} ({_kind(kinds)})" for c, kinds in list(found.items())[:20])
+    known = ", ".join(f"{shown(c) or 'a nameless one'} ({_kind(kinds)})" for c, kinds in list(found.items())[:20])
     strings = any(_kind(kinds) in _STRINGS for kinds in found.values())
     return f"no column of {where} looks like texts: {known}{'; column= takes strings all the same' if strings else ''}"
 
 
 def _shown(names: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in names[:20])
+    return ", ".join(map(shown, names[:20]))

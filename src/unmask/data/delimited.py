@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, BinaryIO
 
 from unmask.core.errors import WrongUse
-from unmask.data.columns import LOOK, NOTHING, TEXT, Found, kind_of, survey, usual_name
+from unmask.data.columns import LOOK, NOTHING, TEXT, Found, kind_of, shown, survey, usual_name
 from unmask.data.encodings import HEAD
 from unmask.data.sources import Memory, Source
 from unmask.data.tables import Table
@@ -69,7 +69,9 @@ class Delimited(Table):
         names = self._columns()
         for column in columns:
             if column not in names:  # a file beside others
-                raise WrongUse(f"{self.where} has no column {column!r}: its first row is {', '.join(names)[:200]}")
+                raise WrongUse(
+                    f"{self.where} has no column {column!r}: its first row is {', '.join(map(shown, names[:20]))}"
+                )
         where, width = [names.index(c) for c in columns], len(names)
         rows: list[tuple[Any, ...]] = []
         with self._records() as records:
