@@ -56,7 +56,7 @@ NEEDS = (
         "a model that fills in any order (attention=masked)",
     ),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),
-    _need("muon_lr", "optimizer", lambda m, d, t: t.optimizer == "muon", "optimizer=muon"),
+    _need("muon_lr", "optimizer optim", lambda m, d, t: t.optimizer == "muon", "optimizer=muon"),
     _need(
         ("vib_beta", "free_bits"),
         "bottleneck start_from",

@@ -26,6 +26,22 @@ from unmask.training.standin import check_optimizer, check_schedule
 
 #: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
+#: questions that a flag may answer anew, and what a recipe says to the same question
+_ANSWERS = {
+    "max_steps": "num_train_epochs",
+    "num_train_epochs": "max_steps",
+    "optim": "optimizer optim_args",
+    "optimizer": "optim optim_args",
+    "lr_scheduler_type": "lr_scheduler_kwargs",
+    "metric_for_best_model": "greater_is_better",
+    "resume": "resume_from_checkpoint",
+    "resume_from_checkpoint": "resume",
+}
+#: what a flag may switch off, and what of a recipe goes with it: Trainer itself refuses one without the other
+_OFF = {
+    "dataloader_num_workers": "dataloader_prefetch_factor dataloader_multiprocessing_context",
+    "fsdp": "fsdp_config",
+}
 _CLASSES = (ModelArguments, DataArguments, TrainArguments)
 
 
@@ -84,7 +100,17 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 class _Parser(HfArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> Any:
-        raise WrongUse(message.removeprefix("argument --"))
+        """argparse's message in our words: 'argument --dim/--dim: invalid int value: ...'."""
+        found = re.match(r"argument --(\w+)[^:]*: (.*)", message, re.DOTALL)
+        name, what = found.groups() if found else ("a flag", message)
+        if kind := re.fullmatch(r"invalid (int|float) value: (.*)", what, re.DOTALL):
+            raise WrongUse(f"{name}={kind[2]} must be a {'whole number' if kind[1] == 'int' else 'number'}")
+        if choice := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", what, re.DOTALL):
+            hint = did_you_mean(choice[1], [one.strip("' ") for one in choice[2].split(",")])
+            if (name, choice[1]) == ("optim", "muon"):
+                hint = "write optimizer=muon"
+            raise WrongUse(f"{name}={choice[1]!r} is no choice: {hint}")
+        raise WrongUse(f"{name}: {what}")
 
 
 def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
@@ -107,10 +133,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
                 raise WrongUse(f"{name} holds a mapping: settings stand side by side in a recipe, 'name: value' a line")
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
-    # how long to train is one question: the flag that answers it replaces the recipe's answer
-    for one, other in (("max_steps", "num_train_epochs"), ("num_train_epochs", "max_steps")):
-        if one in above and other not in above:
-            below.pop(other, None)
+    below = _without(below, above)
     found = _parsed({**below, **above}, kinds)
     useless_found = useless(found.model, found.data, found.train, found.given)
     # what a flag switches off may stand in the recipe: it is left out
@@ -119,9 +142,21 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     if off:
         return parse({name: value for name, value in below.items() if name not in off}, flags)
     check_metric(found.train.metric_for_best_model, found.train.greater_is_better, found.model, found.data.task)
-    check_optimizer(found.train, found.given)
-    check_schedule(found.train, found.given)
+    check_optimizer(found.train, above if {"optim", "optimizer"} & above.keys() else found.given)
+    check_schedule(found.train, above if "lr_scheduler_type" in above else found.given)
     return found
+
+
+def _without(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings without those that flags answer in another way, or switch off."""
+    gone: set[str] = set()
+    for name, others in _ANSWERS.items():
+        if name in above and str(above[name]) != str(below.get(name)):
+            gone |= {*others.split()} - above.keys()
+    for name, others in _OFF.items():
+        if name in above and str(above[name]).lower() in ("0", "none", "false"):
+            gone |= {*others.split()} - above.keys()
+    return {name: value for name, value in below.items() if name not in gone}
 
 
 def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:

@@ -146,6 +146,7 @@ def train(
     take_over(folder, recipe)
     claim(folder, recipe)
     tidal = recipe.model.family == "tidal"
+    counted = t.max_steps <= 0
     prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
     net = prepared.model.denoiser
     trainer = (TidalTrainer if tidal else DiffusionTrainer)(
@@ -159,6 +160,9 @@ def train(
         eval_dataset=prepared.validation,
         data_collator=prepared.collate if tidal else collate,
     )
+    if counted:
+        passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
+        say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
     checkpoint = going_on(folder, recipe, say)
     if checkpoint:
         say(f"resuming from {checkpoint}")

@@ -28,7 +28,7 @@ HONOURED = {
     "optim": "an optimiser of transformers that is installed, with optimizer=adamw; no GaLore, APOLLO, LOMO or "
     "schedule-free one",
     "optim_args": "name=value,name=value or a mapping; refused where the optimiser reads none",
-    "weight_decay": "as in Trainer: no decay of norms and biases; optimizer=muon decays all",
+    "weight_decay": "as in Trainer; optimizer=muon decays all weights",
     "adam_beta1": "refused where the optimiser has none",
     "adam_beta2": "refused where the optimiser has none",
     "adam_epsilon": "refused where the optimiser has none",
@@ -238,7 +238,7 @@ def _refusal(name: str, value: Any) -> WrongUse:
     # a token is nobody's business
     shown = name if name.endswith("token") else f"{name}={value!r:.60}"
     why = REFUSED.get(name, f"transformers {transformers.__version__} has it, and unmask does not know it yet")
-    return WrongUse(f"{shown} cannot be honoured: {why}; leave it out")
+    return WrongUse(f"{shown} cannot be honoured: {why}")
 
 
 def page() -> str:

@@ -78,7 +78,7 @@ def shaped(name: str, value: Any, kinds: Kinds) -> Any:
             raise WrongUse(f"{name} must be a single value, got {value!r:.120}")
         return _LISTS[name].join(str(v) for v in value) or None
     if kinds.mapping(name) and name.endswith("kwargs"):
-        raise WrongUse(f"{name}={value!r:.60} must be a mapping, such as {{min_lr_rate: 0.1}}")
+        raise WrongUse(f"{name}={value!r:.60} must be a mapping, such as {{name: value}}")
     if name == "include_num_input_tokens_seen":
         # a text or a switch, of which the parser knows the switch alone
         if str(value).lower() not in ("all", "true", "no", "false"):

@@ -54,6 +54,8 @@ def check_optimizer(train: Any, given: Collection[str]) -> None:
     for part, why in _UNFIT.items():
         if part in name:
             raise WrongUse(f"optim={name!r} cannot be honoured: {why}")
+    if train.optim_args and not all("=" in part for part in train.optim_args.split(",")):
+        raise WrongUse(f"optim_args={train.optim_args!r} must be name=value,name=value")
     kind, settings = _made(train)
     for setting, other in _READ_BY_SOME.items():
         if setting in given and getattr(train, setting) is not None:
@@ -91,7 +93,8 @@ def check_schedule(train: Any, given: Collection[str]) -> None:
     name = train.lr_scheduler_type.value
     takes = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[train.lr_scheduler_type]).parameters
     if "warmup_steps" in given and train.warmup_steps and "num_warmup_steps" not in takes:
-        raise WrongUse(f"warmup_steps={train.warmup_steps:g} has no effect with lr_scheduler_type={name!r}")
+        hint = "; constant_with_warmup has one" if name == "constant" else ""
+        raise WrongUse(f"warmup_steps={train.warmup_steps:g} has no effect with lr_scheduler_type={name!r}{hint}")
     settings = train.lr_scheduler_kwargs
     if settings and _built(train, {"no_such_setting": 1}):
         raise WrongUse(
