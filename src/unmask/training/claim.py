@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
+from unmask.core.errors import CheckpointError, WrongUse
 from unmask.data import ranks
 from unmask.models.text_model import write_json
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
@@ -143,7 +143,7 @@ def _no_checkpoint(path: Path) -> WrongUse:
         )
     beside = [p.name for p in checkpoints(path.parent)] if path.parent.is_dir() else []
     there = "holds no checkpoint that `unmask train` wrote" if path.is_dir() else "is no folder"
-    hint = f"; beside it, {did_you_mean(path.name, beside)}" if beside else ""
+    hint = f"; beside it stand {', '.join(beside[-5:])}" if beside else ""
     return WrongUse(f"resume_from_checkpoint={str(path)!r} {there}{hint}")
 
 

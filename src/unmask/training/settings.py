@@ -7,6 +7,7 @@ people still write. ``python -m unmask.training.settings`` prints docs/training_
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import transformers
@@ -218,15 +219,21 @@ def refuse(args: Any) -> None:
         raise _refusal(f.name, value)
 
 
-def refuse_given(names: Any) -> None:
-    """Refuse settings that are refused whatever their value.
+def refuse_given(given: Mapping[str, Any]) -> None:
+    """Refuse settings by their names, before their values are looked at.
+
+    Args:
+        given: names and values as they were given.
 
     Raises:
-        WrongUse: one of them is given.
+        WrongUse: one that is refused whatever its value, or that has any though its default is none.
     """
-    for name in names:
-        if name in _ALWAYS:
-            raise _refusal(name, names[name])
+    known = fields()
+    for name, value in given.items():
+        anything = name in REFUSED and name in known and default_of(known[name]) in (None, [])
+        nothing = value in (None, [], {}) or str(value).lower() in ("none", "null")
+        if name in _ALWAYS or (anything and not nothing):
+            raise _refusal(name, value)
 
 
 def default_of(f: dataclasses.Field[Any]) -> Any:

@@ -74,6 +74,8 @@ def shaped(name: str, value: Any, kinds: Kinds) -> Any:
     if isinstance(value, Mapping):
         return _mapping(name, value, kinds)
     if isinstance(value, (list, tuple)):
+        if not value and any(typing.get_origin(k) is list for k in kinds.parts(name)):
+            return []
         if name not in _LISTS or not all(isinstance(v, (str, bool)) for v in value):
             raise WrongUse(f"{name} must be a single value, got {value!r:.120}")
         return _LISTS[name].join(str(v) for v in value) or None
