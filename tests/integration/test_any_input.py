@@ -4,11 +4,9 @@ import contextlib
 import io
 
 import pytest
-import transformers
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packaging import version
 
 from unmask.core.errors import WrongUse
 from unmask.data.prose import prompts
@@ -99,11 +97,11 @@ def test_traces(start, events, mask_id):
     refused_or_fine(lambda: Trace.from_dict(tree))
 
 
-@pytest.mark.parametrize("line", ["eval_steps: .inf", "accelerator_config: nowhere.json", "fsdp_config: nowhere.json"])
+@pytest.mark.parametrize(
+    "line", ["eval_steps: .inf", "accelerator_config: nowhere.json", "fsdp: full_shard\nfsdp_config: nowhere.json"]
+)
 def test_values_that_transformers_chokes_on_are_one_sentence(line: str) -> None:
     settings = {"output_dir": "runs/x", "conditioning": "none", "task": "unconditional", **yaml.safe_load(line)}
-    if "fsdp_config" in line and version.parse(transformers.__version__) >= version.parse("5.20"):
-        pytest.skip("this transformers reads fsdp_config with fsdp alone")
     with pytest.raises(WrongUse, match="the settings do not fit") as caught:
         parse(settings)
     assert "\n" not in str(caught.value)
