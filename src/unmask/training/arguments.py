@@ -11,6 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from unmask.core.errors import WrongUse
+from unmask.core.precision import PRECISIONS
 from unmask.training.loggers import loggers
 from unmask.training.parts import check_parts
 from unmask.training.ranking import greater_is_better
@@ -109,7 +110,7 @@ class DataArguments:
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
     over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
-    encoder_precision: str = _help("'fp32' or 'bf16' for encoding the latents", "bf16")
+    encoder_precision: str = _help("'fp32', 'bf16' or 'auto' (the faster here) for encoding the latents", "auto")
     cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)
 
 
@@ -161,7 +162,8 @@ class TrainArguments(TrainingArguments):
     greater_is_better: bool | None = _help("its direction; follows from the metric when not given", None)
     load_best_model_at_end: bool | None = _help("save the best checkpoint's weights as the model", True)
     report_to: str | None = _help("loggers", "tensorboard")
-    bf16: bool = _help("bf16 autocast", True)
+    precision: str = _help("'fp32', 'bf16' (autocast), or 'auto': the faster one on this machine", "auto")
+    bf16: bool | None = _help("true is precision=bf16, false is precision=fp32", None)
     remove_unused_columns: bool | None = _help("must stay off: latents are not arguments of forward", False)
     dataloader_num_workers: int = _help("loader processes; the arrays are memory-mapped, 0 is fastest when small", 0)
     dataloader_pin_memory: bool = _help("pin batches; of use with a GPU only", False)
@@ -191,11 +193,33 @@ class TrainArguments(TrainingArguments):
             self.greater_is_better = greater_is_better(self.metric_for_best_model)
         self._resume_from()
         self._before_sharding()
+        self._one_precision()
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
         self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
         super().__post_init__()
         check_parts(self)
         direct_schedule(self)
+
+    def _one_precision(self) -> None:
+        """Trainer's own word and the launcher's are other names for ``precision``."""
+        if self.precision not in PRECISIONS:
+            raise WrongUse(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
+        said: dict[str, str] = {} if self.bf16 is None else {f"bf16={self.bf16}": "bf16" if self.bf16 else "fp32"}
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
+        if launched is not None:
+            if launched not in ("no", "bf16"):
+                raise WrongUse(f"mixed_precision={launched!r} of the launcher must be 'no' or 'bf16'")
+            said[f"mixed_precision={launched!r} of the launcher"] = "bf16" if launched == "bf16" else "fp32"
+        for words, wanted in said.items():
+            if self.precision not in ("auto", wanted):
+                raise WrongUse(f"{words} does not go with precision={self.precision!r}: leave one out")
+            self.precision = wanted
+        self.bf16 = self.precision == "bf16"
+
+    def compute_in(self, precision: str) -> None:
+        """Settle ``precision: auto``, before the trainer is made."""
+        self.precision, self.bf16 = precision, precision == "bf16"
+        self.mixed_precision: str = "bf16" if self.bf16 else "no"
 
     def _count_steps(self) -> None:
         """Steps or epochs, not both; Trainer would let the epochs be and say nothing."""

@@ -31,6 +31,8 @@ _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, At
 _ANSWERS = {
     "max_steps": "num_train_epochs",
     "num_train_epochs": "max_steps",
+    "bf16": "precision",
+    "precision": "bf16",
     "optim": "optimizer optim_args",
     "optimizer": "optim optim_args",
     "lr_scheduler_type": "lr_scheduler_kwargs",

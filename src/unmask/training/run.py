@@ -24,6 +24,7 @@ from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.claim import claim, going_on, take_over
+from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
 from unmask.training.steady import Probe, SteadyTrainer
 from unmask.training.tidal import TidalTrainer, prepare_tidal
@@ -149,6 +150,12 @@ def train(
     counted = t.max_steps <= 0
     prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
     net = prepared.model.denoiser
+    checkpoint = going_on(folder, recipe, say)
+    positions = t.train_batch_size * recipe.model.length
+    # about half of the positions are masked, and the head runs on those
+    head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
+    settle(t, net, positions, head, checkpoint, say)
+    prepared.model.card.recipe["precision"] = t.precision
     trainer = (TidalTrainer if tidal else DiffusionTrainer)(
         law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
@@ -163,7 +170,7 @@ def train(
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
-    checkpoint = going_on(folder, recipe, say)
+    trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")
     try:

@@ -34,7 +34,7 @@ HONOURED = {
     "adam_beta2": "refused where the optimiser has none",
     "adam_epsilon": "refused where the optimiser has none",
     "max_grad_norm": "0 clips nothing",
-    "bf16": "autocast",
+    "bf16": "another word for precision=bf16 (true) or precision=fp32 (false)",
     "tf32": "on GPUs that have it",
     "gradient_checkpointing": "blocks are computed again in the backward pass",
     "gradient_checkpointing_kwargs": "a mapping; needs gradient_checkpointing",
