@@ -87,7 +87,7 @@ def test_true_is_the_last_checkpoint(texts, whole, again):
     [
         ("checkpoint-5", "checkpoint-5' is no folder; beside it stand checkpoint-2, checkpoint-4, checkpoint-6"),
         (".", "is a run folder: name one of checkpoint-2, checkpoint-4, checkpoint-6 in it"),
-        ("..", "holds no checkpoint that `unmask train` wrote$"),
+        ("..", "holds no checkpoint that `unmask train` wrote"),
         ("nowhere/at_all", "at_all' is no folder$"),
     ],
 )
