@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unmask.core.errors import WrongUse
-from unmask.data.tokenizer_files import UnknownTokens, require_known, unknown_ids
+from unmask.core.unknown import UnknownTokens, require_known, unknown_ids
 from unmask.evaluation.held_out import held_out
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.mask_words import layout_ids, mask_word

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
-from unmask.data.tokenizer_files import unknown_ids, warn_of_unknown
+from unmask.core.unknown import unknown_ids, warn_of_unknown
 from unmask.models.mask_words import require_own_masks, warn_of_masks
 from unmask.models.text_model import TextModel
 
