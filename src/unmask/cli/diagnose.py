@@ -50,9 +50,7 @@ def register(app: typer.Typer) -> None:
         if not ranks.first():
             raise typer.Exit(verdict.exit_code)
         console.print(verdict)
-        page = report or results_place(
-            loaded.name if isinstance(loaded, CausalModel) else loaded.path, "diagnosis", ".html"
-        )
+        page = report or results_place(model, "diagnosis", ".html")
         verdict.save(page)
         console.print(f"report: {page}", style="dim", markup=False, highlight=False)
         if json is not None:
