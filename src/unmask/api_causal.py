@@ -12,8 +12,8 @@ from torch import Tensor
 
 from unmask.core.errors import WrongUse
 from unmask.core.precision import fastest
+from unmask.core.unknown import unknown_tokens, warn_of_unknown
 from unmask.data import ranks
-from unmask.data.tokenizer_files import unknown_tokens, warn_of_unknown
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
 from unmask.models.causal_writing import Writing, pad_id, prompt_ids, write_on
 from unmask.models.hub import find, read_config

@@ -101,8 +101,8 @@ def no_such(name_or_path: str | Path, why: str) -> WrongUse:
     return WrongUse(f"there is no model folder {name!r}, and no hub id of that name can be reached from here ({why})")
 
 
-def results_place(model_path: str | Path | None, what: str) -> Path:
-    """Where results about a model are written when nobody says where, without their ending.
+def results_place(model_path: str | Path | None, what: str, ending: str = "") -> Path:
+    """Where results about a model are written when nobody says where.
 
     A finished run folder of ours that may be written into gets them inside (``run/evaluation``). Other people's folders
     and the hub's cache are never written into: for these it is a name in the current folder
@@ -111,13 +111,14 @@ def results_place(model_path: str | Path | None, what: str) -> Path:
     Args:
         model_path: what the model was loaded from; None for one in memory.
         what: ``evaluation`` or ``diagnosis``.
+        ending: of a file's name, such as ``.html``.
     """
     if model_path is None:
-        return Path(what)
+        return Path(f"{what}{ending}")
     folder = Path(model_path)
     if (folder / "unmask.json").is_file() and os.access(folder, os.W_OK) and not in_hub_cache(folder):
-        return folder / what
-    return Path(f"{what}--{_label(str(model_path))}")
+        return folder / f"{what}{ending}"
+    return Path(f"{what}--{_label(str(model_path))}{ending}")
 
 
 def in_hub_cache(folder: Path) -> bool:

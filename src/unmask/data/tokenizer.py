@@ -113,12 +113,14 @@ class Canvases:
         lengths: int32 [N]; tokens with the EOS, without padding.
         rows: int64 [N]; the text (by its place in the input) that each row came from.
         over_long: texts that did not fit with their EOS, dropped or cut.
+        masked: texts that hold the mask, which are no clean texts; dropped, where that was asked for.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     rows: NDArray[np.int64]
     over_long: int
+    masked: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -127,7 +129,9 @@ class Canvases:
         """One line for a log."""
         total, width = len(self), self.ids.shape[1]
         mean = float(self.lengths.mean()) if total else 0.0
-        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {self.over_long:,} texts over-long"
+        masked = f"; {self.masked:,} texts with the mask word left out" if self.masked else ""
+        long = f"{self.over_long:,} texts over-long{masked}"
+        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {long}"
 
 
 def encode_fixed(
@@ -136,6 +140,7 @@ def encode_fixed(
     max_length: int,
     *,
     over_long: str = "truncate",
+    drop_masked: bool = False,
     spill: Path | None = None,
 ) -> Canvases:
     """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
@@ -146,6 +151,8 @@ def encode_fixed(
         max_length: L, the EOS included.
         over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does
             not end there, so that every text has its row; ``drop`` leaves such texts out.
+        drop_masked: leave out texts that hold the mask id. Our tokenizers spell a mask word in ordinary tokens, but a
+            vocabulary of whole words may hold it as one.
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
 
     Raises:
@@ -163,12 +170,15 @@ def encode_fixed(
         ids_NL: NDArray[np.int32] = np.full(shape, pad, np.int32)
     else:
         ids_NL = np.lib.format.open_memmap(spill, mode="w+", dtype=np.int32, shape=shape)
-    lengths, rows, long = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0
+    lengths, rows, long, masked = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0, 0
     n = 0
     for start in range(0, len(texts), _BATCH):
         batch = list(texts[start : start + _BATCH])
         encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
         for offset, tokens in enumerate(encoded):
+            if drop_masked and tokenizer.mask_token_id in tokens:
+                masked += 1
+                continue
             if len(tokens) >= max_length:
                 long += 1
                 if over_long == "drop":
@@ -180,7 +190,7 @@ def encode_fixed(
             ids_NL[n, len(tokens) :] = pad
             lengths[n], rows[n] = len(tokens), start + offset
             n += 1
-    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long)
+    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long, masked)
 
 
 def decode(

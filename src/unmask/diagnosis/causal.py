@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.core.draw import categorical
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, uniform
-from unmask.data.tokenizer_files import require_known, unknown_ids
+from unmask.core.unknown import require_known, unknown_ids
 from unmask.diagnosis.baselines import in_text
 from unmask.diagnosis.native import Rows, RowsOf, quietly
 from unmask.diagnosis.subject import (

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
-from unmask.data.tokenizer_files import UnknownTokens
+from unmask.core.unknown import UnknownTokens
 from unmask.diffusion.process import MaskLaw
 from unmask.evaluation import tables
 from unmask.evaluation.generation import GenerationScores

@@ -132,16 +132,3 @@ def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list
     found = load_texts(str(data), column=_columns(column), validation=0.0)
     found.report.announce()
     return _chosen(found.train, found.train_pairs, texts, str(data))
-
-
-def fitting(model: TextModel, sources: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pairs whose reference fits the model's canvas with its EOS.
-
-    Raises:
-        WrongUse: none does.
-    """
-    ids = model.tokenizer(list(references), add_special_tokens=False)["input_ids"]
-    keep = [i for i, row in enumerate(ids) if len(row) < model.card.length]
-    if not keep:
-        raise WrongUse(f"no text fits the model's canvas of {model.card.length} tokens")
-    return [sources[i] for i in keep], [references[i] for i in keep]

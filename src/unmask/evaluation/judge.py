@@ -16,8 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.core.errors import WrongUse
+from unmask.core.unknown import UnknownTokens, unknown_ids
 from unmask.data import ranks
-from unmask.data.tokenizer_files import UnknownTokens, unknown_ids
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.distinct_n import distinct_n
 from unmask.metrics.mauve import MIN_TEXTS, Mauve, mauve

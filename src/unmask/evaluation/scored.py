@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unmask.core.errors import WrongUse
-from unmask.data.tokenizer_files import UnknownTokens, require_known, unknown_ids
+from unmask.core.unknown import UnknownTokens, require_known, unknown_ids
 from unmask.evaluation.held_out import held_out
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.mask_words import layout_ids, mask_word
@@ -52,7 +52,7 @@ class LeftOut:
         found = []
         if self.too_long:
             wider = self.limit is None or (self.length is not None and self.length < self.limit)
-            how = f" (length= goes up to {self.limit})" if wider and self.limit is not None else ""
+            how = f" (a length of up to {self.limit} is possible)" if wider and self.limit is not None else ""
             found.append(f"{self.too_long} longer than the canvas of {self.length} tokens{how}")
         if self.mask_word:
             found.append(f"{self.mask_word} with the mask word {self.words[0]!r} in them")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
-from unmask.data.tokenizer_files import unknown_ids, warn_of_unknown
+from unmask.core.unknown import unknown_ids, warn_of_unknown
 from unmask.models.mask_words import require_own_masks, warn_of_masks
 from unmask.models.text_model import TextModel
 
@@ -136,12 +136,12 @@ class AdapterModel(TextModel):
         chat = bool(self.tokenizer.chat_template)
         after = [] if chat else self.frame[1]
         prompts_ids = [self.prompt_ids(prompt) for prompt in prompts]
-        words = [ids if chat else ids[len(self.frame[0]) :] for ids in prompts_ids]
-        warn_of_unknown(unknown_ids(self.tokenizer, words), self.path or "this model", "prompts")
         if chat:
             warn_of_masks(prompts, self.tokenizer, mask_id)
         else:
             require_own_masks([str(prompt) for prompt in prompts], self.tokenizer, mask_id, prompts_ids)
+        words = [ids if chat else ids[len(self.frame[0]) :] for ids in prompts_ids]
+        warn_of_unknown(unknown_ids(self.tokenizer, words), self.path or "this model", "prompts")
         if length is None:
             taken = max(map(len, prompts_ids)) + len(after)
             length = max(1, self.card.length if limit is None else min(self.card.length, limit - taken))
