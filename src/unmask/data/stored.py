@@ -29,7 +29,9 @@ def stored_canvases(
     folder: Path,
     in_memory: int = IN_MEMORY,
 ) -> Canvases:
-    """:func:`unmask.data.tokenizer.encode_fixed`, in ``folder`` where the ids would take more than ``in_memory`` bytes.
+    """Canvases of clean texts (:func:`unmask.data.tokenizer.encode_fixed` without those that hold the mask).
+
+    They lie in ``folder`` where the ids would take more than ``in_memory`` bytes.
 
     Args:
         tokenizer, texts, max_length, over_long: as there.
@@ -38,15 +40,17 @@ def stored_canvases(
         in_memory: bytes.
     """
     if len(texts) * max_length * 4 <= in_memory:
-        return encode_fixed(tokenizer, texts, max_length, over_long=over_long)
+        return encode_fixed(tokenizer, texts, max_length, over_long=over_long, drop_masked=True)
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    says = f"{fingerprint} {vocabulary} {tokenizer.eos_token_id} {tokenizer.pad_token_id} {max_length} {over_long}"
+    says = (
+        f"{fingerprint} {vocabulary} {tokenizer.eos_token_id} {tokenizer.pad_token_id} {max_length} {over_long} clean"
+    )
     name = hashlib.sha256(says.encode()).hexdigest()[:16]
     stamp = folder / f"{name}.json"
     if ranks.first() and not stamp.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         partial = {part: folder / f"{name}.{part}.partial.npy" for part in _PARTS}
-        made = encode_fixed(tokenizer, texts, max_length, over_long=over_long, spill=partial["ids"])
+        made = encode_fixed(tokenizer, texts, max_length, over_long=over_long, drop_masked=True, spill=partial["ids"])
         np.save(partial["lengths"], made.lengths, allow_pickle=False)
         np.save(partial["rows"], made.rows, allow_pickle=False)
         for part, file in partial.items():
@@ -54,11 +58,13 @@ def stored_canvases(
                 os.fsync(handle.fileno())
             os.replace(file, folder / f"{name}.{part}.npy")
         written = stamp.with_suffix(".partial")
-        written.write_text(json.dumps({"rows": len(made), "over_long": made.over_long}), encoding="utf-8")
+        written.write_text(
+            json.dumps({"rows": len(made), "over_long": made.over_long, "masked": made.masked}), encoding="utf-8"
+        )
         os.replace(written, stamp)
     ranks.wait()
     said = json.loads(stamp.read_text(encoding="utf-8"))
     ids, lengths, rows = (
         np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)[: said["rows"]] for part in _PARTS
     )
-    return Canvases(ids, lengths, rows, said["over_long"])
+    return Canvases(ids, lengths, rows, said["over_long"], said["masked"])
