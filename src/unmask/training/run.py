@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import write_json
 from unmask.data import ranks
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
@@ -23,7 +24,7 @@ from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel, load_native, write_json
+from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.checkpoint import last_checkpoint, start_over
 from unmask.training.recipe import Recipe
 from unmask.training.steady import Probe, SteadyTrainer
