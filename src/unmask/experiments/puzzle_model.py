@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import write_json
 from unmask.data.puzzles import MASK, PUZZLES, Puzzle
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import write_json
 
 FILE = "puzzle.json"
 
