@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.evaluation.page import write_page
+from unmask.core.files import write_text
 
 #: of what is written
 SCORES = {"exact match": "exact_match", "BLEU-1": "bleu_1", "BLEU": "bleu"}
@@ -77,11 +77,11 @@ MARK = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.S)
 
 def fill(name: str, case: dict[str, Any]) -> None:
     """Write the numbers, and what the page says of them."""
-    write_page(PAGES / f"{name}.json", json.dumps(case, indent=1, ensure_ascii=False) + "\n")
+    write_text(PAGES / f"{name}.json", json.dumps(case, indent=1, ensure_ascii=False) + "\n")
     page = PAGES / f"{name}.md"
     made = f"Made by `python benchmarks/cases.py {name}`: {case['made_with']}. All numbers: [{name}.json]({name}.json)."
     body = "\n".join([*measured(name, case), "", made])
-    write_page(page, MARK.sub(lambda m: f"{m.group(1)}\n{body}\n\n{m.group(2)}", page.read_text(encoding="utf-8")))
+    write_text(page, MARK.sub(lambda m: f"{m.group(1)}\n{body}\n\n{m.group(2)}", page.read_text(encoding="utf-8")))
 
 
 def picture(report: Path, target: Path, width: int = 900, height: int = 1000) -> None:

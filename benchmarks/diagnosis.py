@@ -31,11 +31,11 @@ import torch
 
 from diagnosis_models import Model, load_subject, prepare, train_into
 from unmask.core.errors import WrongUse
+from unmask.core.files import write_text
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.lesion import lesions
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Subject
-from unmask.evaluation.page import write_page
 
 
 @dataclass(frozen=True)
@@ -317,9 +317,9 @@ def main() -> None:
     lines = read((words.table or words.out) / "results.jsonl")
     print("\n".join(table(lines)))
     if words.write is not None:
-        write_page(words.write, page(words.write.read_text(encoding="utf-8"), lines))
+        write_text(words.write, page(words.write.read_text(encoding="utf-8"), lines))
         figures = json.dumps(summary(lines), indent=1) + "\n"
-        write_page(words.write.with_name("benchmarks") / "diagnosis.json", figures)
+        write_text(words.write.with_name("benchmarks") / "diagnosis.json", figures)
     print(json.dumps(summary(lines)))
 
 

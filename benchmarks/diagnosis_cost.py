@@ -18,12 +18,12 @@ import torch
 
 from diagnosis_models import Model, corpus, network, prepare, subject_of
 from unmask import api
+from unmask.core.files import write_text
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.callback import QuickProbe
 from unmask.diagnosis.lesions._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diffusion.objective import token_losses
-from unmask.evaluation.page import write_page
 from where import where
 
 
@@ -81,7 +81,7 @@ def main() -> None:
         result["callback"] = callback(words.train_seconds) | where()
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_page(file, json.dumps(result, indent=1) + "\n")
+        write_text(file, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

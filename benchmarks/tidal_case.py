@@ -18,12 +18,11 @@ from typing import Any
 import torch
 
 from case_pages import MARK, PAGES, causes, cells
+from unmask.core.files import write_text
 from unmask.data.corpora import verses
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
-from unmask.decoding.trace import write_text
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import quietly
-from unmask.evaluation.page import write_page
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_cost import cost_section, cost_table
 from unmask.experiments.tidal_page import made_with
@@ -108,7 +107,7 @@ def page(case: dict[str, Any]) -> None:
     lines += [f"Made by `python benchmarks/tidal_case.py cost`; {made['device']}, torch {made['torch']}."]
     file = PAGES / "tidal.md"
     body = "\n".join(lines)
-    write_page(file, MARK.sub(lambda m: f"{m.group(1)}\n{body}\n\n{m.group(2)}", file.read_text(encoding="utf-8")))
+    write_text(file, MARK.sub(lambda m: f"{m.group(1)}\n{body}\n\n{m.group(2)}", file.read_text(encoding="utf-8")))
 
 
 def main() -> None:
@@ -118,7 +117,7 @@ def main() -> None:
     case = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.is_file() else {}
     if what != "page":
         case |= {what: study() if what == "faults" else cost(), "made_with": made_with()}
-        write_page(NUMBERS, json.dumps(case, indent=1, ensure_ascii=False) + "\n")
+        write_text(NUMBERS, json.dumps(case, indent=1, ensure_ascii=False) + "\n")
     if {"faults", "cost"} <= set(case):
         page(case)
     print(json.dumps({"case": "tidal", "measured": what}))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "diagnose", "evaluate", "load", "sample", "train"]
 

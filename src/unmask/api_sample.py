@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class Samples:
 
     def pieces(self, token: int) -> str:
         """The spelling of one id, for traces."""
-        return _piece(self.model, token)
+        return _spelling(self.model)(token)
 
     def save_trace(self, path: str | Path) -> Path:
         """Write the trace as ``.json`` (replayable) or ``.html`` (an animated page).
@@ -62,7 +62,7 @@ class Samples:
         if path.suffix == ".json":
             return self.trace.save(path)
         if path.suffix == ".html":
-            return self.trace.to_html(path, self.pieces)
+            return self.trace.to_html(path, _spelling(self.model))
         raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
 
 
@@ -246,10 +246,10 @@ def given_of(call: Any, values: dict[str, Any], *own: str) -> dict[str, Any]:
     return {k: v for k, v in changed.items() if isinstance(v, Tensor) or v != known[k].default}
 
 
-def _piece(model: TextModel, token: int) -> str:
-    d = model.denoiser
-    names = {d.mask_id: "", d.pad_id: "·", d.eos_id: "⏎"}
-    return names[token] if token in names else str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+def _spelling(model: TextModel) -> Callable[[int], str]:
+    from unmask.reporting.trace import spelling
+
+    return spelling(model.tokenizer, model.denoiser.mask_id)
 
 
 def _both(first: Callback | None, second: Callback | None) -> Callback | None:
@@ -264,9 +264,9 @@ def _both(first: Callback | None, second: Callback | None) -> Callback | None:
 
 
 def _live(model: TextModel) -> Callback:
-    from unmask.decoding.terminal import live_callback
+    from unmask.reporting.live import live_callback
 
-    return live_callback(lambda token: _piece(model, token))
+    return live_callback(_spelling(model))
 
 
 def denoises(model: Any, what: str) -> TextModel:

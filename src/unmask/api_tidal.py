@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,17 +10,18 @@ from typing import Any
 import torch
 
 from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.files import write_json
 from unmask.core.precision import fastest
+from unmask.core.render import save_page
 from unmask.data.text import evenly, load_texts
 from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
 from unmask.decoding.tidal import BlockEvent
-from unmask.decoding.trace import write_text
-from unmask.evaluation.attention_page import attention_page, save_attention_page
-from unmask.evaluation.page import Section, Table, render_page, write_page
 from unmask.evaluation.tidal import write
 from unmask.evaluation.tidal_report import TidalEvaluation
 from unmask.models.tidal_text import TidalTextModel
+from unmask.reporting.attention import attention_page
+from unmask.reporting.blocks import blocks_page
 
 #: settings of a plan that a block in any order takes
 PLAN = ("order", "quota", "steps", "remasking", "sampler")
@@ -57,33 +57,15 @@ class BlockSamples:
         """
         path = Path(path)
         if path.suffix == ".json":
-            rows = [asdict(event) for event in self.trace]
-            write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
-            return path
+            return write_json(path, [asdict(event) for event in self.trace])
         if path.suffix == ".html":
-            return write_page(path, self.trace_page())
+            return save_page(path, self.trace_page())
         raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
 
     def trace_page(self) -> str:
         """A page with every block: what was drawn, in the order of drawing, and what it says."""
         name = self.model.tokenizer.name
-        sections = []
-        for row, prompt in enumerate(self.prompts):
-            cells = []
-            for event in self.trace:
-                if event.row != row:
-                    continue
-                chances = event.probabilities or [float("nan")] * len(event.ids)
-                drawn = " ".join(
-                    name(i) if p != p else f"{name(i)} ({p:.2f})" for i, p in zip(event.ids, chances, strict=True)
-                )
-                cells.append((str(event.number), f"{event.tokens} ({event.reused})", drawn, event.block))
-            note = "Ids in the order of drawing, with their probability; prefix: its tokens, and those not read again."
-            columns = ("block", "prefix", "drawn", "reads")
-            sections.append(
-                Section(f"{prompt}{self.texts[row]}", [Table("Blocks", columns, cells, align="rrll", note=note)])
-            )
-        return render_page("Block by block", sections, subtitle=f"{self.forwards} passes through the network")
+        return blocks_page(self.trace, self.prompts, self.texts, name, self.forwards)
 
     def save_attention(self, path: str | Path, row: int = 0, number: int = -1) -> Path:
         """Draw who looks at whom while a block is written: its prefix and itself, every layer and head.
@@ -96,9 +78,8 @@ class BlockSamples:
         Raises:
             WrongUse: there is no such block, or the name has another ending.
         """
-        path = Path(path)
-        if path.suffix != ".html":
-            raise WrongUse(f"attention is drawn as .html, not {path.name!r}")
+        if Path(path).suffix != ".html":
+            raise WrongUse(f"attention is drawn as .html, not {Path(path).name!r}")
         events = [event for event in self.trace if event.row == row]
         if not -len(events) <= number < len(events):
             raise WrongUse(f"row {row} has {len(events)} blocks: there is no block {number}")
@@ -110,7 +91,7 @@ class BlockSamples:
         ids = [*tokens, BOB, *event.ids]
         weights = self.model.denoiser.attention_weights(torch.tensor([ids], device=self.model.device))[:, 0]
         names = [self.model.tokenizer.name(i) for i in ids]
-        return save_attention_page(path, attention_page(weights.cpu(), names, block_from=len(tokens)))
+        return save_page(path, attention_page(weights.cpu(), names, block_from=len(tokens)))
 
 
 def sample_tidal(model: TidalTextModel, texts: Sequence[Any] | None, n: int | None, given: dict[str, Any]) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_toy import CachingNet, TinyNet, canvas
 from torch import Tensor
 
+from decoding_toy import CachingNet, TinyNet, canvas
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import WrongUse

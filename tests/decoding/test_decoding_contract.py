@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_toy import MASK, CachingNet, TinyNet, canvas
 
+from decoding_toy import MASK, CachingNet, TinyNet, canvas
 from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_toy import LookupDenoiser, subsets
 from scipy import stats
 from torch import Tensor
 
+from decoding_toy import LookupDenoiser, subsets
 from oracles import toy_joint
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.canvas import Canvas

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from decoding_toy import EOS, MASK, PAD, VOCAB, TinyNet, canvas
 from scipy import stats
 from torch import Tensor
 
+from decoding_toy import EOS, MASK, PAD, VOCAB, TinyNet, canvas
 from oracles import UniformDenoiser
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser

@@ -95,4 +95,4 @@ def test_scores_do_not_depend_on_the_processes(seen):
 def test_the_first_process_alone_speaks_and_writes(seen):
     for found in seen:
         assert found["said"].count(f"saved {found['folder'] / 'copies'}") == 1
-    assert not list(seen[1]["folder"].rglob("*.partial"))
+    assert not list(seen[1]["folder"].rglob("*.partial*"))

@@ -5,19 +5,16 @@ import json
 import math
 import re
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from markupsafe import Markup
 from rich.console import Console
 from test_latent_use import IDS, LATENTS, Copier
 
 from unmask.core.errors import WrongUse
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.generation import rewrite, score_generation
-from unmask.evaluation.page import Embed, Figure, Html, Section, Table, Text, figure_svg, plot, render_page
 
 EVIL = '<script>alert(1)</script> [bold]king & "queen"[/bold]'
 REFERENCES = ["in the beginning was the word", "a b c d", EVIL]
@@ -140,39 +137,6 @@ def test_saved_files(full, tmp_path):
     assert full.save(tmp_path / "other.html").name == "other.html"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.json", "new", "other.html"], "nothing half-written"
     assert full.page() == full.page(), "the same evaluation is the same bytes"
-
-
-def test_svg_takes_its_colours_from_the_page():
-    with plot() as (figure, axes):
-        axes.plot([0, 1], [0, 1], label="line & <b>")
-        axes.set_title("t")
-        axes.legend()
-        svg = figure_svg(figure, 'a "line" <b>')
-    assert isinstance(svg, Markup)
-    root = ElementTree.fromstring(svg)
-    assert root.get("aria-label") == 'a "line" <b>' and root.get("width") is None
-    assert "var(--series-1)" in svg and "var(--ink)" in svg and "var(--grid)" in svg
-    colours = set(re.findall(r"#[0-9a-f]{6}\b", svg))
-    assert colours <= {"#000000", "#ffffff"}, "fixed colours do not follow the page into the dark"
-    assert "font-family" not in svg and "DejaVu" not in svg
-
-
-def test_every_variable_in_a_plot_is_defined_for_light_and_dark():
-    html = render_page("t", [])
-    light, dark = html.split("prefers-color-scheme: dark", 1)
-    for name in ["ink", "muted", "grid", *(f"series-{i}" for i in range(1, 6))]:
-        assert f"--{name}:" in light and f"--{name}:" in dark.split("@media", 1)[0]
-
-
-def test_blocks_refuse_plain_text_as_markup_and_ragged_tables():
-    with pytest.raises(WrongUse, match="'s' holds markup as plain text"):
-        render_page("t", [Section("s", [Html("<b>x</b>")])])
-    with pytest.raises(WrongUse, match="figure_svg"):
-        render_page("t", [Section("s", [Figure("<svg></svg>")])])
-    with pytest.raises(WrongUse, match="'x' has 2 columns"):
-        Table("x", ("a", "b"), [("1",)])
-    html = render_page("t", [Section("s", [Text("<i>"), Embed("<b>in</b>", 'x"y'), Html(Markup("<hr>"))])])
-    assert "&lt;i&gt;" in html and 'srcdoc="&lt;b&gt;in&lt;/b&gt;"' in html and "<hr>" in html
 
 
 def test_empty_bins_and_single_texts_still_draw():

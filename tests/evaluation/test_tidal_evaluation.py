@@ -1,12 +1,8 @@
-import re
-import xml.etree.ElementTree as ET
-
 import pytest
 import torch
 
 from unmask.core.errors import WrongUse
-from unmask.data.tidal.mixed_tokenizer import BOB, MixedTokenizer
-from unmask.evaluation.attention_page import attention_page, attention_svg, save_attention_page
+from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
 from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
@@ -69,25 +65,3 @@ def test_the_batch_size_changes_nothing_that_is_written():
         write(text_model, prompts, batch_size=0)
     with pytest.raises(WrongUse, match="order has no effect"):
         write(text_model, prompts, plan={"order": "margin"})
-
-
-def test_attention_page_shows_every_head(tmp_path):
-    text_model = model()
-    ids = TOKENIZER.encode("40 - 9 =") + TOKENIZER.encode_block(" 31<&>")
-    weights = text_model.denoiser.attention_weights(torch.tensor([ids]))[:, 0]
-    names = [TOKENIZER.name(i) for i in ids]
-    start = ids.index(BOB)
-    page = save_attention_page(tmp_path / "a.html", attention_page(weights, names, block_from=start)).read_text("utf-8")
-    figures = re.findall(r"<svg.*?</svg>", page)
-    assert len(figures) == 4
-    root = ET.fromstring(figures[3])
-    cells = [e for e in root.iter() if e.tag.endswith("rect")]
-    # a cell for each weight: tokens see tokens, the block sees the tokens and its own past
-    n, m = start, len(ids) - start
-    assert len(cells) == n * n + m * n + m * (m + 1) // 2
-    shown = {e[0].text: float(e.get("fill-opacity")) for e in cells}
-    want = weights[1, 1, start + 1, start]
-    assert shown[f"{names[start + 1]} looks at <bob>: {want:.3f}"] == pytest.approx(float(want), abs=6e-4)
-    assert f"{float(weights[0, 0, start:, start:].sum(-1).mean()):.0%} of the block's attention" in page
-    with pytest.raises(WrongUse, match="do not fit"):
-        attention_svg(weights[0, 0], names[1:])

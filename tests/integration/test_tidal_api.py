@@ -9,6 +9,7 @@ from unmask import recipes
 from unmask.core.errors import WrongUse
 from unmask.data.tidal.mixed_tokenizer import EOS
 from unmask.evaluation.tidal import write
+from unmask.reporting.evaluation import tidal_grids
 from unmask.training.recipe import parse, read_recipe
 
 SMALL = (
@@ -75,7 +76,7 @@ def test_evaluation_measures_bits_and_exact_answers(flags, trained, tmp_path):
     assert 4 < found.metrics["bits_per_character"] < 40
     found.save(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == found.metrics
-    assert len(list(found.tables())) == len(found.grids())
+    assert len(list(found.tables())) == len(tidal_grids(found))
 
 
 @pytest.mark.parametrize("name", ["tidal_arithmetic", "tidal_verses"])

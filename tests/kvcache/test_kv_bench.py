@@ -26,7 +26,7 @@ from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import Check
 from unmask.kvcache.scoring import Asked, score
 from unmask.kvcache.selfchecks import SelfCheckFailed, require, selfchecks
-from unmask.kvcache.table import tables
+from unmask.reporting.kv import tables
 
 pytest.importorskip("kvpress")
 SMALL = Settings(

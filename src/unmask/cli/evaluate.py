@@ -86,9 +86,9 @@ def _task(model: str, task: str, count: int, settings: dict[str, Any], out: Path
     from rich.console import Console
 
     from unmask import api
+    from unmask.core.files import write_json
     from unmask.evaluation.tasks import load_task, run_task
     from unmask.models.causal import CausalModel
-    from unmask.models.text_model import write_json
 
     seed = settings["seed"]
     problems = load_task(task, count, seed)  # a wrong name is said before a model is read

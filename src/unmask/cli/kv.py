@@ -83,8 +83,8 @@ def register(app: typer.Typer) -> None:
         from unmask.kvcache.bench import Settings, bench
         from unmask.kvcache.budget import Budget
         from unmask.kvcache.press import presses
-        from unmask.kvcache.table import tables
         from unmask.models.causal import load_causal
+        from unmask.reporting.kv import tables
 
         budgets = [*keep, *(f"{t}t" for t in tokens)]
         budgets += [f"{float(Budget.of(compression_ratio=c).keep or 0):g}" for c in compression_ratio]

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unmask.core.errors import WrongUse
+from unmask.core.files import write_json
 
 Precision = Literal["fp32", "bf16"]
 #: (rows, inputs, outputs) of a linear layer
@@ -183,11 +183,7 @@ def _remembered(shapes: tuple[Shape, ...], backward: bool) -> tuple[float, float
         return float(kept["fp32"]), float(kept["bf16"])
     fp32, bf16 = measure(shapes, backward=backward)
     with contextlib.suppress(OSError):  # a machine without a place to remember measures again
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=file.parent, suffix=".partial")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump({"fp32": fp32, "bf16": bf16, "of": named}, out)
-        os.replace(partial, file)
+        write_json(file, {"fp32": fp32, "bf16": bf16, "of": named})
     return fp32, bf16
 
 

@@ -1,34 +1,41 @@
-"""Pages of results, drawn by whoever registered for the result's class: a result is data and imports no page.
+"""Pages and terminal views of results, drawn by whoever registered for the result's class: a result is data.
 
-The one place where a name is looked up: renderers are entry points in the group ``unmask.pages``, named by the class
-they draw, each a function ``(result, **settings) -> str`` (HTML) in :mod:`unmask.reporting` or in a package of yours.
+The one place where a name is looked up. What draws the results of this package, :mod:`unmask.reporting` enters in
+:data:`PAGES` and :data:`VIEWS`; a package of yours draws results of its own, or ours in its own way, with entry points
+named by the class, in the groups ``unmask.pages`` and ``unmask.views``.
 """
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from unmask.core.errors import UnmaskError, WrongUse
 from unmask.core.files import write_text
 
-GROUP = "unmask.pages"
+#: class name -> ``module:function`` that makes HTML, ``(result, **settings) -> str``
+PAGES: dict[str, str] = {}
+#: class name -> ``module:function`` for the terminal: gives what rich prints, or shows the result itself
+VIEWS: dict[str, str] = {}
 
 
 def page_of(result: object, **settings: Any) -> str:
     """The page of a result, as HTML that needs nothing beside it.
 
     Raises:
-        UnmaskError: nothing is registered that draws it: the package was not installed, only put on the path.
+        UnmaskError: nothing is registered that draws it.
     """
-    for kind in type(result).__mro__:
-        for point in metadata.entry_points(group=GROUP, name=kind.__name__):
-            return str(point.load()(result, **settings))
-    raise UnmaskError(
-        f"nothing draws a {type(result).__name__}: its renderer is found through the installed package, "
-        "so install it (pip install -e .)"
-    )
+    return str(_renderer("unmask.pages", PAGES, result)(result, **settings))
+
+
+def view_of(result: object, **settings: Any) -> Any:
+    """What shows a result in a terminal: something that rich prints, a list of such things, or nothing once it did.
+
+    Raises:
+        UnmaskError: nothing is registered that shows it.
+    """
+    return _renderer("unmask.views", VIEWS, result)(result, **settings)
 
 
 def save_page(path: str | Path, html: str) -> Path:
@@ -40,3 +47,17 @@ def save_page(path: str | Path, html: str) -> Path:
     if Path(path).suffix not in (".html", ".htm"):
         raise WrongUse(f"a page is written as .html, not {Path(path).name!r}")
     return write_text(path, html)
+
+
+def _renderer(group: str, own: dict[str, str], result: object) -> Any:
+    from importlib import metadata  # late: it is slow, and `unmask --help` needs no page
+
+    for kind in type(result).__mro__:
+        for point in metadata.entry_points(group=group, name=kind.__name__):
+            return point.load()
+        if kind.__name__ in own:
+            return resolve_name(own[kind.__name__])
+    raise UnmaskError(
+        f"nothing draws a {type(result).__name__}: name a function in an entry point "
+        f"{type(result).__name__!r} of the group {group!r}"
+    )

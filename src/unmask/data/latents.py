@@ -11,7 +11,6 @@ accelerate) each encode their share.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import uuid
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.core.errors import WrongUse
+from unmask.core.files import replacing, write_json, write_text
 from unmask.data import ranks
 
 DTYPES = ("float32", "float16")
@@ -138,7 +138,7 @@ class Store:
         _write_array(vectors_file, vectors.astype(self.dtype))
         _write_array(keys_file, keys)
         sizes = {"vectors": vectors_file.stat().st_size, "keys": keys_file.stat().st_size}
-        _write(self.folder / f"{name}.json", json.dumps(sizes).encode())
+        write_json(self.folder / f"{name}.json", sizes)
 
 
 def cached_latents(
@@ -224,7 +224,7 @@ def _folder(cache_dir: str | Path | None, encoder: Encoder, dtype: str) -> Path:
     folder = cache_root(cache_dir) / "latents" / hashlib.sha256(says.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "README.txt").exists():  # for people who tidy their disk
-        _write(folder / "README.txt", f"vectors of: {says}\n".encode())
+        write_text(folder / "README.txt", f"vectors of: {says}\n")
     return folder
 
 
@@ -234,19 +234,8 @@ def _key(text: str) -> bytes:
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    _write(path, buffer.getbuffer())
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """A file that is there as a whole or not at all, and on the disk before the next one is begun."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.save(partial, array, allow_pickle=False)
 
 
 @contextmanager

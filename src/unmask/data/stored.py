@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unmask.core.files import replacing, write_json
 from unmask.data import ranks
 from unmask.data.tokenizer import Canvases, encode_fixed
 
@@ -49,19 +50,16 @@ def stored_canvases(
     stamp = folder / f"{name}.json"
     if ranks.first() and not stamp.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = {part: folder / f"{name}.{part}.partial.npy" for part in _PARTS}
-        made = encode_fixed(tokenizer, texts, max_length, over_long=over_long, drop_masked=True, spill=partial["ids"])
-        np.save(partial["lengths"], made.lengths, allow_pickle=False)
-        np.save(partial["rows"], made.rows, allow_pickle=False)
-        for part, file in partial.items():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-            os.replace(file, folder / f"{name}.{part}.npy")
-        written = stamp.with_suffix(".partial")
-        written.write_text(
-            json.dumps({"rows": len(made), "over_long": made.over_long, "masked": made.masked}), encoding="utf-8"
-        )
-        os.replace(written, stamp)
+        for left in folder.glob(f".{name}.*.partial.npy"):  # by a process that was killed
+            left.unlink()
+        with ExitStack() as files:
+            partial = {part: files.enter_context(replacing(folder / f"{name}.{part}.npy")) for part in _PARTS}
+            made = encode_fixed(
+                tokenizer, texts, max_length, over_long=over_long, drop_masked=True, spill=partial["ids"]
+            )
+            np.save(partial["lengths"], made.lengths, allow_pickle=False)
+            np.save(partial["rows"], made.rows, allow_pickle=False)
+        write_json(stamp, {"rows": len(made), "over_long": made.over_long, "masked": made.masked})
     ranks.wait()
     said = json.loads(stamp.read_text(encoding="utf-8"))
     ids, lengths, rows = (

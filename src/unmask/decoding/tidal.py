@@ -9,7 +9,6 @@ Shapes: B rows, V ids that can be written.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +20,10 @@ from torch import Tensor
 from unmask.core.denoiser import Denoiser
 from unmask.core.draw import categorical, restrict
 from unmask.core.errors import WrongUse
+from unmask.core.files import write_json
 from unmask.core.random import Stream, hashed, uniform
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
-from unmask.decoding.trace import write_text
 
 
 class BlockTokenizer(Protocol):
@@ -215,9 +214,7 @@ class BlockGeneration:
 
     def save(self, path: str | Path) -> Path:
         """Write the trace as JSON, one object a block."""
-        path = Path(path)
-        write_text(path, json.dumps([asdict(e) for e in self.trace], ensure_ascii=False, indent=1) + "\n")
-        return path
+        return write_json(path, [asdict(e) for e in self.trace])
 
 
 def stream_blocks(

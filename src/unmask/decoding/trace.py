@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -19,6 +18,8 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.core.files import write_text
+from unmask.core.render import page_of, save_page, view_of
 
 FORMAT = "unmask-trace-1"
 
@@ -163,33 +164,24 @@ class Trace:
             "guesses": _lists(self.guesses),
         }
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write JSON, atomically; :meth:`load` reads it."""
-        path = Path(path)
-        text = json.dumps(self.to_dict(), allow_nan=False)
-        write_text(path, text)
-        return path
+        return write_text(path, json.dumps(self.to_dict(), allow_nan=False))
 
     def html(self, piece: Callable[[int], str] | None = None, **settings: Any) -> str:
-        """An animated page that needs nothing else (see :func:`unmask.decoding.page.render`)."""
-        from unmask.decoding.page import render
+        """An animated page that needs nothing else (see :func:`unmask.reporting.trace.page`)."""
+        return page_of(self, piece=piece, **settings)
 
-        return render(self, piece, **settings)
-
-    def to_html(self, path: str | os.PathLike[str], piece: Callable[[int], str] | None = None, **settings: Any) -> Path:
+    def to_html(self, path: str | Path, piece: Callable[[int], str] | None = None, **settings: Any) -> Path:
         """Write :meth:`html` to a file."""
-        path = Path(path)
-        write_text(path, self.html(piece, **settings))
-        return path
+        return save_page(path, self.html(piece, **settings))
 
     def to_terminal(self, piece: Callable[[int], str], *, row: int = 0, delay: float = 0.15) -> None:
-        """Play one row in the terminal (see :func:`unmask.decoding.terminal.show`)."""
-        from unmask.decoding.terminal import show
-
-        show(self, piece, row=row, delay=delay)
+        """Play one row in the terminal (see :func:`unmask.reporting.live.show`)."""
+        view_of(self, piece=piece, row=row, delay=delay)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Trace:
+    def load(cls, path: str | Path) -> Trace:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -266,11 +258,3 @@ def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
         if len(outside):
             raise WrongUse(f"{where}.{name} holds {int(outside[0])}, outside 0..{limit - 1}")
     table.add(**values)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

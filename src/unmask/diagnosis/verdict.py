@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from unmask.core.errors import WrongUse
+from unmask.core.files import write_text
+from unmask.core.render import page_of, save_page, view_of
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
-from unmask.evaluation.page import write_page
 
 FORMAT = "unmask-verdict-1"
 
@@ -81,14 +85,12 @@ class Verdict:
         """The verdict as JSON; also written to ``path``, whole or not at all."""
         text = json.dumps(self.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if path is not None:
-            write_page(path, text)
+            write_text(path, text)
         return text
 
     def to_html(self) -> str:
         """A self-contained page."""
-        from unmask.diagnosis.report import page
-
-        return page(self)
+        return page_of(self)
 
     def save(self, path: str | Path) -> Path:
         """Write the page (``.html``) or the data (``.json``).
@@ -96,20 +98,16 @@ class Verdict:
         Raises:
             WrongUse: another ending.
         """
-        from unmask.core.errors import WrongUse
-
         path = Path(path)
         if path.suffix == ".json":
             self.to_json(path)
             return path
         if path.suffix == ".html":
-            return write_page(path, self.to_html())
+            return save_page(path, self.to_html())
         raise WrongUse(f"a verdict is saved as .html or .json, not as {path.name!r}")
 
     def __rich__(self) -> Any:
-        from unmask.diagnosis.terminal import render
-
-        return render(self)
+        return view_of(self)
 
 
 def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:
@@ -183,11 +181,11 @@ def _versions() -> dict[str, str]:
     import torch
     import transformers
 
-    import unmask
-
-    return {
-        "unmask": unmask.__version__,
+    found = {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
+    with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed
+        found = {"unmask": metadata.version("unmask"), **found}
+    return found

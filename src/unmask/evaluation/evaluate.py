@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -14,19 +13,17 @@ from typing import Any
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
+from unmask.core.files import write_json
+from unmask.core.render import page_of, save_page, view_of
 from unmask.core.unknown import UnknownTokens
 from unmask.diffusion.process import MaskLaw
-from unmask.evaluation import tables
 from unmask.evaluation.generation import GenerationScores
 from unmask.evaluation.judge import quality_metrics
 from unmask.evaluation.latent_use import FALSE, LatentUse, latent_use, posterior_of
 from unmask.evaluation.likelihood import Likelihood, bound
-from unmask.evaluation.page import Block, Embed, Figure, Section, Table, Text, Tiles, render_page, write_page
 from unmask.evaluation.scored import LeftOut, Scored
 from unmask.metrics.bootstrap import Interval
 
-#: sample rows in the terminal and in the page
-SHOWN, SHOWN_IN_PAGE = 5, 24
 #: keys of a bin of masked fractions, and of the ends of an interval
 _OF_BIN = re.compile(r"_r[0-9.]+(-[0-9.]+)?_|_(low|high)$")
 
@@ -122,81 +119,13 @@ class Evaluation:
             missing["ngram_overlap"] = "not measured: no training text was given"
         return missing
 
-    def grids(self, samples: int = SHOWN) -> list[Table]:
-        """Every table, for the terminal and the page."""
-        grids = [tables.likelihood_table(self.likelihood, self.latent is not None, self.notes)]
-        if self.latent is not None:
-            grids.append(tables.latent_table(self.latent))
-        grids.append(tables.ratio_table(self.likelihood, self.latent))
-        if self.generation is not None:
-            if self.generation.match is not None:
-                grids.append(tables.match_table(self.generation.match, len(self.generation.outputs)))
-            grids += [tables.quality_table(self.generation), tables.sample_table(self.generation, samples)]
-        return grids
-
-    def tables(self, samples: int = SHOWN) -> list[Any]:
-        """The tables for a :class:`rich.console.Console`."""
-        return [tables.terminal(grid) for grid in self.grids(samples)]
+    def tables(self, samples: int = 5) -> list[Any]:
+        """The tables for a :class:`rich.console.Console`, with this many samples."""
+        return list(view_of(self, samples=samples))
 
     def page(self, title: str = "Evaluation") -> str:
         """The page as self-contained HTML."""
-        from unmask.evaluation.plots import length_plot, ratio_plot
-
-        one, text = self.likelihood, self.likelihood.text
-        grids = {grid.title: grid for grid in self.grids(SHOWN_IN_PAGE)}
-        lines = {"true latent" if self.latent else "text": text.loss()}
-        if self.latent is not None:
-            lines |= {name: self.latent.false[name].text.loss() for name in FALSE}
-        loss = ratio_plot(text, lines, "loss, nats/token", "Loss by masked fraction")
-        hits = {"text": text.accuracy()}
-        if one.padding.count_NK.any():
-            hits["padding"] = one.padding.accuracy()
-        accuracy = ratio_plot(text, hits, "accuracy, share", "Accuracy by masked fraction")
-        caption = "Mean loss at text positions, 95 % intervals over texts."
-        if self.latent is not None:
-            caption += " Where the lines meet, the model does not need its latent; apart at r = 1, it writes from it."
-        likelihood: list[Block] = [grids["Bound on the likelihood"], Figure(loss, caption)]
-        if self.latent is not None:
-            likelihood.insert(1, grids["Use of the latent"])
-        likelihood += [Figure(accuracy, "Share of hidden tokens whose most probable id is right.")]
-        sections = [
-            Section("At a glance", [Tiles(self._tiles())]),
-            Section("Likelihood", [*likelihood, grids["By masked fraction"]]),
-        ]
-        if self.generation is not None:
-            g = self.generation
-            lengths = length_plot(g.lengths_N, g.data_lengths_M, g.length_unit)
-            match = [grids["Outputs against references"]] if g.match is not None else []
-            written: list[Block] = [*match, grids["How it reads"], Figure(lengths, "Where texts end.")]
-            sections += [Section("What it writes", written), Section("Samples", [grids["Prompt beside output"]])]
-        if self.trace_html is not None:
-            sections.append(Section("One unmasking", [Embed(self.trace_html, "One unmasking, step by step")]))
-        reasons = [Text(f"{name}: {reason}") for name, reason in self.not_measured.items()]
-        if reasons:
-            sections.append(Section("Not measured", reasons))
-        about = " · ".join(f"{key}: {value}" for key, value in self.about.items())
-        subtitle = f"{len(one.tokens_N)} held-out texts, {int(one.tokens_N.sum())} tokens"
-        return render_page(title, sections, subtitle=subtitle, footer=about)
-
-    def _tiles(self) -> list[tuple[str, str, str]]:
-        bits = self.likelihood.bits_per_token()
-        tiles = [("NELBO", f"{bits.value:.2f}", "bits/token, lower is better")]
-        tiles.append(("loss at r = 1", f"{self.likelihood.text.loss()[-1].value:.2f}", "nats/token, nothing visible"))
-        if self.latent is not None:
-            gap = self.latent.penalty_by_ratio("shuffled")[-1]
-            tiles.append(("D_shuffled at r = 1", f"{gap.value:.2f}", "nats/token; near 0: latent unused"))
-        if self.generation is None:
-            return tiles
-        if self.generation.match is not None:
-            match = self.generation.match
-            tiles.append(("word recall", f"{100 * match.word_recall.value:.0f} %", "of the reference's words"))
-            tiles.append(("BLEU", f"{match.bleu.bleu:.1f}", f"exact match {100 * match.exact_match.value:.1f} %"))
-        ours, data = self.generation.quality, self.generation.data_quality
-        if ours.gen_ppl is not None and data.gen_ppl is not None:
-            note = f"data {data.gen_ppl.value:.0f}; entropy {ours.entropy_nats.value:.2f}, "
-            note += f"data {data.entropy_nats.value:.2f} nats"
-            tiles.append(("GenPPL", f"{ours.gen_ppl.value:.0f}", note))
-        return tiles
+        return page_of(self, title=title)
 
     def save(self, path: str | Path, title: str = "Evaluation") -> Path:
         """Write ``metrics.json`` and ``report.html`` into a folder; returns the page's path.
@@ -209,8 +138,8 @@ class Evaluation:
         if self.generation is not None and self.generation.quality.judge_identity is not None:
             about["judge"] = self.generation.quality.judge_identity
         tree = {"metrics": self.metrics, "not_measured": self.not_measured, "notes": list(self.notes), "about": about}
-        write_page(page.parent / "metrics.json", json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        return write_page(page, self.page(title))
+        write_json(page.parent / "metrics.json", tree)
+        return save_page(page, self.page(title))
 
 
 def generation_metrics(scores: GenerationScores, put: Callable[[str, Interval, str], None]) -> dict[str, float]:

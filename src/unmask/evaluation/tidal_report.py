@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unmask.core.files import write_json
+from unmask.core.render import page_of, save_page, view_of
 from unmask.data.tidal.dataset import Example
-from unmask.evaluation import tables
-from unmask.evaluation.evaluate import SHOWN, SHOWN_IN_PAGE, generation_metrics
+from unmask.evaluation.evaluate import generation_metrics
 from unmask.evaluation.generation import GenerationScores, score_generation
-from unmask.evaluation.page import Block, Section, Table, Tiles, render_page, write_page
 from unmask.evaluation.scored import LeftOut
 from unmask.evaluation.tidal import bits, fitting, write
 from unmask.metrics.bootstrap import Interval, ratio_interval
@@ -66,44 +65,19 @@ class TidalEvaluation:
         found |= generation_metrics(self.generation, put)
         return {key: float(value) for key, value in found.items() if math.isfinite(value)}
 
-    def grids(self, samples: int = SHOWN) -> list[Table]:
-        """Every table, for the terminal and the page."""
-        bound = "" if self.exact_bits else " (upper bound)"
-        rows = [
-            (f"bits a character{bound}", tables.number(self.bits["bits_per_character"])),
-            ("loss, nats a written id", tables.number(self.bits["loss"])),
-            ("most probable id is right", f"{100 * self.bits['accuracy']:.1f} %"),
-        ]
-        if self.exact is not None:
-            rows.append(("written exactly, end included", tables.between(self.exact)))
-        note = f"{self.texts} held-out texts, {self.characters:,} characters; their ends are paid for."
-        if self.left_out is not None and self.left_out.count:
-            note += f" {self.left_out}."
-        grids = [Table("Likelihood", ("measure", "value"), rows, note=note)]
-        if self.generation.match is not None:
-            grids.append(tables.match_table(self.generation.match, len(self.generation.outputs)))
-        return [*grids, tables.quality_table(self.generation), tables.sample_table(self.generation, samples)]
-
-    def tables(self, samples: int = SHOWN) -> list[Any]:
-        """The tables for a :class:`rich.console.Console`."""
-        return [tables.terminal(grid) for grid in self.grids(samples)]
+    def tables(self, samples: int = 5) -> list[Any]:
+        """The tables for a :class:`rich.console.Console`, with this many samples."""
+        return list(view_of(self, samples=samples))
 
     def page(self, title: str = "Evaluation") -> str:
         """The page as self-contained HTML."""
-        tiles = [("bits a character", f"{self.bits['bits_per_character']:.3f}", "lower is better")]
-        if self.exact is not None:
-            tiles.append(("exact", f"{100 * self.exact.value:.1f} %", "of the texts, end included"))
-        blocks: list[Block] = list(self.grids(SHOWN_IN_PAGE))
-        about = " · ".join(f"{key}: {value}" for key, value in self.about.items())
-        sections = [Section("At a glance", [Tiles(tiles)]), Section("Measured", blocks)]
-        return render_page(title, sections, subtitle=f"{self.texts} held-out texts", footer=about)
+        return page_of(self, title=title)
 
     def save(self, path: str | Path, title: str = "Evaluation") -> Path:
         """Write ``metrics.json`` and ``report.html`` into a folder; returns the page's path."""
         folder = Path(path)
-        tree = {"metrics": self.metrics, "about": dict(self.about)}
-        write_page(folder / "metrics.json", json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        return write_page(folder / "report.html", self.page(title))
+        write_json(folder / "metrics.json", {"metrics": self.metrics, "about": dict(self.about)})
+        return save_page(folder / "report.html", self.page(title))
 
 
 def evaluate_tidal(

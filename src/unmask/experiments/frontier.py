@@ -13,10 +13,10 @@ from typing import Any
 from unmask import api
 from unmask.core.errors import WrongUse
 from unmask.evaluation.judge import Quality, judge_texts
-from unmask.evaluation.page import INK, MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.study import Effort, Page, Say
 from unmask.families.puzzle.solving import interval_dict
 from unmask.recipes import find
+from unmask.reporting.page import INK, MARKERS, SERIES, figure_svg, plot
 from unmask.training.recipe import parse, read_recipe
 
 STEPS = (8, 16, 32, 48)

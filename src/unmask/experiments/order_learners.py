@@ -25,13 +25,13 @@ from unmask.data.puzzles import PuzzleBatch
 from unmask.data.text import load_texts
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.likelihood import bound
-from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_run import Run, record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
 from unmask.families.puzzle.solving import interval_dict
 from unmask.metrics.bootstrap import ratio_interval
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.reporting.page import MARKERS, SERIES, figure_svg, plot
 
 ARMS = ("identity", "much closer", "closer", "uniform", "masked diffusion")
 DRAWS = 3

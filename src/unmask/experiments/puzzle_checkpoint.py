@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import write_json
 from unmask.experiments.puzzle_run import Run, Trained
-from unmask.models.text_model import write_json
 from unmask.training.ema import Ema
 
 STATE = "state.json"

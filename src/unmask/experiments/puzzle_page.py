@@ -9,13 +9,14 @@ from markupsafe import Markup
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.core.render import save_page
 from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.data.puzzles.zebra.canvas import FIRST_ITEM
 from unmask.decoding import Trace
-from unmask.evaluation.page import Embed, Html, Section, Table, Text, render_page, write_page
+from unmask.reporting.page import Embed, Html, Section, Table, Text, render_page
 
 
 def place_name(puzzle: Puzzle, position: int) -> str:
@@ -77,7 +78,7 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path, note: st
     spelled = trace.html(lambda token: value_name(puzzle, token) + " ", title="One unmasking, step by step")
     sections.append(Section("Replay", [Embed(spelled, "Replay of the unmasking")]))
     title = "One puzzle, solved" if solved else "One puzzle, not solved"
-    return write_page(path, render_page(title, sections, subtitle=settings + note))
+    return save_page(path, render_page(title, sections, subtitle=settings + note))
 
 
 def _board(puzzle: Sudoku, trace: Trace) -> Markup:

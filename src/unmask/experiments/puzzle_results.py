@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.experiments.puzzle_study import ARM_TITLES, ARMS, PuzzleStudy
 from unmask.experiments.study import Page, training_line
 from unmask.families.puzzle.solving import percent
+from unmask.reporting.page import MARKERS, SERIES, figure_svg, plot
 
 
 def page(study: PuzzleStudy, results: Mapping[str, Any]) -> Page:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unmask.core.files import write_text
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan
-from unmask.decoding.trace import write_text
 from unmask.experiments.puzzle_arm import CausalSolver
 from unmask.experiments.puzzle_results import model_card
 from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record

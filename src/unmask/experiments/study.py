@@ -19,9 +19,8 @@ import torch
 from markupsafe import Markup
 
 from unmask.core.errors import WrongUse, did_you_mean
-from unmask.decoding.trace import write_text
-from unmask.evaluation.page import GRID, INK, MUTED, SERIES
-from unmask.models.text_model import write_json
+from unmask.core.files import write_json, write_text
+from unmask.reporting.page import GRID, INK, MUTED, SERIES
 
 #: name -> what it shows
 STUDIES = {

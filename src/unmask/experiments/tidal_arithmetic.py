@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unmask.core.files import write_json
 from unmask.data.tidal.arithmetic import LARGEST
 from unmask.data.tidal.dataset import Example
 from unmask.evaluation.tidal import exact_match, write
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_page import lines, made_with, percent, publish
-from unmask.models.text_model import write_json
 from unmask.models.tidal_text import TidalTextModel
 from unmask.recipes import find
 from unmask.training.recipe import parse, read_recipe

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from unmask.decoding.trace import write_text
-from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
+from unmask.core.files import write_json, write_text
 from unmask.experiments.study import Page
-from unmask.models.text_model import write_json
+from unmask.reporting.page import MARKERS, SERIES, figure_svg, plot
 
 
 def made_with() -> dict[str, str]:

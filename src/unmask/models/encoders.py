@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
+from unmask.core.files import sha256
 from unmask.core.precision import PRECISIONS, fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import holds_tokenizer, no_tokenizer, require_words
@@ -219,10 +220,6 @@ def _weights_hash(folder: Path) -> str:
     for file in _weight_files(folder):
         blob = file.resolve().name
         if not _SHA256.fullmatch(blob):
-            with open(file, "rb") as handle:
-                digest = hashlib.sha256()
-                while chunk := handle.read(1 << 22):
-                    digest.update(chunk)
-            blob = digest.hexdigest()
+            blob = sha256(file)
         found.append(blob)
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from typing import Any
 import torch
 
 from unmask.core.errors import WrongUse
+from unmask.core.files import sha256, write_json, write_text
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import CARD, Bundle, TextModel, read_card, sha256, write_json
+from unmask.models.text_model import CARD, Bundle, TextModel, read_card
 from unmask.models.tidal import TidalModel
 
 FILE = "modeling_unmask.py"
@@ -68,9 +68,7 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
     if model.path is not None and folder.resolve() == Path(model.path).resolve():
         raise WrongUse(f"{str(out)!r} is the model's own folder: export to another one")
     model.save(folder, dtype)
-    partial = folder / f"{FILE}.partial"
-    partial.write_text(source(), encoding="utf-8")
-    os.replace(partial, folder / FILE)
+    write_text(folder / FILE, source())
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     module = FILE.removesuffix(".py")
     config["architectures"] = ["UnmaskForMaskedLM"]

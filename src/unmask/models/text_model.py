@@ -6,7 +6,6 @@ A run folder holds ``config.json`` and ``model.safetensors`` (the denoiser), the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, WrongUse, first_line
+from unmask.core.files import sha256, write_json
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find
 from unmask.models.quiet import quiet
@@ -200,13 +200,6 @@ class TextModel(Bundle):
         return decode(self.tokenizer, ids_NL)
 
 
-def write_json(path: Path, tree: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
 def is_native(path: str | Path) -> bool:
     """Whether a folder holds a model that :meth:`TextModel.save` wrote."""
     return (Path(path) / CARD).is_file()
@@ -239,15 +232,6 @@ def check_files(folder: Path, card: Card) -> None:
         file = folder / Path(name).name
         if not file.is_file() or sha256(file) != digest:
             raise CheckpointError(f"{file} is not what was saved: it was damaged, replaced, removed, or half a save")
-
-
-def sha256(file: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:

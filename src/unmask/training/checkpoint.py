@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from unmask.core.errors import CheckpointError
-from unmask.models.text_model import sha256
+from unmask.core.files import sha256
 
 #: where a checkpoint is made; nothing in it is ever read
 STAGING = ".staging"

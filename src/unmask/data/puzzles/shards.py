@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import replacing, write_json
 from unmask.data.puzzles.puzzle import PUZZLES, Puzzle, PuzzleBatch
 
 FORMAT = 2
@@ -74,8 +73,7 @@ def build(
         old = _meta(folder)
         if differs := sorted(key for key in meta if old.get(key) != meta[key]):
             raise WrongUse(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "meta.json", lambda file: file.write(json.dumps(meta, indent=1).encode()))
+    write_json(folder / "meta.json", meta)
     sizes = [min(shard_size, n - start) for start in range(0, n, shard_size)]
     missing = [i for i in range(len(sizes)) if not (folder / f"{i:05d}.arrow").exists()]
     done = n - sum(sizes[i] for i in missing)
@@ -101,17 +99,18 @@ def _processes(workers: int) -> Iterator[Callable[..., Any]]:
 
 def _write_shard(puzzle: Puzzle, folder: Path, seed: int, i: int, count: int) -> int:
     batch = puzzle.sample(count, np.random.default_rng([seed, i]))
-    _replace(folder / f"{i:05d}.arrow", partial(_write_arrow, batch))
+    with replacing(folder / f"{i:05d}.arrow") as made:
+        _write_arrow(batch, made)
     return count
 
 
-def _write_arrow(batch: PuzzleBatch, file: Any) -> None:
+def _write_arrow(batch: PuzzleBatch, path: Path) -> None:
     import pyarrow
 
     planes = [p for p in (batch.answer_BL, batch.given_BL, batch.rank_BL) if p is not None]
     lists = [pyarrow.FixedSizeListArray.from_arrays(p.numpy().astype(np.uint8).reshape(-1), p.shape[1]) for p in planes]
     rows = pyarrow.record_batch(lists, names=list(COLUMNS[: len(lists)]))
-    with pyarrow.ipc.new_stream(file, rows.schema) as stream:
+    with open(path, "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as stream:
         stream.write_batch(rows)
 
 
@@ -128,21 +127,6 @@ def _read_arrow(path: Path) -> list[NDArray[np.uint8]]:
         raise ValueError(f"its columns are {', '.join(table.column_names)}")
     lists = [column.chunk(0) for column in table.columns]
     return [part.values.to_numpy(zero_copy_only=True).reshape(len(part), -1) for part in lists]
-
-
-def _replace(path: Path, write: Callable[[Any], Any]) -> None:
-    """Write a file beside its place, then move it there: a reader sees all of it or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # a cache may be shared
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _meta(folder: Path) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
+from unmask.core.files import write_text
 from unmask.data.tokenizer import train_bpe
 
 if TYPE_CHECKING:
@@ -219,12 +219,7 @@ class MixedTokenizer:
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write everything to one file of a folder, whole or not at all."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / (FILE + ".partial")
-        partial.write_text(json.dumps(self._tree(), ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, folder / FILE)
-        return folder / FILE
+        return write_text(Path(folder) / FILE, json.dumps(self._tree(), ensure_ascii=False))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MixedTokenizer:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unmask.evaluation.likelihood import RatioProfile
-from unmask.evaluation.page import MARKERS, SERIES, figure_svg, plot
 from unmask.metrics.bootstrap import Interval
 from unmask.metrics.length import length_histogram
+from unmask.reporting.page import MARKERS, SERIES, figure_svg, plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
-    from unmask.decoding.run import Progress
-    from unmask.decoding.trace import Trace
+from unmask.decoding.run import Progress
+from unmask.decoding.trace import Trace
 
 Piece = Callable[[int], str]
 HIDDEN = "░"
@@ -28,9 +27,6 @@ def show(trace: Trace, piece: Piece, *, row: int = 0, delay: float = 0.15, conso
         delay: seconds a step.
         console: where to; standard output when None.
     """
-    from rich.console import Console
-    from rich.live import Live
-
     console = console or Console()
     one = trace.select([row])
     steps = int(one.steps_B[0])
@@ -46,8 +42,6 @@ def show(trace: Trace, piece: Piece, *, row: int = 0, delay: float = 0.15, conso
 
 def draw(trace: Trace, piece: Piece, steps: int, row: int = 0) -> Text:
     """One row after this many of its steps, as rich text. A token's text is shown, never read as markup."""
-    from rich.text import Text
-
     chance: dict[int, float] = {}
     new: set[int] = set()
     events = trace.events
@@ -75,9 +69,6 @@ def live_callback(piece: Piece, row: int = 0, console: Console | None = None) ->
     The display opens with the first step and closes with the generation. Where the output is no terminal it stays
     silent.
     """
-    from rich.console import Console
-    from rich.live import Live
-
     console = console or Console(file=sys.stdout)
     live = Live(console=console, auto_refresh=False)
 

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.table import Table as RichTable
+from rich.text import Text
+
 from unmask.evaluation.generation import GenerationScores, Match
 from unmask.evaluation.judge import Quality
 from unmask.evaluation.latent_use import FALSE, LatentUse
 from unmask.evaluation.likelihood import Likelihood
-from unmask.evaluation.page import Table
 from unmask.metrics.bootstrap import Interval
+from unmask.reporting.page import Table
 
 _DASH = "\u2013"
 
@@ -188,11 +191,8 @@ def sample_table(scores: GenerationScores, count: int) -> Table:
     return Table("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
 
 
-def terminal(table: Table) -> Any:
+def terminal(table: Table) -> RichTable:
     """A :class:`rich.table.Table`; texts cannot smuggle in markup."""
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     shown = RichTable(title=table.title, title_justify="left", title_style="bold", caption_justify="left")
     for column, align in zip(table.columns, table.align, strict=True):
         shown.add_column(column, justify="right" if align == "r" else "left", overflow="fold")

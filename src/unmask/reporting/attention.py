@@ -1,25 +1,24 @@
 """Who looks at whom: attention weights as one page of SVG, a square for each layer and head.
 
-The page is one file without scripts from elsewhere. Rows are queries, columns are keys; a line stands where the tokens
-end and the block begins.
+Rows are queries, columns are keys; a line stands where the tokens end and the block begins.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
+from markupsafe import Markup
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.reporting.page import Figure, Gallery, Section, Text, render_page
 
 _CELL = 14
 _MARGIN = 78
 
 
-def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | None = None) -> str:
+def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | None = None) -> Markup:
     """One head as SVG: the darker a cell, the more its query (row) looks at its key (column).
 
     Args:
@@ -36,7 +35,7 @@ def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | No
     side = size * _CELL
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side + _MARGIN} {side + _MARGIN}" '
-        f'width="{side + _MARGIN}" role="img">'
+        f'width="{side + _MARGIN}" role="img" fill="var(--ink)" font-size="10" font-family="ui-monospace, monospace">'
     ]
     for i, name in enumerate(names):
         middle = _MARGIN + i * _CELL + _CELL * 0.7
@@ -45,6 +44,7 @@ def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | No
             f'<text transform="translate({middle:.1f} {_MARGIN - 4}) rotate(-60)" text-anchor="start">'
             f"{escape(name)}</text>"
         )
+    parts.append('<g fill="var(--series-1)">')
     for i, row in enumerate(weights_LL.tolist()):
         for j, weight in enumerate(row):
             if weight > 0:
@@ -53,10 +53,11 @@ def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | No
                     f'fill-opacity="{weight:.3f}"><title>{escape(names[i])} looks at {escape(names[j])}: '
                     f"{weight:.3f}</title></rect>"
                 )
+    parts.append("</g>")
     if block_from is not None:
         at, end = _MARGIN + block_from * _CELL, _MARGIN + side
-        parts.append(f'<path d="M{at} {_MARGIN}V{end}M{_MARGIN} {at}H{end}"/>')
-    return "".join([*parts, "</svg>"])
+        parts.append(f'<path d="M{at} {_MARGIN}V{end}M{_MARGIN} {at}H{end}" stroke="var(--series-2)"/>')
+    return Markup("".join([*parts, "</svg>"]))  # every name in it was escaped
 
 
 def attention_page(
@@ -69,32 +70,18 @@ def attention_page(
         names, block_from: see :func:`attention_svg`.
         title: heading.
     """
-    figures = []
+    sections = []
     for k, layer in enumerate(weights_KHLL):
+        figures = []
         for h, head in enumerate(layer):
             inside = ""
             if block_from is not None:
                 share = float(head[block_from:, block_from:].sum(-1).mean())
                 inside = f": {share:.0%} of the block's attention is on the block"
-            figures.append(
-                f"<figure><figcaption>layer {k}, head {h}{inside}</figcaption>"
-                f"{attention_svg(head, names, block_from)}</figure>"
-            )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>'
-        "body{font:14px system-ui;margin:2em;color:#222;background:#fff}main{display:flex;flex-wrap:wrap;gap:2em}"
-        "figure{margin:0}svg{max-width:100%}svg text{font:10px ui-monospace,monospace}svg rect{fill:#2558a8}"
-        "svg path{stroke:#c33;stroke-width:1;fill:none}"
-        f"</style></head><body><h1>{escape(title)}</h1>"
-        "<p>A row is a position that looks, a column one that is looked at; the red line is where the block begins. "
-        f"Hover over a cell for its weight.</p><main>{''.join(figures)}</main></body></html>\n"
+            figures.append(Figure(attention_svg(head, names, block_from), f"layer {k}, head {h}{inside}"))
+        sections.append(Section(f"Layer {k}", [Gallery(figures)]))
+    how = (
+        "A row is a position that looks, a column one that is looked at; the line is where the block begins. "
+        "Hover over a cell for its weight."
     )
-
-
-def save_attention_page(path: str | Path, page: str) -> Path:
-    """Write the page whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return render_page(title, [Section("How to read this", [Text(how)]), *sections])

@@ -7,13 +7,12 @@ carry markup, and they take nothing but :class:`markupsafe.Markup`.
 from __future__ import annotations
 
 import io
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import unescape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from markupsafe import Markup
@@ -21,6 +20,7 @@ from markupsafe import Markup
 from unmask.core.errors import WrongUse
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Plot
 
@@ -54,6 +54,7 @@ class Table:
         rows: cells as text.
         align: a letter a column, ``l`` or ``r``; first left and the rest right when empty.
         note: small print below.
+        dim: which rows are of less weight.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     align: str = ""
     note: str = ""
+    dim: Collection[int] = ()
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -78,6 +80,14 @@ class Figure:
     svg: Markup
     caption: str = ""
     kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small drawings side by side."""
+
+    figures: Sequence[Figure]
+    kind: ClassVar[str] = "gallery"
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ class Html:
     kind: ClassVar[str] = "html"
 
 
-Block = Text | Table | Figure | Tiles | Embed | Html
+Block = Text | Table | Figure | Gallery | Tiles | Embed | Html
 
 
 @dataclass(frozen=True)
@@ -123,47 +133,52 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
     Raises:
         WrongUse: a figure or an :class:`Html` block whose markup is plain text.
     """
-    import jinja2
-
+    scripts = set()
     for section in sections:
         for block in section.blocks:
-            markup = block.svg if isinstance(block, Figure) else block.markup if isinstance(block, Html) else Markup()
-            if not isinstance(markup, Markup):
+            drawn = block.figures if isinstance(block, Gallery) else [block]
+            markup = [b.svg if isinstance(b, Figure) else b.markup for b in drawn if isinstance(b, (Figure, Html))]
+            if not all(isinstance(m, Markup) for m in markup):
                 raise WrongUse(f"section {section.title!r} holds markup as plain text: make it with figure_svg")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("unmask.evaluation", "templates"),
+            if isinstance(block, Embed):
+                # a frame is under its own policy and this one: what stands first in its head is let through here
+                scripts.update(re.findall(r"script-src '(sha256-[^;\"]+)'", unescape(block.html.split("<title>")[0])))
+    return whole("page.html", title, subtitle, footer, scripts, sections=sections)
+
+
+def whole(
+    template: str, title: str, subtitle: str = "", footer: str = "", scripts: Collection[str] = (), **values: Any
+) -> str:
+    """A page from the template that draws its middle; text is escaped.
+
+    ``scripts`` are the hashes of those that may run: a browser does nothing else with the page than show it.
+    """
+    allowed = " ".join(f"'{script}'" for script in sorted(scripts)) or "'none'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    about = {"policy": policy, "title": title, "subtitle": subtitle, "footer": footer}
+    return templates().get_template(template).render(about | values)
+
+
+def fragment(template: str, **values: Any) -> Markup:
+    """A part of a page from its template; text is escaped."""
+    return Markup(templates().get_template(template).render(values))
+
+
+@lru_cache(maxsize=1)
+def templates() -> Environment:
+    """The templates of this package."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        policy=_policy(sections), title=title, subtitle=subtitle, sections=sections, footer=footer
-    )
-
-
-def _policy(sections: Sequence[Section]) -> str:
-    """What a browser may do with the page: nothing but show it, and run the scripts that embedded pages say are theirs.
-
-    A frame is under its own policy and this one, so what stands first in its head is let through here.
-    """
-    heads = [unescape(b.html.split("<title>")[0]) for s in sections for b in s.blocks if isinstance(b, Embed)]
-    said = [re.search(r"script-src ('sha256-[^;\"]+')", head) for head in heads]
-    scripts = " ".join(sorted({found[1] for found in said if found})) or "'none'"
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-
-
-def write_page(path: str | Path, html: str) -> Path:
-    """Write a page whole or not at all; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
-    return path
 
 
 @contextmanager

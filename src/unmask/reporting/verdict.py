@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from unmask.diagnosis.finding import Finding, Plot, plain
-from unmask.diagnosis.terminal import WORD
-from unmask.evaluation.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, plot, render_page
-
-if TYPE_CHECKING:
-    from unmask.diagnosis.verdict import Verdict
+from unmask.diagnosis.verdict import Verdict
+from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
+from unmask.reporting.verdict_view import WORD
 
 
 def page(verdict: Verdict) -> str:
@@ -29,8 +27,9 @@ def page(verdict: Verdict) -> str:
             where = "In order" if finding.status == "pass" else "Not run"
         explains = list(roots[finding.check].consequences) if finding.check in roots else []
         groups[where].append(Html(_finding(finding, explains)))
+    banner = fragment("banner.html", verdict=verdict, word=WORD)
     notes: list[Block] = [Text(note) for note in verdict.notes]
-    sections = [Section("Verdict", [Html(_banner(verdict)), Tiles(_tiles(verdict)), *notes])]
+    sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
     return render_page(
@@ -49,27 +48,10 @@ _READING = (
 )
 
 
-def _environment() -> Any:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("unmask.diagnosis", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _banner(verdict: Verdict) -> Markup:
-    return Markup(_environment().get_template("banner.html").render(verdict=verdict, word=WORD))
-
-
 def _finding(finding: Finding, explains: list[str]) -> Markup:
     drawing = draw(finding.plot, finding.title) if finding.plot is not None else None
     rows = [(name, _cell(value)) for name, value in plain(finding.numbers).items()]
-    template = _environment().get_template("finding.html")
-    return Markup(template.render(f=finding, word=WORD, explains=explains, drawing=drawing, rows=rows))
+    return fragment("finding.html", f=finding, word=WORD, explains=explains, drawing=drawing, rows=rows)
 
 
 def _cell(value: Any) -> str:

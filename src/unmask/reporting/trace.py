@@ -6,29 +6,39 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
+from markupsafe import Markup
+
+from unmask.core.model import Output
 from unmask.decoding.trace import EVENTS, GUESSES, Trace
+from unmask.reporting.page import templates, whole
 
 #: columns of the page's events; the template's KEY counts on this order
 COLUMNS = tuple(name for name in EVENTS if name != "time")
 
 
-def render(
-    trace: Trace, piece: Callable[[int], str] | None = None, *, rows: Sequence[int] | None = None, title: str = ""
+def page(
+    trace: Trace,
+    piece: Callable[[int], str] | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    title: str = "",
+    output: Output | None = None,
 ) -> str:
-    """The page as a string.
+    """The page as HTML.
 
     Args:
         trace: what to show.
-        piece: the spelling of one id; ids themselves when None. Whatever it gives is shown as text, never as markup.
+        piece: the spelling of one id; that of the output's model, else ids themselves, when None. Whatever it gives is
+            shown as text, never as markup.
         rows: rows to show; the first eight when None.
         title: head line.
+        output: what the trace belongs to.
     """
-    import jinja2
-    from markupsafe import Markup
-
+    if piece is None and output is not None:
+        piece = spelling(output.model.tokenizer, trace.mask_id)
     shown = trace.select(range(min(8, len(trace.start_BL))) if rows is None else rows)
     spell = piece or (lambda token: f"{token} ")
     data = shown.to_dict()
@@ -45,28 +55,38 @@ def render(
     # inside a script element only "<" could end it; JSON allows it to be written as an escape
     script = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     script = script.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    folder = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
     final = "".join(spell(v) for v in shown.replay()[0].tolist() if v != shown.mask_id)
     settings = ", ".join(f"{k} {v}" for k, v in shown.plan.items()) or "default plan"
-    return environment.get_template("trace.html").render(
-        policy=_policy((folder / "trace.html").read_text(encoding="utf-8")),
-        title=title or "One unmasking, step by step",
-        about=f"{len(events)} events in {int(shown.steps_B.max())} steps; {settings}",
+    return whole(
+        "trace.html",
+        title or "One unmasking, step by step",
+        f"{len(events)} events in {int(shown.steps_B.max())} steps; {settings}",
+        scripts=[_script_hash()],
         rows=len(shown.start_BL),
         final=final,
         data=Markup(script),
     )
 
 
-def _policy(template: str) -> str:
-    """What a browser may do with the page: run the template's own script, and load nothing."""
-    script = template.split("<script>")[1].split("</script>")[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; "
-        "form-action 'none'"
-    )
+def spelling(tokenizer: Any, mask_id: int) -> Callable[[int], str]:
+    """How one id of a tokenizer is shown in a trace: as its text, the ends and the padding as signs."""
+    signs = {mask_id: "", tokenizer.pad_token_id: "·", tokenizer.eos_token_id: "⏎"}
+
+    def piece(token: int) -> str:
+        known = token in signs
+        return signs[token] if known else str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    return piece
+
+
+@lru_cache(maxsize=1)
+def _script_hash() -> str:
+    """Of the template's own script, which a browser may run."""
+    environment = templates()
+    assert environment.loader is not None
+    source = environment.loader.get_source(environment, "trace.html")[0]
+    script = source.split("<script>")[1].split("</script>")[0]
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
 
 
 def _rows(columns: dict[str, list[Any]], wanted: Sequence[str]) -> list[list[Any]]:

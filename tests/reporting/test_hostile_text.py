@@ -8,9 +8,8 @@ from html import unescape
 import pytest
 from markupsafe import Markup
 
-from unmask.decoding.page import render
 from unmask.decoding.trace import EVENTS, FORMAT, GUESSES, Trace
-from unmask.evaluation.page import Embed, Html, Section, Table, Text, Tiles, render_page
+from unmask.reporting.page import Embed, Html, Section, Table, Text, Tiles, render_page
 
 EVIL = (
     "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
@@ -30,7 +29,7 @@ def trace_page():
     } | {"step": [0, 1], "position": [1, 0]}
     data = {"format": FORMAT, "start": [[2, 2, 5]], "mask_id": 2, "plan": {"order": EVIL}, "events": events}
     trace = Trace.from_dict(data | {"guesses": {name: [] for name in GUESSES}})
-    return render(trace, lambda token: f"{EVIL}{token}", title=EVIL)
+    return trace.html(lambda token: f"{EVIL}{token}", title=EVIL)
 
 
 def report():

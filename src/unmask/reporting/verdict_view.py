@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from unmask.diagnosis.finding import Finding
-    from unmask.diagnosis.verdict import Verdict
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.verdict import Verdict
 
 STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "not_run": "dim"}
 WORD = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not_run": "not run"}
 
 
-def render(verdict: Verdict) -> Any:
+def view(verdict: Verdict) -> Group:
     """Headline, causes in full, warnings, and one line for each other check. Text is never read as markup."""
-    from rich.console import Group
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
     parts: list[Any] = [
         Panel(
             Text(verdict.headline),
@@ -53,9 +52,7 @@ def render(verdict: Verdict) -> Any:
     return Group(*parts)
 
 
-def _body(finding: Finding) -> Any:
-    from rich.text import Text
-
+def _body(finding: Finding) -> Text:
     lines = [("measured", finding.measured), ("expected", finding.threshold), ("why", finding.why)]
     lines.append(("next", finding.next_step))
     return Text("\n".join(f"   {name:9s}{text}" for name, text in lines if text))

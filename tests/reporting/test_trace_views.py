@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decoding_toy import EOS, MASK, TinyNet, canvas
 from rich.console import Console
 from torch import Tensor
 
+from decoding_toy import EOS, MASK, TinyNet, canvas
 from unmask.core.denoiser import Denoiser
 from unmask.decoding import DecodingPlan, Trace, generate
-from unmask.decoding.page import render
-from unmask.decoding.terminal import HIDDEN, draw, live_callback, show
+from unmask.reporting.live import HIDDEN, draw, live_callback, show
+from unmask.reporting.trace import page
 
 NASTY = ["</script><script>alert(1)</script>", "<b>", "&amp;", "[red]", "\n", "🙂", "\u2028", '"', "\x1b[2J", "שלום"]
 
@@ -61,7 +61,7 @@ def test_the_page_holds_the_trace_and_nothing_from_elsewhere(tmp_path: Path) -> 
 
 def test_the_page_shows_the_rows_asked_for() -> None:
     trace = a_trace("committed")
-    data = embedded(render(trace, piece, rows=[2]))
+    data = embedded(page(trace, piece, rows=[2]))
     assert data["start"] == trace.start_BL[2:3].tolist() and data["guesses"] == []
     assert {e[0] for e in data["events"]} == {0}  # type: ignore[attr-defined]
     picked = trace.select([2, 0])
