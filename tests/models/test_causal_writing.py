@@ -49,7 +49,9 @@ def save(folder: Path, **hidden: Any) -> Path:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, **hidden}))
     backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>", pad_token="<pad>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", eos_token="</s>", pad_token="<pad>"
+    )
     tokenizer.save_pretrained(folder)
     return folder
 
