@@ -1,4 +1,4 @@
-"""A model without its tokenizer is refused, whatever empty tokenizer transformers would make, and so are foreign texts."""
+"""A model without its tokenizer is refused, whatever empty one transformers would make, and so are foreign texts."""
 
 from __future__ import annotations
 
