@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
+import unmask
 from unmask.core.errors import WrongUse
 from unmask.data.tidal.mixed_tokenizer import BOB, MixedTokenizer
 from unmask.evaluation.attention_page import attention_page, attention_svg, save_attention_page
@@ -91,3 +92,27 @@ def test_attention_page_shows_every_head(tmp_path):
     assert f"{float(weights[0, 0, start:, start:].sum(-1).mean()):.0%} of the block's attention" in page
     with pytest.raises(WrongUse, match="do not fit"):
         attention_svg(weights[0, 0], names[1:])
+
+
+@pytest.mark.parametrize("writes", ["tokens", "characters"])
+def test_texts_longer_than_a_row_are_counted(writes):
+    plain = model("causal", writes)
+    texts = ["1 + 2 = 3", "40 - 9 = 31", "7 - 9 = -2 " * 9]
+    found = unmask.evaluate(plain, texts)
+    assert found.texts == 2 and found.characters == sum(map(len, texts[:2]))
+    assert found.metrics["texts_left_out_too_long"] == 1 and found.metrics["texts_looked_at"] == 3
+    said = "1 of 3 texts is left out: 1 longer than the canvas of 40 tokens"
+    assert said in found.grids()[0].note and said in found.page()
+    assert unmask.diagnose(plain, texts, only=["batch_invariance"]).notes == (f"{said}.",)
+    wide = unmask.evaluate(plain, texts, length=200)
+    assert wide.texts == 3 and not wide.left_out.count
+    assert not unmask.diagnose(plain, texts, length=200, only=["batch_invariance"]).notes
+    with pytest.raises(WrongUse, match="length=9: none of 3 texts fits"):
+        unmask.evaluate(plain, texts, length=9)
+    with pytest.raises(WrongUse, match="length=1 must lie in 2.."):
+        unmask.evaluate(plain, texts, length=1)
+
+
+def test_blocks_take_texts_of_any_length():
+    found = unmask.evaluate(model(), ["1 + 2 = 3", "7 - 9 = -2 " * 9])
+    assert found.texts == 2 and not found.left_out.count and "left out" not in found.grids()[0].note
