@@ -107,8 +107,8 @@ def test_texts_longer_than_a_row_are_counted(writes):
     wide = unmask.evaluate(plain, texts, length=200)
     assert wide.texts == 3 and not wide.left_out.count
     assert not unmask.diagnose(plain, texts, length=200, only=["batch_invariance"]).notes
-    with pytest.raises(WrongUse, match="length=9: none of 3 texts fits"):
-        unmask.evaluate(plain, texts, length=9)
+    with pytest.raises(WrongUse, match="length=3: none of 3 texts fits"):
+        unmask.evaluate(plain, texts, length=3)
     with pytest.raises(WrongUse, match="length=1 must lie in 2.."):
         unmask.evaluate(plain, texts, length=1)
 
