@@ -194,7 +194,9 @@ def bound(
                 carry = denoiser.body(corruption.x_BL, part, corruption.fraction_B, valid_BL=valid_BL).carry
             losses = token_losses(denoiser, corruption, part, valid_BL=valid_BL, carry=carry)
             nats_N = losses.ce_N.double()
-            nelbo_N.index_add_(0, text_B, losses.row_sum().double() * losses.weight_B)
+            # the exact row weighs nothing, though it may be infinite
+            weighed_B = torch.where(full_B, 0.0, losses.row_sum().double() * losses.weight_B)
+            nelbo_N.index_add_(0, text_B, weighed_B)
             if losses.kl_BZ is not None:
                 kl_N = torch.zeros_like(nelbo_N) if kl_N is None else kl_N
                 kl_N.index_copy_(0, text_B, losses.kl_BZ.double().sum(1))

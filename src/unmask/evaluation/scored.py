@@ -64,7 +64,8 @@ class LeftOut:
         """``20 of 24 texts are left out: 20 longer than the canvas of 128 tokens``; empty where none is."""
         if not self.count:
             return ""
-        return f"{self.count} of {self.looked_at} texts are left out: {', '.join(self.reasons)}"
+        verb = "is" if self.count == 1 else "are"
+        return f"{self.count} of {self.looked_at} texts {verb} left out: {', '.join(self.reasons)}"
 
     @property
     def metrics(self) -> dict[str, float]:

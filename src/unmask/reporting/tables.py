@@ -116,6 +116,8 @@ def latent_table(latent: LatentUse) -> Table:
             f" Bottleneck: {p.active_units} of {p.units} units active, KL {number(p.kl_nats, 2)} nats/text, "
             f"mutual information {number(p.mutual_information_nats, 2)} nats (at most {number(p.ceiling_nats, 2)})."
         )
+    measured = [latent.penalty(name) for name in FALSE] + [latent.penalty_by_ratio(name)[-1] for name in FALSE]
+    note = " ".join([note, *_odd([interval.value for interval in measured])])
     return Table("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
 
 
@@ -177,6 +179,8 @@ def quality_table(scores: GenerationScores) -> Table:
         note += f" {ours.unscored} of {ours.texts} texts were too short to be scored."
     if ours.mauve.missing is not None:
         note += f" MAUVE {ours.mauve.missing}."
+    shares = (q for both in (ours, data) for q in (both.entropy_nats, both.rep_2, both.rep_3, both.rep_4))
+    note = " ".join([note, *_odd([interval.value for interval in shares])])
     return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
 
 
