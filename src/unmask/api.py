@@ -1,39 +1,37 @@
-"""What users call: load, sample, train, evaluate, diagnose. It composes the rooms below; nothing is new here."""
+"""What users call: load, sample, train, evaluate, diagnose. Each asks the model, whatever its family."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
+from torch import Tensor
 
-from unmask.api_causal import causal_subject, is_causal, load_causal
-from unmask.api_probes import check_probe, generation_probe, tidal_probe
-from unmask.api_sample import denoises, given_of, sample
-from unmask.api_tidal import evaluate_tidal, tidal_subject
 from unmask.core.condition import Condition
 from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
+from unmask.core.model import Evaluation, Model, Output, Scores, Task
+from unmask.core.sampling_config import SamplingConfig
 from unmask.data import ranks
-from unmask.models.adapters.text import AdapterModel
-from unmask.models.causal import CausalModel
-from unmask.models.hub import find
-from unmask.models.text_model import TextModel, is_native, load_native
-from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
+from unmask.families import adopted, trainer_of
+from unmask.families import load as load_model
 
 if TYPE_CHECKING:
-    from unmask.evaluation.evaluate import Evaluation
+    from unmask.diagnosis.verdict import Verdict
     from unmask.training.recipe import Recipe
 
 
-def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Any:
-    """A model from a run folder, or somebody else's masked or causal model.
+def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Model:
+    """A model from a run folder, a checkpoint that ships, or somebody else's masked or causal model.
 
     Args:
-        path_or_id: a folder that ``unmask train`` wrote, or a folder or hub id of LLaDA, Dream or any masked language
-            model of transformers (:func:`unmask.models.adapters.load_adapter`), or of a causal language model
-            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network). What it is,
-            :func:`unmask.models.kind.kind_of` says; which folder is meant, :func:`unmask.models.hub.find`.
+        path_or_id: a folder that ``unmask train`` or ``unmask experiment`` wrote, or a folder or hub id of LLaDA,
+            Dream, any masked language model of transformers, or a causal one (``smollm2`` works without a network).
+            What it is, the families say (:mod:`unmask.families`).
         device: where to put it; CUDA where there is one when None.
 
     Raises:
@@ -42,58 +40,75 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     """
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
-    device = device_of(device)
-    if is_causal(path_or_id):
-        return load_causal(path_or_id, device=device)
-    folder = find(path_or_id)
-    if is_tidal(folder):
-        return load_tidal(path_or_id, device)
-    if is_native(folder) or not (folder / "config.json").is_file():
-        return load_native(path_or_id, device)  # says what is missing
-    from unmask.models.adapters import load_adapter
-
-    return load_adapter(path_or_id, device)
+    return load_model(path_or_id, device_of(device))
 
 
-def train(recipe: Recipe) -> TextModel:
+def train(recipe: Recipe) -> Any:
     """Run a training recipe (:func:`unmask.training.recipe.parse`), with samples shown and scored as it goes."""
-    from unmask.training.run import Prepared
     from unmask.training.run import train as run
-    from unmask.training.trainer import Probe
 
-    def probes(prepared: Prepared) -> list[Probe]:
-        if recipe.model.family == "tidal":
-            return [tidal_probe(prepared, recipe)] if recipe.train.probe_texts else []
-        found = [generation_probe(prepared, recipe)] if recipe.train.probe_texts else []
-        if recipe.train.diagnose_every:
-            from unmask.diagnosis.callback import quick_probe
+    family = trainer_of(recipe.model.family)
+    family.check(recipe)
+    return family.adopt(run(recipe, lambda prepared: family.probes(prepared, recipe)))
 
-            found.append(quick_probe(prepared.model, prepared.validation, every=recipe.train.diagnose_every))
-        return found
 
-    check_probe(recipe)
-    return run(recipe, probes)
+def sample(
+    model: Any,
+    texts: Sequence[Any] | None = None,
+    n: int | None = None,
+    *,
+    config: SamplingConfig | None = None,
+    canvas: Tensor | None = None,
+    condition: Condition | None = None,
+    trace: bool | Literal["committed", "full"] = False,
+    live: bool = False,
+    callback: Callable[[Any], None] | None = None,
+    share: bool = False,
+    **settings: Any,
+) -> Output:
+    """Write texts.
+
+    Args:
+        model: from :func:`load`.
+        texts: texts whose meaning to write, for a model with an encoder; prompts to answer, for an adapted model:
+            texts or chats (lists of ``{"role": ..., "content": ...}``), through its chat template where it has one; a
+            text that shows mask tokens is filled in there; texts to continue, for a tidal or a causal model; boards,
+            for a puzzle model.
+        n: samples a text; without texts, samples in all (1 when neither is given).
+        config: how; the model's default plan when None.
+        canvas: ids [B, L] to fill in: given tokens stay, masked positions hold the mask id; replaces ``length``.
+        condition: semantic vectors at hand instead of ``texts``.
+        trace: keep who was unmasked when; ``"full"`` also the best guess everywhere.
+        live: show the unmasking of the first row in the terminal.
+        callback: called after each step.
+        share: each process of a launch (torchrun, accelerate) writes its part and gets everyone's; all must call.
+        settings: any of :class:`unmask.core.sampling_config.SamplingConfig`, on top of ``config``.
+
+    Returns:
+        ``.texts``, ``.sequences``, ``.forwards``, ``.trace`` ...
+
+    Raises:
+        WrongUse: a setting that has no effect on this model, counts below 1, or a plan that does not fit.
+    """
+    model = adopted(model, "sample")
+    task = Task(texts, n, canvas, condition, trace, callback, live, share)
+    return model.sample(task, SamplingConfig.of(settings, config or model.config))
 
 
 def evaluate(
-    model: TextModel,
+    model: Any,
     data: Any = None,
     *,
     column: str | None = None,
     texts: int = 256,
     length: int | None = None,
-    order: Any = "margin",
-    steps: int = 16,
-    guidance: float = 1.0,
-    temperature: float | None = None,
-    block_length: int | None = None,
-    cache: Any = None,
     judge: str | None = None,
     samples: int = 8,
-    seed: int = 0,
     trace: bool = True,
     share: bool = False,
-) -> Evaluation:
+    config: SamplingConfig | None = None,
+    **settings: Any,
+) -> Scores:
     """Score a model on held-out texts: bound, loss by mask ratio, use of the latent, and what it writes.
 
     Args:
@@ -102,96 +117,19 @@ def evaluate(
         length: positions of the canvas that texts are scored and written on, up to the model's. None: those that a
             model of ours was trained on; of somebody else's what the longest text needs (128 to 1024). Texts that are
             longer or hold the mask word are left out and counted (:func:`unmask.evaluation.scored.scored_texts`).
-        order, steps, guidance, temperature, block_length, cache: how it writes; temperature None is 0 with texts to
-            reconstruct, else 1.
         judge: causal model for GenPPL ("smollm2" or a hub id); None leaves it out.
         samples: corruptions a text for the bound.
-        seed: of everything random.
         trace: put one animated unmasking on the page.
         share: each process of a launch (torchrun, accelerate) scores its part and gets everyone's; all must call.
+        config, settings: how it writes, as for :func:`sample`; the temperature is 0 with texts to reconstruct, else 1,
+            when not given.
 
     Returns:
         ``.metrics``, ``.tables()``, ``.save(folder)``.
     """
-    from unmask.evaluation.evaluate import evaluate as score
-    from unmask.evaluation.generation import score_generation
-    from unmask.evaluation.scored import rows_at_once, scored_texts
-
-    if isinstance(model, TidalTextModel):
-        given = given_of(evaluate, locals(), "model", "data", "column", "texts")
-        given["judge"] = _judge(judge)
-        about = {"model": model.path or "in memory", "data": str(model.card.recipe.get("data", "given texts"))}
-        return evaluate_tidal(model, data, column, texts, given, about)
-    model = denoises(model, "evaluate")
-    found = scored_texts(model, data, column, texts, length)
-    sources, references = found.sources, found.references
-    paired = model.denoiser.conditional
-    if paired and len(references) < 2:
-        raise WrongUse(
-            "only 1 of the texts was not trained on and fits the canvas: at least 2 are needed to shuffle latents"
-        )
-    ids = model.tokenize(references, found.length)
-    latents = model.encode(sources) if paired else None
-    if temperature is None:
-        temperature = 0.0 if paired else 1.0
-    written = sample(
-        model,
-        n=None if paired else len(references),
-        condition=Condition.of(latents) if latents is not None else None,
-        order=order,
-        steps=steps,
-        guidance=guidance,
-        temperature=temperature,
-        block_length=block_length,
-        cache=cache,
-        length=found.length,
-        seed=seed,
-        batch_size=rows_at_once(found.length),
-        trace=trace,
-        share=share,
-    )
-    generation = score_generation(
-        written.texts,
-        references,
-        inputs=sources if paired else None,
-        paired=paired,
-        tokenize=lambda rows: model.tokenizer(list(rows), add_special_tokens=False)["input_ids"],
-        judge=_judge(judge),
-        embed=_embed(model),
-        training_texts=found.known,
-        seed=seed,
-        share=share,
-    )
-    page = written.trace.select([0]).html(written.pieces) if written.trace is not None else None
-    about = {
-        "model": model.path or "in memory",
-        "data": data if isinstance(data, (str, Path)) else model.card.recipe.get("data", "given texts"),
-        "length": found.length,
-        "order": order,
-        "steps": steps,
-        "guidance gamma": guidance,
-        "temperature": temperature,
-        "precision of writing": written.precision,
-        "block length": block_length,
-        "cache": cache,
-        "seed": seed,
-    }
-    open_NL, valid_NL = model.texts_in(ids) if isinstance(model, AdapterModel) else (None, None)
-    return score(
-        model.denoiser,
-        ids,
-        open_NL=open_NL,
-        valid_NL=valid_NL,
-        latents_NZ=latents,
-        generation=generation,
-        trace_html=page,
-        about={k: str(v) for k, v in about.items() if v is not None},
-        samples=samples,
-        batch_size=rows_at_once(found.length),
-        seed=seed,
-        texts=found,
-        share=share,
-    )
+    model = adopted(model, "evaluate")
+    what = Evaluation(data, column, texts, length, judge, samples, trace, share)
+    return model.evaluate(what, SamplingConfig.of(settings, config or model.config))
 
 
 def diagnose(
@@ -202,7 +140,7 @@ def diagnose(
     length: int | None = None,
     budget: Literal["quick", "full"] = "quick",
     **settings: Any,
-) -> Any:
+) -> Verdict:
     """Say why a model writes badly, with evidence (:func:`unmask.diagnosis.diagnose.diagnose`).
 
     Args:
@@ -216,43 +154,29 @@ def diagnose(
         a verdict: ``.status``, ``.findings``, ``.save("report.html")``, ``.to_json()``.
     """
     from unmask.diagnosis.diagnose import diagnose as run
+    from unmask.diagnosis.subject import Subject
 
-    if isinstance(model, TidalTextModel):
-        model = tidal_subject(model, data, column, length)
-    elif isinstance(model, CausalModel):
-        model = causal_subject(model, data, column, length)
-    elif isinstance(model, TextModel):
-        from unmask.data.text import evenly
-        from unmask.diagnosis.native import NativeSubject
-        from unmask.evaluation.scored import scored_texts
-
-        # words are counted in what is left when there is no training data to count them in
-        found = scored_texts(model, data, column, 4096 if isinstance(model, AdapterModel) else 256, length)
-        if len(found.references) < 2:
-            raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
-        train_texts = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
-        model = NativeSubject.of(
-            model,
-            found.references,
-            sources=found.sources,
-            train_texts=train_texts,
-            length=found.length,
-            notes=found.notes,
-        )
-    elif length is not None:
-        raise WrongUse(f"length={length} has no effect on a {type(model).__name__}, which brings its own rows")
-    elif column is not None:
-        raise WrongUse(f"column={column!r} goes with data= and a loaded model: a subject has texts of its own")
+    if not isinstance(model, Subject):
+        subject = adopted(model, "diagnose").subject(data, column=column, length=length)
+        return run(cast(Subject, subject), budget=budget, **settings)
+    for name, given in (("length", length), ("column", column)):
+        if given is not None:
+            raise WrongUse(f"{name}={given!r} has no effect on a {type(model).__name__}, which brings its own rows")
     return run(model, budget=budget, **settings)
 
 
-def _judge(name: str | None) -> Any:
-    if name is None:
-        return None
-    return load_causal(name, dtype="auto")
+def _signature(call: Callable[..., Any]) -> inspect.Signature:
+    """A call's own parameters with every setting of a config behind them, for help and editors."""
+    own = inspect.signature(call)
+    parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    taken = {p.name for p in parameters}
+    parameters += [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for f in fields(SamplingConfig)
+        if f.name not in taken
+    ]
+    return own.replace(parameters=parameters)
 
 
-def _embed(model: TextModel) -> Any:
-    if model.card.encoder is None:
-        return None
-    return lambda texts: model.encode(list(texts)).cpu().numpy()
+for _call in (sample, evaluate):
+    _call.__signature__ = _signature(_call)  # type: ignore[union-attr]

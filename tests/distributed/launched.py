@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 import unmask
-from unmask import api
 from unmask.data import ranks
 from unmask.data.latents import cached_latents
+from unmask.families import trainer_of
 from unmask.training.checkpoint import checkpoints, last_checkpoint
 from unmask.training.recipe import parse
 from unmask.training.run import train
@@ -66,7 +66,7 @@ def interrupted(settings):
             raise Stop
         return {}, []
 
-    return lambda prepared: [api.generation_probe(prepared, settings), stop]
+    return lambda prepared: [*trainer_of("denoiser").probes(prepared, settings), stop]
 
 
 def cut_off(folder: Path, texts: str, rows: int) -> None:

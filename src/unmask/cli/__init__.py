@@ -33,7 +33,7 @@ def build():  # type: ignore[no-untyped-def]  # typer is imported late
     ) -> None: ...
 
     # one module a command; each has `register(app)`; heavy imports wait inside the commands
-    for name in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+    for name in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
         importlib.import_module(f"unmask.cli.{name}").register(app)
     return app
 

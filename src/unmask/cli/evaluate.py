@@ -7,10 +7,32 @@ from typing import Any
 
 import typer
 
+from unmask.cli._settings import sampling_flags
+
+#: how it writes; what else `unmask sample` has is of no use to scores
+_SETTINGS = (
+    "order",
+    "steps",
+    "quota",
+    "sampler",
+    "remasking",
+    "guidance",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "block_length",
+    "cache",
+    "stop_at_eos",
+    "seed",
+    "precision",
+    "batch_size",
+)
+
 
 def register(app: typer.Typer) -> None:
-    @app.command()
     def evaluate(
+        settings: dict[str, Any],
         model: str = typer.Argument(..., help="Run folder or hub id."),
         data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
         column: str | None = typer.Option(None, help="Column that holds the text; two, comma between, make pairs."),
@@ -19,16 +41,7 @@ def register(app: typer.Typer) -> None:
             None,
             help="Positions of the canvas; a model of ours: its own; others: what the longest text needs, 128-1024.",
         ),
-        order: str | None = typer.Option(None, help="Decoding order; margin."),
-        steps: int | None = typer.Option(None, help="Decoding steps; 16."),
-        guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u."),
-        temperature: float | None = typer.Option(
-            None, help="0 takes the most probable token; 1 for a model that writes freely, else 0, when not given."
-        ),
-        block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
-        cache: str | None = typer.Option(None, help="Remember keys (unmask list caches): faster, not exact."),
         judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
-        seed: int = typer.Option(0),
         task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
         execute: bool = typer.Option(False, "--execute", help="Run code the model wrote; it is limited, not caged."),
         out: Path | None = typer.Option(
@@ -46,16 +59,14 @@ def register(app: typer.Typer) -> None:
         from unmask.data.hub import results_place
 
         if task is not None:
-            others = {"data": data, "column": column, "length": length, "guidance": None if guidance == 1 else guidance}
+            others = {"data": data, "column": column, "length": length, "guidance": settings.pop("guidance", None)}
             for name, given in others.items():
                 if given is not None:
                     raise WrongUse(f"--{name} {given} has no effect with --task, which has problems of its own")
-            how = {"order": order, "steps": steps, "temperature": temperature, "seed": seed}
-            _task(model, task, texts, {**how, "block_length": block_length, "cache": cache, "execute": execute}, out)
+            _task(model, task, texts, {**settings, "execute": execute}, out)
             return
         if execute:
             raise WrongUse("--execute has no effect without --task")
-        chosen: dict[str, Any] = {"order": order, "steps": steps}
         loaded = api.load(model)
         result = api.evaluate(
             loaded,
@@ -63,14 +74,9 @@ def register(app: typer.Typer) -> None:
             column=column,
             texts=texts,
             length=length,
-            **{name: value for name, value in chosen.items() if value is not None},
-            guidance=guidance,
-            temperature=temperature,
-            block_length=block_length,
-            cache=cache,
             judge=None if judge in (None, "none") else judge,
-            seed=seed,
             share=True,
+            **settings,
         )
         if not ranks.first():
             return
@@ -81,6 +87,8 @@ def register(app: typer.Typer) -> None:
         result.save(folder)
         console.print(f"{folder}/metrics.json and report.html", style="dim")
 
+    app.command()(sampling_flags(evaluate, only=_SETTINGS))
+
 
 def _task(model: str, task: str, count: int, settings: dict[str, Any], out: Path | None) -> None:
     from rich.console import Console
@@ -88,14 +96,14 @@ def _task(model: str, task: str, count: int, settings: dict[str, Any], out: Path
     from unmask import api
     from unmask.core.files import write_json
     from unmask.evaluation.tasks import load_task, run_task
-    from unmask.models.causal import CausalModel
 
-    seed = settings["seed"]
+    seed = settings.setdefault("seed", 0)
     problems = load_task(task, count, seed)  # a wrong name is said before a model is read
-    loaded = api.load(model)
-    settings["temperature"] = settings["temperature"] or 0.0
-    if not isinstance(loaded, CausalModel) and settings["steps"] is None:
-        settings["steps"] = 16
+    loaded: Any = api.load(model)
+    settings["temperature"] = settings.get("temperature") or 0.0
+    if settings.get("steps", "auto") == "auto":
+        # one that writes left to right has no steps, and refuses them
+        settings = {k: v for k, v in settings.items() if k != "steps"} | ({"steps": 16} if loaded.traces else {})
     result = run_task(loaded, task, problems=problems, **settings)
     console = Console()
     console.print(f"{task}: {result.accuracy(seed)} right by {result.judged_by}", highlight=False)

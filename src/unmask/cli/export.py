@@ -20,9 +20,8 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core.errors import WrongUse
-        from unmask.models.export import export as write
 
         if precision not in ("fp32", "bf16"):
             raise WrongUse(f"--precision {precision} must be fp32 or bf16")
-        folder = write(api.load(model, device="cpu"), out, torch.bfloat16 if precision == "bf16" else None)
+        folder = api.load(model, device="cpu").export(out, torch.bfloat16 if precision == "bf16" else None)
         Console().print(f"AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)", highlight=False)

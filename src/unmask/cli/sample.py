@@ -7,10 +7,12 @@ from typing import Any
 
 import typer
 
+from unmask.cli._settings import sampling_flags
+
 
 def register(app: typer.Typer) -> None:
-    @app.command()
     def sample(
+        settings: dict[str, Any],
         model: str = typer.Argument(..., help="Run folder or hub id."),
         text: list[str] = typer.Option(
             [],
@@ -24,25 +26,6 @@ def register(app: typer.Typer) -> None:
         ),
         column: str | None = typer.Option(None, help="Column of --file that holds the texts."),
         n: int | None = typer.Option(None, "--n", "-n", help="How many samples (a text, or in all without texts)."),
-        order: str | None = typer.Option(None, help="Which position next (unmask list orders); margin."),
-        steps: int | None = typer.Option(None, help="Denoising steps; 16 where the quota or sampler counts steps."),
-        quota: str | None = typer.Option(None, help="How many positions a step (unmask list quotas); cosine."),
-        sampler: str = typer.Option("maskgit", help="What makes the steps (unmask list samplers)."),
-        remasking: str | None = typer.Option(None, help="Hide written tokens again (unmask list remaskers)."),
-        block_length: int | None = typer.Option(None, help="Write in blocks of this many tokens, left to right."),
-        cache: str | None = typer.Option(None, help="Remember keys (unmask list caches): faster, not exact."),
-        stop_at_eos: bool = typer.Option(False, "--stop-at-eos", help="A row ends with its first end of text."),
-        guidance: float = typer.Option(1.0, help="gamma in gamma*l_c + (1-gamma)*l_u; 1 is off, SGDD's w is gamma-1."),
-        temperature: float | None = typer.Option(
-            None, help="0 takes the most probable token; 0 for one text a prompt, else 1, when not given."
-        ),
-        top_k: int | None = typer.Option(None, help="Draw among the k most probable."),
-        top_p: float | None = typer.Option(None, help="Draw within this much probability."),
-        repetition_penalty: float = typer.Option(1.0, help="Above 1: tokens already written become less likely."),
-        length: int | None = typer.Option(None, help="Tokens to write; the model's own when not given."),
-        seed: int = typer.Option(0, help="Same seed, same text."),
-        batch_size: int = typer.Option(64, help="Rows at a time."),
-        precision: str = typer.Option("auto", help="fp32, bf16, or auto: the one this machine is faster in."),
         trace: Path | None = typer.Option(None, help="Write the unmasking trace: .html (animated page) or .json."),
         attention: Path | None = typer.Option(
             None, help="Draw who looks at whom in the first text's last block (a tidal model): .html."
@@ -55,7 +38,6 @@ def register(app: typer.Typer) -> None:
         from unmask import api
         from unmask.core.errors import WrongUse
         from unmask.data import ranks
-        from unmask.models.causal import CausalModel
 
         texts = list(text)
         if file is not None:
@@ -69,30 +51,14 @@ def register(app: typer.Typer) -> None:
         if attention is not None and attention.suffix != ".html":
             raise WrongUse(f"--attention {attention} must end in .html")
         loaded = api.load(model)
-        if attention is not None and not isinstance(loaded, api.TidalTextModel):
+        if attention is not None and not loaded.draws_attention:
             raise WrongUse("--attention draws the blocks of a tidal model; this model writes without blocks")
         out: Any = api.sample(
             loaded,
             texts or None,
             n=n,
-            order=order,
-            steps="auto" if steps is None else steps,
-            quota=quota,
-            sampler=sampler,
-            remasking=remasking,
-            block_length=block_length,
-            cache=cache,
-            stop_at_eos=stop_at_eos,
-            guidance=guidance,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            length=length,
-            seed=seed,
-            batch_size=batch_size,
-            precision=precision,  # type: ignore[arg-type]
-            trace=trace is not None or (live and not isinstance(loaded, CausalModel)),
+            **settings,
+            trace=trace is not None or (live and loaded.traces),
             live=live and ranks.first(),
             share=True,
         )
@@ -112,3 +78,5 @@ def register(app: typer.Typer) -> None:
             console.print(f"trace: {trace}", style="dim")
         if attention is not None:
             console.print(f"attention: {out.save_attention(attention)}", style="dim", markup=False, highlight=False)
+
+    app.command()(sampling_flags(sample))

@@ -53,3 +53,17 @@ class Family(Leaf):
         Raises:
             CheckpointError: unfinished, damaged, or parts that do not belong together.
         """
+
+    @classmethod
+    def adopt(cls, found: Any) -> Model | None:
+        """A network with its tokenizer, made in Python, behind the contract; None where it is another family's."""
+        return None
+
+    @classmethod
+    def check(cls, recipe: Any) -> None:
+        """Refuse of a recipe what would only be found out at the first evaluation."""
+
+    @classmethod
+    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+        """What training looks at besides losses, at each evaluation."""
+        return []

@@ -33,10 +33,10 @@ class Recorded(Protocol):
 class Scores(Protocol):
     """What :meth:`Model.evaluate` returns."""
 
-    metrics: dict[str, Any]
-
-    def tables(self) -> Sequence[Any]: ...
-    def save(self, folder: str | Path) -> Path: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    def tables(self, samples: int = 5) -> Sequence[Any]: ...
+    def save(self, path: str | Path, title: str = "Evaluation") -> Path: ...
 
 
 class Diagnosable:
@@ -100,10 +100,10 @@ class Output:
             WrongUse: there is no trace, or the name has another ending.
         """
         path = Path(path)
-        if path.suffix not in (".json", ".html"):
-            raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
         if self.trace is None:
             raise WrongUse(self.model.why_no_trace)
+        if path.suffix not in (".json", ".html"):
+            raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
         return self.trace.save(path) if path.suffix == ".json" else save_page(path, page_of(self.trace, output=self))
 
 
@@ -199,6 +199,11 @@ class Model(ABC):
     words: ClassVar[str]
     why_no_trace: ClassVar[str] = "there is no trace: sample with trace=True"
 
+    #: whether its outputs have ``save_attention``
+    draws_attention: ClassVar[bool] = False
+    #: whether who is unmasked when can be traced and shown live
+    traces: ClassVar[bool] = True
+
     path: str | None = None
     tokenizer: Any = None
     config: SamplingConfig = SamplingConfig()
@@ -232,8 +237,20 @@ class Model(ABC):
         """
         raise WrongUse(f"evaluate has no scores for {self.words}")
 
-    def subject(self, data: Any = None, **settings: Any) -> Diagnosable:
+    def subject(
+        self,
+        data: Any = None,
+        *,
+        column: str | None = None,
+        length: int | None = None,
+        config: SamplingConfig | None = None,
+    ) -> Diagnosable:
         """It, with texts, for the diagnosis.
+
+        Args:
+            data, column: texts, or where they are; what training held out when None.
+            length: positions of the canvas.
+            config: the plan that is judged.
 
         Raises:
             WrongUse: there is nothing to ask it.

@@ -24,13 +24,12 @@ from torch.nn import functional as F
 
 from unmask.core.errors import WrongUse
 from unmask.core.files import write_json
+from unmask.core.sampling_config import PRECISIONS as PRECISIONS
 
 Precision = Literal["fp32", "bf16"]
 #: (rows, inputs, outputs) of a linear layer
 Shape = tuple[int, int, int]
 
-#: what a user may say
-PRECISIONS = ("auto", "fp32", "bf16")
 #: seconds a measurement may take, both precisions together
 BUDGET = 0.4
 #: rows and outputs that are timed at most: the ratio does not change beyond, the time does

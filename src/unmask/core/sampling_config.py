@@ -15,9 +15,10 @@ from typing import Any
 
 from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
 from unmask.core.files import write_json
-from unmask.core.precision import PRECISIONS
 from unmask.core.registry import Leaf, spec_of
 
+#: what may be said of the precision that a network runs in (:mod:`unmask.core.precision`)
+PRECISIONS = ("auto", "fp32", "bf16")
 #: the file and the key in it that hold a model's default plan
 FILE, KEY = "generation_config.json", "unmask"
 #: what belongs to a run on a machine and never to a model's default plan

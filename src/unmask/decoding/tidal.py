@@ -217,6 +217,34 @@ class BlockGeneration:
         return write_json(path, [asdict(e) for e in self.trace])
 
 
+@dataclass
+class BlockTrace:
+    """Every block in the order of writing.
+
+    Attributes:
+        events: the blocks.
+        prompts, texts: what each row was written behind, and what it wrote.
+        names: spelling of an id.
+        forwards: passes through the network.
+    """
+
+    events: list[BlockEvent]
+    prompts: list[str]
+    texts: list[str]
+    names: Any = field(repr=False)
+    forwards: int = 0
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __getitem__(self, at: int) -> BlockEvent:
+        return self.events[at]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the blocks as JSON."""
+        return write_json(path, [asdict(event) for event in self.events])
+
+
 def stream_blocks(
     writer: Writer,
     tokenizer: BlockTokenizer,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.errors import UnmaskError
+from unmask.core.model import Diagnosable
 
 Split = Literal["held_out", "train"]
 Kind = Literal["masked", "causal"]
@@ -183,7 +184,7 @@ class CachedRun:
     control_NV: Tensor | None = None
 
 
-class Subject:
+class Subject(Diagnosable):
     """Derive from this to have a model of your own diagnosed; docs/diagnose_your_own.md walks through one.
 
     Four methods matter: :meth:`data`, :meth:`training_view`, :meth:`predict` and :meth:`generate`. Each one left out

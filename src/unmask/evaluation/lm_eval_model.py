@@ -19,7 +19,6 @@ from unmask.core.errors import MissingExtra, WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import bound, scoring
-from unmask.models.adapters import AdapterModel
 from unmask.models.hub import find, read_config
 from unmask.models.kind import kind_of
 from unmask.models.text_model import TextModel, is_native, load_native
@@ -78,8 +77,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         self.cache = cache
         self._device = self.model.device
         # a native model's canvas is as long as it was trained on; an adapter's is all its positions
-        adapted = isinstance(self.model, AdapterModel)
-        self.limit = self.model.denoiser.max_length or (4096 if adapted else self.model.card.length)
+        self.limit = self.model.denoiser.max_length or (self.model.card.length if self.model.own_canvas else 4096)
 
     # -- what lm-eval calls -----------------------------------------------------------------------------------------
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -179,7 +177,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         return bool(found == self._framed(before, after))
 
     def _frame(self) -> tuple[list[int], list[int]]:
-        return self.model.frame if isinstance(self.model, AdapterModel) else ([], [])
+        return self.model.frame
 
     def _framed(self, before: list[int], after: list[int]) -> list[int]:
         first, last = self._frame()

@@ -9,7 +9,6 @@ from typing import Any
 from unmask.core.errors import WrongUse
 from unmask.core.unknown import UnknownTokens, require_known, unknown_ids
 from unmask.evaluation.held_out import held_out
-from unmask.models.adapters.text import AdapterModel
 from unmask.models.mask_words import layout_ids, mask_word
 from unmask.models.text_model import TextModel
 
@@ -131,7 +130,7 @@ def scored_texts(
     masked = [d.mask_id in row for row in rows]
     odd = [not hidden and not layout.isdisjoint(row) for row, hidden in zip(rows, masked, strict=True)]
     clean = [i for i in range(len(rows)) if not masked[i] and not odd[i]]
-    extra = (len(model.frame[0]) if isinstance(model, AdapterModel) else 0) + (d.eos_id is not None)
+    extra = len(model.frame[0]) + (d.eos_id is not None)
     width = length if length is not None else _width(model, [len(rows[i]) + extra for i in clean])
     fits = [i for i in clean if len(rows[i]) + extra <= width]
     spelled = next((token for row, bad in zip(rows, odd, strict=True) if bad for token in row if token in layout), None)
@@ -159,7 +158,7 @@ def rows_at_once(length: int) -> int:
 
 
 def _width(model: TextModel, needed: Sequence[int]) -> int:
-    if not isinstance(model, AdapterModel):
+    if model.own_canvas:
         return model.card.length  # its padding was trained, so the canvas is part of what is scored
     most = WIDEST if model.denoiser.max_length is None else min(WIDEST, model.denoiser.max_length)
     return max(model.card.length, min(max(needed, default=0), most))

@@ -34,7 +34,7 @@ def demo(out: Path, flags: list[str], say: Any = print, show: Any = print) -> in
     trained = time.monotonic()
     model = api.load(out)
     say(f"\n2/4  held-out verses, from their meaning alone: 16 steps, margin order, guidance gamma {GUIDANCE:g}\n")
-    result = api.evaluate(model, texts=TEXTS, order="margin", steps=16, guidance=GUIDANCE, judge=_judge())
+    result: Any = api.evaluate(model, texts=TEXTS, order="margin", steps=16, guidance=GUIDANCE, judge=_judge())
     assert result.generation is not None
     for prompt, output in list(zip(result.generation.references, result.generation.outputs, strict=True))[:SHOWN]:
         say(f"  verse   {prompt}\n  written {output}\n")

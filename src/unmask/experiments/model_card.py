@@ -10,11 +10,12 @@ import argparse
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from unmask import api
-from unmask.models.text_model import load_native
+from unmask.models.text_model import TextModel, load_native
 
 #: (metric's key, how it is called in the card)
 ROWS = (
@@ -47,14 +48,14 @@ def publish(run: Path, out: Path, texts: int = 500, guidance: float = 1.5, say: 
     if out.exists():
         shutil.rmtree(out)
     model.save(out, dtype=torch.bfloat16)
-    small = api.load(out)
+    small: Any = api.load(out)
     result = api.evaluate(small, texts=texts, order="margin", steps=16, guidance=guidance, judge="smollm2")
     result.save(out / "scores")
     (out / "README.md").write_text(_readme(out.name, small, result, texts), encoding="utf-8")
     say(f"{out}: {sum(f.stat().st_size for f in out.rglob('*') if f.is_file()) / 2**20:.1f} MiB")
 
 
-def _readme(name: str, model: api.TextModel, result: object, texts: int) -> str:
+def _readme(name: str, model: TextModel, result: object, texts: int) -> str:
     metrics: dict[str, float] = result.metrics  # type: ignore[attr-defined]
     settings = "\n".join(f"{k}: {v}" for k, v in sorted(model.card.recipe.items()) if k != "output_dir")
     lines = []

@@ -118,6 +118,25 @@ class Bundle:
         return folder
 
 
+@dataclass(frozen=True)
+class Laid:
+    """What is to be written, laid out.
+
+    Attributes:
+        x_BL: ids; positions to be written hold the mask id.
+        cond: semantic vectors, or None.
+        fill_BL: positions to be written where those that hold the mask id are not meant.
+        valid_BL: False in the padding, or None.
+        whole_B: rows of prompts whose text is shown whole, for it had holes of its own; None without prompts.
+    """
+
+    x_BL: Tensor
+    cond: Condition | None = None
+    fill_BL: Tensor | None = None
+    valid_BL: Tensor | None = None
+    whole_B: Tensor | None = None
+
+
 class TextModel(Bundle):
     """Text to text through a denoiser.
 
@@ -128,6 +147,9 @@ class TextModel(Bundle):
         path: where it was loaded from.
         encoder: an encoder already at hand; otherwise the card's is loaded when it is first needed.
     """
+
+    #: whether its padding was trained, so that its canvas is part of what is scored
+    own_canvas = True
 
     def __init__(
         self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
@@ -173,6 +195,51 @@ class TextModel(Bundle):
     def condition(self, texts: Sequence[str]) -> Condition:
         """The condition that makes the model write these texts (or paraphrases of them)."""
         return Condition.of(self.encode(texts))
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Ids that stand before and after every text; none."""
+        return [], []
+
+    def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
+        return None, None
+
+    def laid_out(
+        self,
+        texts: Sequence[Any] | None = None,
+        copies: int | None = None,
+        length: int | None = None,
+        canvas: Tensor | None = None,
+        cond: Condition | None = None,
+    ) -> Laid:
+        """Rows to write: for the meanings of texts, for semantic vectors, into a canvas, or from nothing.
+
+        Args:
+            texts, cond: what to write from; not both.
+            copies: rows of each, or in all.
+            length: of the canvas.
+            canvas: ids [B, L] to fill in.
+
+        Raises:
+            WrongUse: texts and vectors, or as many of one as do not fit the other.
+        """
+        if texts is not None and cond is not None:
+            raise WrongUse("give texts or a condition, not both")
+        cond = self.condition(texts) if texts is not None else cond
+        each = (copies or 1) if cond is not None or canvas is not None else 1
+        if cond is not None:
+            cond = cond.repeat(each)
+        if canvas is None:
+            return Laid(self.canvas(len(cond) if cond is not None else (copies or 1), length), cond)
+        canvas = canvas.to(self.device).repeat_interleave(each, 0)
+        if cond is not None and len(cond) != len(canvas):
+            raise WrongUse(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
+        return Laid(canvas, cond)
+
+    def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
+        """What was written into the rows, as texts."""
+        return self.decode(sequences_BL)
 
     def canvas(self, rows: int, length: int | None = None) -> Tensor:
         """An all-masked canvas [rows, L].

@@ -6,6 +6,7 @@ A result finds what draws it through :mod:`unmask.core.render`, by the tables he
 from unmask.core.render import PAGES, VIEWS
 
 PAGES.update(
+    BlockTrace="unmask.reporting.blocks:page",
     Evaluation="unmask.reporting.evaluation:page",
     KvResult="unmask.reporting.kv:page",
     TidalEvaluation="unmask.reporting.evaluation:tidal_page",

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from unmask.decoding.tidal import BlockEvent
+from unmask.decoding.tidal import BlockEvent, BlockTrace
 from unmask.reporting.page import Section, Table, render_page
+
+
+def page(trace: BlockTrace, *, output: Any = None) -> str:
+    """The page of a tidal model's trace; ``output`` is what it belongs to, and is not needed."""
+    return blocks_page(trace.events, trace.prompts, trace.texts, trace.names, trace.forwards)
 
 
 def blocks_page(

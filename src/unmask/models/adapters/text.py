@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unmask.core.condition import Condition
 from unmask.core.errors import WrongUse
 from unmask.core.unknown import unknown_ids, warn_of_unknown
 from unmask.models.mask_words import require_own_masks, warn_of_masks
-from unmask.models.text_model import TextModel
+from unmask.models.text_model import Laid, TextModel
 
 Message = Mapping[str, str]
 
@@ -43,6 +45,31 @@ class Prompted:
 
 class AdapterModel(TextModel):
     """A :class:`TextModel` around an adapter; :func:`unmask.models.adapters.load.load_adapter` makes it."""
+
+    own_canvas = False
+
+    def laid_out(
+        self,
+        texts: Sequence[Any] | None = None,
+        copies: int | None = None,
+        length: int | None = None,
+        canvas: Tensor | None = None,
+        cond: Condition | None = None,
+    ) -> Laid:
+        """As :meth:`TextModel.laid_out`, but texts are prompts (:meth:`answer_canvas`)."""
+        if texts is None:
+            return super().laid_out(None, copies, length, canvas, cond)
+        if cond is not None:
+            raise WrongUse("give texts or a condition, not both")
+        if canvas is not None:
+            raise WrongUse("give texts or a canvas, not both: an adapted model's texts are prompts")
+        p = self.answer_canvas(texts, length).repeat(copies or 1)
+        return Laid(p.x_BL, None, p.fill_BL, p.valid_BL, p.whole_B)
+
+    def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
+        if laid.whole_B is None or laid.fill_BL is None or laid.valid_BL is None:
+            return self.decode(sequences_BL)
+        return self.answers(Prompted(laid.x_BL, laid.fill_BL, laid.valid_BL, laid.whole_B), sequences_BL)
 
     @property
     def frame(self) -> tuple[list[int], list[int]]:

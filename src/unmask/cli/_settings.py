@@ -1,0 +1,79 @@
+"""Flags made from the fields of :class:`SamplingConfig`: what is set there is a flag of every command that writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import typer
+from click.core import ParameterSource
+
+from unmask.core.errors import WrongUse
+from unmask.core.sampling_config import SamplingConfig
+
+#: settings whose values are names with settings of their own, or a number or a word
+_KINDS = {"guidance": float}
+
+
+def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = None) -> Callable[..., Any]:
+    """The command with a flag for each setting; those that were given reach it as ``settings``, a dictionary.
+
+    Args:
+        command: takes ``settings`` and its own options. Options of its own that are called as a setting keep their
+            place, and are not among ``settings``.
+        only: names of the settings to offer; all when None.
+    """
+    own = inspect.signature(command, eval_str=True)
+    known = [f for f in dataclasses.fields(SamplingConfig) if (only is None or f.name in only)]
+    offered = [f for f in known if f.name not in own.parameters]
+
+    @functools.wraps(command)
+    def run(context: typer.Context, **values: Any) -> Any:
+        given = {
+            f.name: _value(f, values[f.name])
+            for f in offered
+            if context.get_parameter_source(f.name) == ParameterSource.COMMANDLINE
+        }
+        rest = {name: value for name, value in values.items() if name in own.parameters}
+        return command(**rest, settings=given)
+
+    before = [p for p in own.parameters.values() if p.name != "settings"]
+    flags = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_option(f), annotation=_kind(f))
+        for f in offered
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in before), *flags]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    del run.__wrapped__  # type: ignore[attr-defined]  # typer would look through it
+    return run
+
+
+def _option(field: dataclasses.Field[Any]) -> Any:
+    flag = "--" + field.name.replace("_", "-")
+    default = field.default if field.default is not None else None
+    # a switch that is off has one name, so that nobody reads of --no-stop-at-eos
+    return typer.Option(default, flag, help=field.metadata["help"])
+
+
+def _kind(field: dataclasses.Field[Any]) -> Any:
+    if field.name in _KINDS:
+        return _KINDS[field.name]
+    name = str(field.type)
+    found: Any = next((k for word, k in (("bool", bool), ("int", int), ("float", float)) if name.startswith(word)), str)
+    return found if field.default is not None else found | None
+
+
+def _value(field: dataclasses.Field[Any], value: Any) -> Any:
+    if field.name != "steps" or value in (None, "auto"):
+        return value
+    if str(value).lower() == "none":
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise WrongUse(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error

@@ -1,0 +1,314 @@
+"""Masked models: unmask's own (with or without a semantic vector), LLaDA, Dream, and transformers' masked models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from unmask.core.condition import Condition
+from unmask.core.errors import WrongUse
+from unmask.core.family import Family, Place
+from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.precision import fastest
+from unmask.core.render import page_of
+from unmask.core.sampling_config import SamplingConfig
+from unmask.data import ranks
+from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.sampler import Callback, generate
+from unmask.decoding.trace import Trace
+from unmask.models.adapters import load_adapter
+from unmask.models.adapters.text import AdapterModel
+from unmask.models.text_model import TextModel, is_native, load_native
+
+#: steps where nobody says how many, and quota and sampler count them
+STEPS = 16
+#: fields of a config that are a plan's
+_PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
+
+
+class _Masked(TextModel, Model):
+    """What every masked model does; the two classes below say how texts are laid out."""
+
+    honours: ClassVar[frozenset[str]] = frozenset({*_PLAN, "length"})
+    words: ClassVar[str] = "a masked model"
+
+    @property
+    def limit(self) -> int | None:
+        return self.denoiser.max_length
+
+    @property
+    def pieces(self) -> Callable[[int], str]:
+        """The spelling of one id, for traces."""
+        from unmask.reporting.trace import spelling
+
+        return spelling(self.tokenizer, self.denoiser.mask_id)
+
+    def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
+        """The decoder's plan under a config; what is left open is chosen by the task."""
+        given = {name: getattr(config, name) for name in _PLAN}
+        auto = config.steps == "auto"
+        plan = DecodingPlan(
+            **{**given, "steps": None if auto else config.steps, "temperature": task.temperature(config.temperature)}
+        )
+        return replace(plan, steps=STEPS) if auto and plan.counts_steps else plan
+
+    def write(self, task: Task, config: SamplingConfig) -> Output:
+        plan, started = self.plan(config, task), time.perf_counter()
+        laid = self.laid_out(task.texts, task.n, config.length, task.canvas, task.condition)
+        count, size = len(laid.x_BL), config.batch_size
+        mine = ranks.share(count) if task.share else range(count)
+        chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
+        chosen = ranks.from_first(chosen) if task.share else chosen
+        kept = "committed" if task.trace is True or task.live else task.trace
+        parts, traces, forwards = [], [], 0
+        for start in range(mine.start, mine.stop, size):
+            rows = torch.arange(start, min(start + size, mine.stop), device=self.device)
+            with chosen.autocast(self.device):
+                found = generate(
+                    self.denoiser,
+                    laid.x_BL[rows],
+                    plan,
+                    fill_BL=None if laid.fill_BL is None else laid.fill_BL[rows],
+                    valid_BL=None if laid.valid_BL is None else laid.valid_BL[rows],
+                    cond=None if laid.cond is None else laid.cond[rows.to(laid.cond.present_B.device)],
+                    row_ids_B=rows,
+                    trace=kept or None,  # type: ignore[arg-type]
+                    callback=_both(self._live() if task.live and start == 0 else None, task.callback),
+                )
+            parts.append(found.sequences)
+            traces.append(found.trace)
+            forwards += found.forwards
+        if task.share:
+            parts = [part.to(self.device) for part in ranks.gather([part.cpu() for part in parts])]
+            traces, forwards = ranks.gather(traces), sum(ranks.gather([forwards]))
+        sequences = torch.cat(parts)
+        whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
+        texts = task.texts
+        return MaskedOutput(
+            self.read(laid, sequences),
+            sequences,
+            forwards,
+            self,
+            prompts=None if texts is None else [text for text in texts for _ in range(task.n or 1)],
+            config=replace(config, steps=plan.steps, temperature=plan.temperature),
+            precision=chosen.precision,
+            trace=whole,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _live(self) -> Callback:
+        from unmask.reporting.live import live_callback
+
+        return live_callback(self.pieces)
+
+    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+        from unmask.evaluation.evaluate import evaluate as score
+        from unmask.evaluation.generation import score_generation
+        from unmask.evaluation.judge import load_judge
+        from unmask.evaluation.scored import rows_at_once, scored_texts
+
+        config = self.config if config is None else config
+        found = scored_texts(self, what.data, what.column, what.texts, what.length)
+        sources, references, paired = found.sources, found.references, self.denoiser.conditional
+        if paired and len(references) < 2:
+            raise WrongUse(
+                "only 1 of the texts was not trained on and fits the canvas: at least 2 are needed to shuffle latents"
+            )
+        ids = self.tokenize(references, found.length)
+        latents = self.encode(sources) if paired else None
+        rows = rows_at_once(found.length)
+        task = Task(
+            n=None if paired else len(references),
+            condition=None if latents is None else Condition.of(latents),
+            trace=what.trace,
+            share=what.share,
+        )
+        written = self.sample(task, replace(config, length=found.length, batch_size=min(config.batch_size, rows)))
+        generation = score_generation(
+            written.texts,
+            references,
+            inputs=sources if paired else None,
+            paired=paired,
+            tokenize=lambda texts: self.tokenizer(list(texts), add_special_tokens=False)["input_ids"],
+            judge=load_judge(what.judge),
+            embed=None if self.card.encoder is None else lambda texts: self.encode(list(texts)).cpu().numpy(),
+            training_texts=found.known,
+            seed=config.seed,
+            share=what.share,
+        )
+        trace = written.trace
+        page = page_of(trace.select([0]), piece=self.pieces) if isinstance(trace, Trace) else None
+        named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
+        about = {"model": self.path or "in memory", "data": named, "length": found.length}
+        about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
+        about |= {"order": config.order or "margin", "precision of writing": written.precision, "seed": config.seed}
+        open_NL, valid_NL = self.texts_in(ids)
+        return score(
+            self.denoiser,
+            ids,
+            open_NL=open_NL,
+            valid_NL=valid_NL,
+            latents_NZ=latents,
+            generation=generation,
+            trace_html=page,
+            about={k: str(v) for k, v in about.items()},
+            samples=what.samples,
+            batch_size=rows,
+            seed=config.seed,
+            texts=found,
+            share=what.share,
+        )
+
+    def subject(
+        self,
+        data: Any = None,
+        *,
+        column: str | None = None,
+        length: int | None = None,
+        config: SamplingConfig | None = None,
+    ) -> Diagnosable:
+        from unmask.data.text import evenly
+        from unmask.diagnosis.native import NativeSubject
+        from unmask.evaluation.scored import scored_texts
+
+        # words are counted in what is left when there is no training data to count them in
+        found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
+        if len(found.references) < 2:
+            raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
+        known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
+        return NativeSubject.of(
+            self,
+            found.references,
+            sources=found.sources,
+            train_texts=known,
+            length=found.length,
+            notes=found.notes,
+        )
+
+    def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        from unmask.models.export import export
+
+        return export(self, folder, dtype)
+
+
+@dataclass
+class MaskedOutput(Output):
+    """What a masked model wrote."""
+
+    def pieces(self, token: int) -> str:
+        """The spelling of one id, for traces."""
+        assert isinstance(self.model, _Masked)
+        return self.model.pieces(token)
+
+
+class MaskedText(_Masked):
+    """A masked diffusion model of unmask's own: texts are written from their meaning, or freely."""
+
+
+class AdaptedText(AdapterModel, _Masked):
+    """Somebody else's masked model: prompts are answered, holes in texts are filled in."""
+
+
+@dataclass(frozen=True)
+class Masked(Family):
+    """Any-order models: masked positions are predicted from both sides."""
+
+    reference: ClassVar[str] = "arXiv 2406.07524"
+    trains: ClassVar[str] = "denoiser"
+
+    @classmethod
+    def detect(cls, place: Place) -> str | None:
+        if place.folder is not None and is_native(place.folder):
+            return "it holds unmask.json"
+        return "nothing else reads it" if place.folder is not None else None
+
+    @classmethod
+    def load(cls, place: Place, device: torch.device) -> Model:
+        if place.folder is None or is_native(place.folder) or not place.config:
+            return cls.adopt(load_native(place.name, device))  # says what is missing
+        return cls.adopt(load_adapter(place.name, device))
+
+    @classmethod
+    def adopt(cls, found: Any) -> Any:
+        for kind, own in ((AdapterModel, AdaptedText), (TextModel, MaskedText)):
+            if isinstance(found, kind):
+                return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
+        return None
+
+    @classmethod
+    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+        from unmask.diagnosis.callback import quick_probe
+
+        t = recipe.train
+        found = [_generation_probe(prepared, recipe)] if t.probe_texts else []
+        if t.diagnose_every:
+            found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
+        return found
+
+    @classmethod
+    def check(cls, recipe: Any) -> None:
+        t = recipe.train
+        if t.probe_texts:
+            try:
+                DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
+            except WrongUse as error:
+                raise WrongUse(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+
+
+def _generation_probe(prepared: Any, recipe: Any) -> Any:
+    """What training looks at besides losses: held-out texts written anew, and how much of them came back.
+
+    ``generation`` is the F1 of words against the reference for a conditional model; free samples are scored by how
+    near the distribution of their words comes to the held-out texts'.
+    """
+    from unmask.metrics.word_distribution import word_distribution_overlap
+    from unmask.metrics.word_f1 import word_f1
+
+    t = recipe.train
+    texts = prepared.validation_texts[: t.probe_texts]
+    sources = prepared.validation_sources[: t.probe_texts]
+    model = Masked.adopt(prepared.model)
+    cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
+
+    plan = SamplingConfig(
+        order=t.probe_order,
+        steps=t.probe_steps,
+        guidance=t.probe_guidance,
+        temperature=1.0 if cond is None else 0.0,
+        seed=t.seed,
+    )
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        free = cond is None
+        # free samples at temperature 0 are one text again and again
+        found = model.sample(Task(n=len(texts) if free else None, condition=cond, share=True), plan)
+        score = word_distribution_overlap(found.texts, texts) if free else float(word_f1(found.texts, texts).mean())
+        lines = [f"step {step}: generation {score:.3f}"]
+        for i in range(min(t.show_texts, len(found.texts))):
+            if not free:
+                lines.append(f"  in   {_short(sources[i])}")
+            lines.append(f"  out  {_short(found.texts[i])}")
+        return {"generation": score}, lines
+
+    return probe
+
+
+def _short(text: str, width: int = 110) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _both(first: Callback | None, second: Callback | None) -> Callback | None:
+    if first is None or second is None:
+        return first or second
+
+    def call(progress: Any) -> None:
+        first(progress)
+        second(progress)
+
+    return call
