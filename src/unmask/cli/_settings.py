@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
-from click.core import ParameterSource
 
 from unmask.core.errors import WrongUse
 from unmask.core.sampling_config import SamplingConfig
@@ -35,7 +34,7 @@ def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = Non
         given = {
             f.name: _value(f, values[f.name])
             for f in offered
-            if context.get_parameter_source(f.name) == ParameterSource.COMMANDLINE
+            if str(getattr(context.get_parameter_source(f.name), "name", "")) == "COMMANDLINE"
         }
         rest = {name: value for name, value in values.items() if name in own.parameters}
         return command(**rest, settings=given)
