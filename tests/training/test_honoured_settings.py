@@ -175,7 +175,7 @@ def test_directions_follow_from_names(name, greater):
     assert TrainArguments(output_dir="x", report_to="none", metric_for_best_model=name).greater_is_better is greater
 
 
-def test_a_figure_that_is_missing_is_named_at_the_first_evaluation(texts, tmp_path, monkeypatch):
+def test_a_missing_figure_is_named_at_the_first_evaluation(texts, tmp_path, monkeypatch):
     real = DiffusionTrainer.held_out
     monkeypatch.setattr(
         DiffusionTrainer, "held_out", lambda s, n: {k: v for k, v in real(s, n).items() if k != "loss_r25"}
