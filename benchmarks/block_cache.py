@@ -42,11 +42,12 @@ LENGTHS = {"cpu": ((64, 64), (192, 64), (448, 64)), "cuda": ((128, 128), (512, 2
 def error(texts: int, block: int) -> list[dict[str, Any]]:
     """How far each cache is from the whole model, on held-out verses."""
     import unmask
-    from unmask.evaluation.held_out import fitting, held_out
+    from unmask.evaluation.scored import scored_texts
     from unmask.metrics.word_f1 import word_f1
 
     model = unmask.load(Path(__file__).parents[1] / "checkpoints" / "sgdd_verses", device="cpu")
-    sources, references = fitting(model, *held_out(model, texts=texts)[:2])
+    chosen = scored_texts(model, texts=texts)
+    sources, references = chosen.sources, chosen.references
     cond, canvas = model.condition(sources), model.canvas(len(sources))
     plain = DecodingPlan(order="top_prob", quota="one", block_length=block, temperature=0.0)
 

@@ -209,11 +209,11 @@ def judged(name: str, net: MaskedDiffusionModel, data: Corpus, place: Path) -> d
 
 def ppl7(words: argparse.Namespace, place: Path) -> dict[str, Any]:
     """The number of the seed: clean text, time 0, every position scored."""
-    from unmask.evaluation.held_out import fitting, held_out
+    from unmask.evaluation.scored import scored_texts
 
     model = api.load(ROOT / "checkpoints" / "sgdd_verses", "cpu")
-    sources, references, known = held_out(model, texts=512)
-    sources, references = fitting(model, sources, references)
+    chosen = scored_texts(model, texts=512)
+    sources, references, known = chosen.sources, chosen.references, chosen.known
     assert known is not None
     train = [known[i] for i in range(0, len(known), max(1, len(known) // 2000))]
     subject = NativeSubject.of(model, references, sources=sources, train_texts=train)

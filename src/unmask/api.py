@@ -17,6 +17,7 @@ from unmask.core.errors import WrongUse
 from unmask.data import ranks
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.causal import CausalModel
+from unmask.models.hub import find
 from unmask.models.text_model import TextModel, is_native, load_native
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
@@ -31,7 +32,8 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     Args:
         path_or_id: a folder that ``unmask train`` wrote, or a folder or hub id of LLaDA, Dream or any masked language
             model of transformers (:func:`unmask.models.adapters.load_adapter`), or of a causal language model
-            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network).
+            (:func:`unmask.models.causal.load_causal`; ``smollm2`` works without a network). What it is,
+            :func:`unmask.models.kind.kind_of` says; which folder is meant, :func:`unmask.models.hub.find`.
         device: where to put it; CUDA where there is one when None.
 
     Raises:
@@ -41,12 +43,13 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> An
     if device is None:
         ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
     device = device_of(device)
-    if is_tidal(path_or_id):
-        return load_tidal(path_or_id, device)
-    if is_native(path_or_id) or (Path(path_or_id).is_dir() and not (Path(path_or_id) / "config.json").is_file()):
-        return load_native(path_or_id, device)  # says what is missing
     if is_causal(path_or_id):
         return load_causal(path_or_id, device=device)
+    folder = find(path_or_id)
+    if is_tidal(folder):
+        return load_tidal(path_or_id, device)
+    if is_native(folder) or not (folder / "config.json").is_file():
+        return load_native(path_or_id, device)  # says what is missing
     from unmask.models.adapters import load_adapter
 
     return load_adapter(path_or_id, device)
@@ -78,6 +81,7 @@ def evaluate(
     *,
     column: str | None = None,
     texts: int = 256,
+    length: int | None = None,
     order: Any = "margin",
     steps: int = 16,
     guidance: float = 1.0,
@@ -94,7 +98,10 @@ def evaluate(
 
     Args:
         model: from :func:`load`.
-        data, column, texts: see :func:`unmask.evaluation.held_out.held_out`. Texts longer than the canvas are left out.
+        data, column, texts: see :func:`unmask.evaluation.held_out.held_out`.
+        length: positions of the canvas that texts are scored and written on, up to the model's. None: those that a
+            model of ours was trained on; of somebody else's what the longest text needs (128 to 1024). Texts that are
+            longer or hold the mask word are left out and counted (:func:`unmask.evaluation.scored.scored_texts`).
         order, steps, guidance, temperature, block_length, cache: how it writes; temperature None is 0 with texts to
             reconstruct, else 1.
         judge: causal model for GenPPL ("smollm2" or a hub id); None leaves it out.
@@ -108,7 +115,7 @@ def evaluate(
     """
     from unmask.evaluation.evaluate import evaluate as score
     from unmask.evaluation.generation import score_generation
-    from unmask.evaluation.held_out import held_out
+    from unmask.evaluation.scored import rows_at_once, scored_texts
 
     if isinstance(model, TidalTextModel):
         given = given_of(evaluate, locals(), "model", "data", "column", "texts")
@@ -116,21 +123,14 @@ def evaluate(
         about = {"model": model.path or "in memory", "data": str(model.card.recipe.get("data", "given texts"))}
         return evaluate_tidal(model, data, column, texts, given, about)
     model = denoises(model, "evaluate")
-    sources, references, known = held_out(model, data, column, texts)
-    fits = [
-        i
-        for i, ids in enumerate(model.tokenizer(references, add_special_tokens=False)["input_ids"])
-        if len(ids) < model.card.length
-    ]
-    if not fits:
-        raise WrongUse(f"no text fits the model's canvas of {model.card.length} tokens")
-    sources, references = [sources[i] for i in fits], [references[i] for i in fits]
+    found = scored_texts(model, data, column, texts, length)
+    sources, references = found.sources, found.references
     paired = model.denoiser.conditional
-    if paired and len(fits) < 2:
+    if paired and len(references) < 2:
         raise WrongUse(
             "only 1 of the texts was not trained on and fits the canvas: at least 2 are needed to shuffle latents"
         )
-    ids = model.tokenize(references)
+    ids = model.tokenize(references, found.length)
     latents = model.encode(sources) if paired else None
     if temperature is None:
         temperature = 0.0 if paired else 1.0
@@ -144,7 +144,9 @@ def evaluate(
         temperature=temperature,
         block_length=block_length,
         cache=cache,
+        length=found.length,
         seed=seed,
+        batch_size=rows_at_once(found.length),
         trace=trace,
         share=share,
     )
@@ -156,7 +158,7 @@ def evaluate(
         tokenize=lambda rows: model.tokenizer(list(rows), add_special_tokens=False)["input_ids"],
         judge=_judge(judge),
         embed=_embed(model),
-        training_texts=known,
+        training_texts=found.known,
         seed=seed,
         share=share,
     )
@@ -164,6 +166,7 @@ def evaluate(
     about = {
         "model": model.path or "in memory",
         "data": data if isinstance(data, (str, Path)) else model.card.recipe.get("data", "given texts"),
+        "length": found.length,
         "order": order,
         "steps": steps,
         "guidance gamma": guidance,
@@ -184,17 +187,29 @@ def evaluate(
         trace_html=page,
         about={k: str(v) for k, v in about.items() if v is not None},
         samples=samples,
+        batch_size=rows_at_once(found.length),
         seed=seed,
+        texts=found,
         share=share,
     )
 
 
-def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] = "quick", **settings: Any) -> Any:
+def diagnose(
+    model: Any,
+    data: Any = None,
+    *,
+    column: str | None = None,
+    length: int | None = None,
+    budget: Literal["quick", "full"] = "quick",
+    **settings: Any,
+) -> Any:
     """Say why a model writes badly, with evidence (:func:`unmask.diagnosis.diagnose.diagnose`).
 
     Args:
         model: a loaded model or a :class:`unmask.diagnosis.subject.Subject` of your own.
         data: held-out texts; the model's own when None.
+        column: the column of ``data`` that holds the text.
+        length: positions of the canvas, see :func:`evaluate`; of a causal model tokens a row (64).
         budget: ``quick`` (under a minute for a small model) or ``full``.
 
     Returns:
@@ -203,21 +218,31 @@ def diagnose(model: Any, data: Any = None, *, budget: Literal["quick", "full"] =
     from unmask.diagnosis.diagnose import diagnose as run
 
     if isinstance(model, TidalTextModel):
-        model = tidal_subject(model, data)
+        model = tidal_subject(model, data, column, length)
     elif isinstance(model, CausalModel):
-        model = causal_subject(model, data)
+        model = causal_subject(model, data, column, length)
     elif isinstance(model, TextModel):
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
-        from unmask.evaluation.held_out import fitting, held_out
+        from unmask.evaluation.scored import scored_texts
 
         # words are counted in what is left when there is no training data to count them in
-        sources, references, known = held_out(model, data, texts=4096 if isinstance(model, AdapterModel) else 256)
-        sources, references = fitting(model, sources, references)
-        if len(references) < 2:
+        found = scored_texts(model, data, column, 4096 if isinstance(model, AdapterModel) else 256, length)
+        if len(found.references) < 2:
             raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
-        train_texts = None if known is None else [known[i] for i in evenly(len(known), 2000)]
-        model = NativeSubject.of(model, references, sources=sources, train_texts=train_texts)
+        train_texts = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
+        model = NativeSubject.of(
+            model,
+            found.references,
+            sources=found.sources,
+            train_texts=train_texts,
+            length=found.length,
+            notes=found.notes,
+        )
+    elif length is not None:
+        raise WrongUse(f"length={length} has no effect on a {type(model).__name__}, which brings its own rows")
+    elif column is not None:
+        raise WrongUse(f"column={column!r} goes with data= and a loaded model: a subject has texts of its own")
     return run(model, budget=budget, **settings)
 
 

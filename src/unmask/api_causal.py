@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unmask.core.draw import categorical, restrict
 from unmask.core.errors import WrongUse
 from unmask.core.precision import fastest
-from unmask.core.random import Stream, uniform
+from unmask.core.unknown import unknown_tokens, warn_of_unknown
 from unmask.data import ranks
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
+from unmask.models.causal_writing import Writing, pad_id, prompt_ids, write_on
+from unmask.models.hub import find, read_config
+from unmask.models.kind import kind_of
 
 __all__ = ["CausalSamples", "causal_subject", "is_causal", "load_causal", "sample_causal"]
 
@@ -52,29 +54,25 @@ class CausalSamples:
 
 
 def is_causal(path_or_id: str | Path) -> bool:
-    """Whether ``config.json`` there says that it is a decoder that transformers loads for causal language modelling.
+    """Whether ``config.json`` there is a causal language model's (:func:`unmask.models.kind.kind_of`).
 
     Raises:
         WrongUse: there is no such folder or hub id.
         CheckpointError: its ``config.json`` cannot be read.
     """
-    from unmask.models.adapters import dream, llada
-    from unmask.models.adapters.load import find, read_config
-
     if str(path_or_id) == SMOLLM2:
         return True
-    raw = read_config(find(path_or_id))
-    names = [str(name) for name in raw.get("architectures") or []]
-    masked = raw.get("model_type") in (llada.MODEL_TYPE, dream.MODEL_TYPE)
-    return not masked and any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    folder = find(path_or_id)
+    return (folder / "config.json").is_file() and kind_of(read_config(folder)).family == "causal"
 
 
 def sample_causal(
     model: CausalModel, texts: Sequence[Any] | None, n: int | None, given: dict[str, Any]
 ) -> CausalSamples:
-    """:func:`unmask.api.sample` for a causal model: transformers' ``generate`` with our noise.
+    """:func:`unmask.api.sample` for a causal model (:mod:`unmask.models.causal_writing`).
 
-    A row's noise depends on the seed, the row and the position only, so a batch draws what its rows draw alone.
+    Of a folder's generation_config.json only the ids that end a text are taken over. A row's noise depends on the
+    seed, the row and the position only, so a batch draws what its rows draw alone.
 
     Args:
         texts: prompts: texts to continue, or chats for a model with a chat template; None starts from nothing.
@@ -84,44 +82,34 @@ def sample_causal(
     Raises:
         WrongUse: a setting that has no effect on this model, counts below 1, or chats without a chat template.
     """
-    from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
-
     if n is not None and n < 1:
         raise WrongUse(f"n={n} must be at least 1")
     if isinstance(texts, str) or (texts is not None and not len(texts)):
         raise WrongUse("texts must be a list of prompts, at least one: write [text]")
-    temperature = given.pop("temperature", None)
-    if temperature is None:
-        temperature = 1.0 if texts is None or (n or 1) > 1 else 0.0
-    seed, size = given.pop("seed", 0), given.pop("batch_size", 64)
-    length, precision = given.pop("length", 64), given.pop("precision", "auto")
-    limits: dict[str, Any] = {name: given.pop(name) for name in ("top_k", "top_p") if name in given}
-    penalty = given.pop("repetition_penalty", 1.0)
-    share = given.pop("share", False)
+    if given.get("temperature") is None:
+        given["temperature"] = 1.0 if texts is None or (n or 1) > 1 else 0.0
+    size, precision, share = given.pop("batch_size", 64), given.pop("precision", "auto"), given.pop("share", False)
+    if size < 1:
+        raise WrongUse(f"batch_size={size} must be at least 1")
+    writing = Writing(**{f.name: given.pop(f.name) for f in fields(Writing) if f.name in given})
     if given:
         raise WrongUse(f"{next(iter(given))} has no effect on a causal model, which writes left to right")
-    restrict(torch.zeros(1, 2), temperature=temperature, **limits)  # raises what does not fit before work starts
-    if length < 1 or size < 1:
-        raise WrongUse(f"length={length} and batch_size={size} must be at least 1")
     prompts = [text for text in ([""] if texts is None else texts) for _ in range(n or 1)]
-    ids = [_prompt(model, text) for text in prompts]
+    warn_of_unknown(unknown_tokens(model.tokenizer, [p for p in prompts if isinstance(p, str)]), model.name, "prompts")
+    ids = [prompt_ids(model, text) for text in prompts]
     parts, forwards = [], 0
     mine = ranks.share(len(ids)) if share else range(len(ids))
     # weights that are in bf16 already stay so
     chosen = fastest(model.model, min(size, len(ids)) * max(map(len, ids)), model.device, precision)
     chosen = ranks.from_first(chosen) if share else chosen
     for first in range(mine.start, mine.stop, size):
-        steps = LogitsProcessorList([] if penalty == 1.0 else [RepetitionPenaltyLogitsProcessor(penalty)])
-        if temperature > 0:
-            steps.append(_Draw(seed, first, {"temperature": temperature, **limits}))
         with chosen.autocast(model.device):
-            rows = _continue(model, ids[first : min(first + size, mine.stop)], length, steps)
+            rows = write_on(model, ids[first : min(first + size, mine.stop)], writing, first)
         parts += list(rows)
         forwards += rows.shape[1]
     if share:
         parts, forwards = ranks.gather(parts), sum(ranks.gather([forwards]))
-    pad = _pad(model)
-    sequences = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=pad)
+    sequences = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=pad_id(model))
     return CausalSamples(
         model.tokenizer.batch_decode(sequences, skip_special_tokens=True),
         prompts,
@@ -132,7 +120,7 @@ def sample_causal(
     )
 
 
-def causal_subject(model: CausalModel, data: Any) -> Any:
+def causal_subject(model: CausalModel, data: Any, column: str | None = None, length: int | None = None) -> Any:
     """A causal model with texts as a subject of the diagnosis.
 
     Raises:
@@ -143,65 +131,5 @@ def causal_subject(model: CausalModel, data: Any) -> Any:
 
     if data is None:
         raise WrongUse("a causal model does not say what it was trained on: name texts to score with data=")
-    _, texts = unseen(data, None, 4096)
-    return CausalSubject.of(model, texts)
-
-
-def _prompt(model: CausalModel, text: Any) -> Tensor:
-    """Ids of one prompt; one without any starts from the model's start of text."""
-    tokenizer = model.tokenizer
-    if not isinstance(text, str):
-        if getattr(tokenizer, "chat_template", None) is None:
-            raise WrongUse(f"{model.name} has no chat template: give its prompts as texts")
-        found = tokenizer.apply_chat_template(text, add_generation_prompt=True, return_dict=True)["input_ids"]
-        return torch.tensor(found, dtype=torch.long)
-    ids = model.encode(text)
-    if len(ids):
-        return ids
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if begin is None:
-        raise WrongUse(f"{model.name} has no start of text to write from: give a prompt")
-    return torch.tensor([begin])
-
-
-def _pad(model: CausalModel) -> int:
-    t = model.tokenizer
-    return next((i for i in (t.pad_token_id, t.eos_token_id, t.bos_token_id) if i is not None), 0)
-
-
-class _Draw:
-    """A logits processor that leaves each row only the token it drew, so that ``generate``'s argmax takes it."""
-
-    def __init__(self, seed: int, first: int, limits: dict[str, Any]) -> None:
-        self.seed, self.first, self.limits, self.written = seed, first, limits, 0
-
-    def __call__(self, ids_BL: Tensor, logits_BV: Tensor) -> Tensor:
-        row_B = torch.arange(self.first, self.first + len(ids_BL), device=ids_BL.device)
-        allowed_BV = restrict(logits_BV.double(), **self.limits)
-        chosen_B = categorical(allowed_BV, uniform(self.seed, row_B, self.written, Stream.VALUE))
-        self.written += 1
-        return torch.full_like(logits_BV, -torch.inf).scatter(1, chosen_B[:, None], 0.0)
-
-
-@torch.inference_mode()
-def _continue(model: CausalModel, ids: Sequence[Tensor], length: int, steps: Any) -> Tensor:
-    """New ids [B, <= length] behind prompts of different lengths, which are padded on the left."""
-    width = max(map(len, ids))
-    x_BL = torch.full((len(ids), width), _pad(model))
-    seen_BL = torch.zeros_like(x_BL)
-    for i, row in enumerate(ids):
-        x_BL[i, width - len(row) :] = row
-        seen_BL[i, width - len(row) :] = 1
-    out = model.model.generate(
-        x_BL.to(model.device),
-        attention_mask=seen_BL.to(model.device),
-        max_new_tokens=length,
-        do_sample=False,
-        num_beams=1,
-        temperature=None,
-        top_k=None,
-        top_p=None,
-        pad_token_id=_pad(model),
-        logits_processor=steps,
-    )
-    return out[:, width:].cpu()
+    _, texts = unseen(data, column, 4096)
+    return CausalSubject.of(model, texts, length=64 if length is None else length)

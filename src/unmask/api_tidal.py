@@ -150,7 +150,7 @@ def evaluate_tidal(
 
     for quiet in ("samples", "trace", "share"):
         given.pop(quiet, None)
-    settings = {k: given.pop(k) for k in ("temperature", "judge", "seed") if k in given}
+    settings = {k: given.pop(k) for k in ("temperature", "judge", "seed", "length") if k in given}
     plan = {k: given.pop(k) for k in PLAN if k in given}
     if given:
         raise WrongUse(f"{next(iter(given))} has no effect on a tidal model, which continues texts block by block")
@@ -207,7 +207,9 @@ def examples_for(
         shared: dict[str, Any] = {k: own[k] for k in ("validation", "split_seed") if k in own}
         theirs = split({"data": str(data), **({} if column is None else {"column": column}), **shared})[0]
     else:
-        theirs = [("", text) for text in load_texts(str(data), column=column, validation=0.0).train]
+        found = load_texts(str(data), column=column, validation=0.0)
+        found.report.announce()
+        theirs = [("", text) for text in found.train]
     if relation == "kin":
         return theirs, known
     old = set(known)
@@ -217,10 +219,10 @@ def examples_for(
     return fresh, known
 
 
-def tidal_subject(model: TidalTextModel, data: Any = None) -> Any:
+def tidal_subject(model: TidalTextModel, data: Any = None, column: str | None = None, length: int | None = None) -> Any:
     """A tidal model as a subject of the diagnosis, with its own held-out texts or the given ones."""
     from unmask.diagnosis.tidal import tidal_subject as subject
 
-    held_out, train = examples_for(model, data)
+    held_out, train = examples_for(model, data, column)
     known = [train[i] for i in evenly(len(train), 4096)] if train else None
-    return subject(model, [held_out[i] for i in evenly(len(held_out), 4096)], known)
+    return subject(model, [held_out[i] for i in evenly(len(held_out), 4096)], known, length=length)

@@ -71,3 +71,24 @@ def test_translations_of_held_out_verses_are_held_out():
     for written, known in both_ways(model, "verses-kjv"):
         assert 256 < len(written) <= 1000 and set(written) <= wanted
         assert list(known) == list(load_texts("verses", validation=0.02, seed=1, limit=4000).train)
+
+
+def test_what_is_left_out_of_scored_texts_is_said_once(corpus, tmp_path, caplog):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n{oops\n\n{"id": 3}\n{"text": "two"}\n{"text": "one"}\n', encoding="utf-8")
+    line = f"{rows}: 6 rows read, 2 kept; left out: 1 empty, 2 malformed, 1 duplicates"
+    for model in (trained(), trained(data=str(corpus), validation=0.1)):
+        caplog.clear()
+        assert held_out(model, rows)[1] == ["one", "two"]
+        assert [record.getMessage() for record in caplog.records] == [line]
+    caplog.clear()
+    examples_for(trained(), rows)
+    assert [record.getMessage() for record in caplog.records] == [line]
+    caplog.clear()
+    held_out(trained(), corpus)
+    assert not caplog.records
+
+
+def test_a_column_beside_texts_in_memory_is_refused():
+    with pytest.raises(WrongUse, match="column='text' goes with the name of a file"):
+        held_out(trained(), ["a b", "c d"], "text")

@@ -1,12 +1,14 @@
 import pytest
 import torch
 
+import unmask
 from unmask.core.errors import WrongUse
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
 from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
+from unmask.reporting.evaluation import tidal_grids
 
 EXAMPLES = [("1 + 2 =", " 3"), ("40 - 9 =", " 31"), ("7 - 9 =", " -2")]
 TOKENIZER = MixedTokenizer.train([a + b for a, b in EXAMPLES] * 4, 270, blocks="number", max_block=6)
@@ -65,3 +67,27 @@ def test_the_batch_size_changes_nothing_that_is_written():
         write(text_model, prompts, batch_size=0)
     with pytest.raises(WrongUse, match="order has no effect"):
         write(text_model, prompts, plan={"order": "margin"})
+
+
+@pytest.mark.parametrize("writes", ["tokens", "characters"])
+def test_texts_longer_than_a_row_are_counted(writes):
+    plain = model("causal", writes)
+    texts = ["1 + 2 = 3", "40 - 9 = 31", "7 - 9 = -2 " * 9]
+    found = unmask.evaluate(plain, texts)
+    assert found.texts == 2 and found.characters == sum(map(len, texts[:2]))
+    assert found.metrics["texts_left_out_too_long"] == 1 and found.metrics["texts_looked_at"] == 3
+    said = "1 of 3 texts is left out: 1 longer than the canvas of 40 tokens"
+    assert said in tidal_grids(found)[0].note and said in found.page()
+    assert unmask.diagnose(plain, texts, only=["batch_invariance"]).notes == (f"{said}.",)
+    wide = unmask.evaluate(plain, texts, length=200)
+    assert wide.texts == 3 and not wide.left_out.count
+    assert not unmask.diagnose(plain, texts, length=200, only=["batch_invariance"]).notes
+    with pytest.raises(WrongUse, match="length=3: none of 3 texts fits"):
+        unmask.evaluate(plain, texts, length=3)
+    with pytest.raises(WrongUse, match="length=1 must lie in 2.."):
+        unmask.evaluate(plain, texts, length=1)
+
+
+def test_blocks_take_texts_of_any_length():
+    found = unmask.evaluate(model(), ["1 + 2 = 3", "7 - 9 = -2 " * 9])
+    assert found.texts == 2 and not found.left_out.count and "left out" not in tidal_grids(found)[0].note

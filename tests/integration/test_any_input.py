@@ -4,18 +4,30 @@ import contextlib
 import io
 
 import pytest
-import transformers
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packaging import version
 
 from unmask.core.errors import WrongUse
+from unmask.data.prose import prompts
 from unmask.data.puzzles.puzzle import PUZZLES
 from unmask.data.text import load_texts
 from unmask.decoding.trace import FORMAT, Trace
 from unmask.training.recipe import parse, read_recipe
 
+ENDINGS = st.sampled_from(["txt", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "gz", "none.at.all"])
+PIECES = [
+    *'",;\t|\n\r\0{}[]:\\1é\xff',
+    "\r\n",
+    "null",
+    "text",
+    '"text"',
+    "id",
+    '{"text": "x y"}',
+    "sep=;",
+    "PAR1",
+    "a b",
+]
 careful = settings(
     max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -56,10 +68,19 @@ def test_flags(words):
 
 
 @careful
-@given(st.binary(max_size=200), st.sampled_from(["txt", "jsonl", "csv", "tsv", "parquet"]))
+@given(st.binary(max_size=200), ENDINGS)
 def test_data_files(tmp_path, content, ending):
     (tmp_path / f"x.{ending}").write_bytes(content)
     refused_or_fine(lambda: list(load_texts(tmp_path / f"x.{ending}").train))
+
+
+@careful
+@given(st.lists(st.sampled_from(PIECES), max_size=30), ENDINGS, st.sampled_from(["latin-1", "utf-8", "utf-16-le"]))
+def test_data_files_that_look_like_some(tmp_path, pieces, ending, codec):
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes("".join(pieces).encode(codec))
+    for work in (lambda: load_texts(path), lambda: load_texts(path, column=("id", "0")), lambda: prompts(path)):
+        refused_or_fine(work)
 
 
 @pytest.mark.parametrize("kind", ["sudoku", "zebra", "nae_sat"])
@@ -76,11 +97,11 @@ def test_traces(start, events, mask_id):
     refused_or_fine(lambda: Trace.from_dict(tree))
 
 
-@pytest.mark.parametrize("line", ["eval_steps: .inf", "accelerator_config: nowhere.json", "fsdp_config: nowhere.json"])
+@pytest.mark.parametrize(
+    "line", ["eval_steps: .inf", "accelerator_config: nowhere.json", "fsdp: full_shard\nfsdp_config: nowhere.json"]
+)
 def test_values_that_transformers_chokes_on_are_one_sentence(line: str) -> None:
     settings = {"output_dir": "runs/x", "conditioning": "none", "task": "unconditional", **yaml.safe_load(line)}
-    if "fsdp_config" in line and version.parse(transformers.__version__) >= version.parse("5.20"):
-        pytest.skip("this transformers reads fsdp_config with fsdp alone")
     with pytest.raises(WrongUse, match="the settings do not fit") as caught:
         parse(settings)
     assert "\n" not in str(caught.value)

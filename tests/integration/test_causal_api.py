@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,12 @@ def test_it_is_diagnosed_on_texts(model: CausalModel) -> None:
         unmask.diagnose(model)
     with pytest.raises(WrongUse, match="unmask kv"):
         unmask.evaluate(model, TEXTS)
+
+
+def test_the_column_to_diagnose_is_asked_for_and_honoured(model: CausalModel, tmp_path: Path) -> None:
+    rows = [{"id": f"d{i}", "body": f"w{i % 30} w{i // 30}"} for i in range(900)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(WrongUse, match="column= one of body"):
+        unmask.diagnose(model, tmp_path / "x.jsonl")
+    verdict = unmask.diagnose(model, tmp_path / "x.jsonl", column="body", only=["batch_invariance"])
+    assert [f.status for f in verdict.findings] == ["pass"]

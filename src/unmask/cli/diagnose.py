@@ -12,9 +12,17 @@ def register(app: typer.Typer) -> None:
     def diagnose(
         model: str = typer.Argument(..., help="Run folder or hub id."),
         data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
+        column: str | None = typer.Option(
+            None, help="Column of --data that holds the text; two, comma between: pairs."
+        ),
+        length: int | None = typer.Option(
+            None, help="Positions of the canvas, as for evaluate; of a causal model tokens a row (64)."
+        ),
         budget: str = typer.Option("quick", help="'quick' or 'full'."),
         check: list[str] = typer.Option([], "--check", help="Only this check (unmask list checks); may be repeated."),
-        report: Path | None = typer.Option(None, help="HTML page; diagnosis.html in the run folder when not given."),
+        report: Path | None = typer.Option(
+            None, help="HTML page; else diagnosis.html in a run folder of ours, ./diagnosis--<name>.html."
+        ),
         json: Path | None = typer.Option(None, help="Also write the verdict as JSON."),
         seed: int = typer.Option(0),
     ) -> None:
@@ -24,6 +32,7 @@ def register(app: typer.Typer) -> None:
         from unmask import api
         from unmask.core.errors import WrongUse
         from unmask.data import ranks
+        from unmask.data.hub import results_place
 
         if report is not None and report.suffix != ".html":
             raise WrongUse(f"--report {report} must end in .html")
@@ -34,6 +43,8 @@ def register(app: typer.Typer) -> None:
         verdict = api.diagnose(
             loaded,
             data,
+            column=column,
+            length=length,
             budget=budget,  # type: ignore[arg-type]
             only=check or None,
             seed=seed,
@@ -43,7 +54,7 @@ def register(app: typer.Typer) -> None:
         if not ranks.first():
             raise typer.Exit(verdict.exit_code)
         console.print(verdict)
-        page = report or Path(getattr(loaded, "path", None) or ".") / "diagnosis.html"
+        page = report or results_place(model, "diagnosis", ".html")
         verdict.save(page)
         console.print(f"report: {page}", style="dim", markup=False, highlight=False)
         if json is not None:

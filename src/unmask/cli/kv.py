@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def register(app: typer.Typer) -> None:
         keep: list[str] = typer.Option([], help="Fractions kept: --keep 1 .9 .7 .5 (the default)."),
         compression_ratio: list[float] = typer.Option([], help="kvpress' convention: the fraction removed."),
         tokens: list[int] = typer.Option([], help="Budgets in tokens instead: --tokens 128 512."),
-        text: str = typer.Option("story", help="A text file, a corpus (verses, ...), or story: prose of 1889."),
+        text: str = typer.Option("story", help="A file of texts, a corpus (verses, ...), or story: prose of 1889."),
+        column: str | None = typer.Option(None, help="Column of --text's file that holds the text."),
         context: int = typer.Option(1024, help="Tokens that are compressed."),
         continuation: int = typer.Option(256, help="Tokens after them, scored."),
         windows: int = typer.Option(4, help="Places of the text."),
@@ -113,7 +115,7 @@ def register(app: typer.Typer) -> None:
         settings.when()
         for budget in settings.budgets:
             Budget.parse(budget)
-        prose = read_text(text)
+        prose = read_text(text, column)
         console = Console()
         with console.status("loading the model") as status:
             causal = load_causal(model, dtype=dtype, device=device, attention=attention)
@@ -126,23 +128,31 @@ def register(app: typer.Typer) -> None:
         console.print(f"{data} and {page}", style="dim")
 
 
-def read_text(name: str) -> str:
-    """Prose from a file, a corpus of :mod:`unmask.data.corpora`, or ``story``.
+def read_text(name: str, column: str | None = None) -> str:
+    """Prose from a file (:func:`unmask.data.prose.prose`), a corpus of :mod:`unmask.data.corpora`, or ``story``.
 
     Raises:
-        WrongUse: no such file or corpus.
+        WrongUse: no such file or corpus, or a file that holds no text.
     """
     from unmask.core.errors import WrongUse, did_you_mean
     from unmask.data import corpora
+    from unmask.data.files import is_pattern, looks_like_a_file
+    from unmask.data.prose import prose
 
-    if Path(name).is_file():
-        return Path(name).read_text(encoding="utf-8", errors="replace")
+    path = Path(name).expanduser()
+    ships = name == "story" or name in corpora.VERSES  # which no folder of that name replaces
+    if os.path.isfile(path) or (not ships and (os.path.exists(path) or is_pattern(name))):
+        return prose(name, column)
+    if column is not None:
+        raise WrongUse(f"--column {column} goes with a file as --text, and {name!r} is none")
     if name == "story":
         found = _story()
         # without the package that carries the story: verses, which models know by heart in part
         return found if found is not None else _verses("web")
     if name in corpora.VERSES:
         return _verses(corpora.VERSES[name])
+    if looks_like_a_file(name):
+        raise WrongUse(f"there is no file {name!r} for --text")
     known = ["story", *corpora.VERSES]
     raise WrongUse(f"--text {name!r} is neither a file nor a text that ships: {did_you_mean(name, known)}")
 

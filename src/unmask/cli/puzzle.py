@@ -143,9 +143,10 @@ def _text(text: str) -> str:
     """The puzzle itself, read from its file where a file is named.
 
     Raises:
-        WrongUse: there is no such file, or it holds no text.
+        WrongUse: there is no such file, or it is no text (:func:`unmask.data.encodings.read_text`).
     """
     from unmask.core.errors import WrongUse
+    from unmask.data.encodings import read_text
 
     # a board may be longer than any file name
     if len(text.encode()) >= 200 or "\n" in text or not text:
@@ -155,7 +156,4 @@ def _text(text: str) -> str:
         raise WrongUse(f"{text!r} is a folder" if path.is_dir() else f"there is no file {text!r}")
     if not path.is_file():
         return text
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(f"{text} cannot be read as a text file: {error}") from error
+    return read_text(path)

@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
             "-t",
             help="Text whose meaning to write, or a prompt (LLaDA, Dream ...); repeatable.",
         ),
-        file: Path | None = typer.Option(None, help="File with one text a line."),
+        file: Path | None = typer.Option(
+            None, help="File with one text a line, or a column of texts (.jsonl, .csv ...)."
+        ),
+        column: str | None = typer.Option(None, help="Column of --file that holds the texts."),
         n: int | None = typer.Option(None, "--n", "-n", help="How many samples (a text, or in all without texts)."),
         order: str | None = typer.Option(None, help="Which position next (unmask list orders); margin."),
         steps: int | None = typer.Option(None, help="Denoising steps; 16 where the quota or sampler counts steps."),
@@ -56,15 +59,11 @@ def register(app: typer.Typer) -> None:
 
         texts = list(text)
         if file is not None:
-            if not file.is_file():
-                raise WrongUse(f"there is no file {str(file)!r} with texts")
-            try:
-                lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-            except (OSError, UnicodeDecodeError) as error:
-                raise WrongUse(f"{str(file)!r} cannot be read as a text file: {error}") from error
-            if not lines:
-                raise WrongUse(f"{str(file)!r} holds no text: one a line is wanted")
-            texts += lines
+            from unmask.data.prose import prompts
+
+            texts += prompts(file, column)
+        elif column is not None:
+            raise WrongUse(f"--column {column} has no effect without --file")
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise WrongUse(f"--trace {trace} must end in .html or .json")
         if attention is not None and attention.suffix != ".html":

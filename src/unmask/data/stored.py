@@ -30,7 +30,9 @@ def stored_canvases(
     folder: Path,
     in_memory: int = IN_MEMORY,
 ) -> Canvases:
-    """:func:`unmask.data.tokenizer.encode_fixed`, in ``folder`` where the ids would take more than ``in_memory`` bytes.
+    """Canvases of clean texts (:func:`unmask.data.tokenizer.encode_fixed` without those that hold the mask).
+
+    They lie in ``folder`` where the ids would take more than ``in_memory`` bytes.
 
     Args:
         tokenizer, texts, max_length, over_long: as there.
@@ -39,9 +41,11 @@ def stored_canvases(
         in_memory: bytes.
     """
     if len(texts) * max_length * 4 <= in_memory:
-        return encode_fixed(tokenizer, texts, max_length, over_long=over_long)
+        return encode_fixed(tokenizer, texts, max_length, over_long=over_long, drop_masked=True)
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    says = f"{fingerprint} {vocabulary} {tokenizer.eos_token_id} {tokenizer.pad_token_id} {max_length} {over_long}"
+    says = (
+        f"{fingerprint} {vocabulary} {tokenizer.eos_token_id} {tokenizer.pad_token_id} {max_length} {over_long} clean"
+    )
     name = hashlib.sha256(says.encode()).hexdigest()[:16]
     stamp = folder / f"{name}.json"
     if ranks.first() and not stamp.is_file():
@@ -50,13 +54,15 @@ def stored_canvases(
             left.unlink()
         with ExitStack() as files:
             partial = {part: files.enter_context(replacing(folder / f"{name}.{part}.npy")) for part in _PARTS}
-            made = encode_fixed(tokenizer, texts, max_length, over_long=over_long, spill=partial["ids"])
+            made = encode_fixed(
+                tokenizer, texts, max_length, over_long=over_long, drop_masked=True, spill=partial["ids"]
+            )
             np.save(partial["lengths"], made.lengths, allow_pickle=False)
             np.save(partial["rows"], made.rows, allow_pickle=False)
-        write_json(stamp, {"rows": len(made), "over_long": made.over_long})
+        write_json(stamp, {"rows": len(made), "over_long": made.over_long, "masked": made.masked})
     ranks.wait()
     said = json.loads(stamp.read_text(encoding="utf-8"))
     ids, lengths, rows = (
         np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)[: said["rows"]] for part in _PARTS
     )
-    return Canvases(ids, lengths, rows, said["over_long"])
+    return Canvases(ids, lengths, rows, said["over_long"], said["masked"])

@@ -9,6 +9,8 @@ neither; any other row's identity is its text, so that no text lies on both side
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from numpy.typing import NDArray
 
 from unmask.core.errors import WrongUse, did_you_mean
 from unmask.core.random import Stream, generator, uniform
-from unmask.data import corpora, sources
-from unmask.data.sources import Source
+from unmask.data import corpora, ranks
+from unmask.data.arrow_tables import read_hub
+from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
+from unmask.data.sources import Memory, Source
 from unmask.data.spill import give_back, kept, room
 
+_log = logging.getLogger(__name__)
 _BATCH = 4096
 # C0 and C1 controls but tab, line feed and carriage return
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -45,20 +50,30 @@ class TextReport:
     duplicates: int = 0
     #: rows kept after control characters were taken out of them
     control: int = 0
+    #: how the rows were got at: what was unpacked, decoded or not read
+    note: str = ""
 
     @property
     def kept(self) -> int:
         return self.train + self.validation
 
+    @property
+    def left_out(self) -> str:
+        """The rows left out, by reason, in words; "" for none."""
+        reasons = ("empty", "over_long", "not_utf8", "malformed", "duplicates")
+        return ", ".join(f"{getattr(self, n):,} {n.replace('_', '-')}" for n in reasons if getattr(self, n))
+
     def __str__(self) -> str:
-        left_out = ("empty", "over_long", "not_utf8", "malformed", "duplicates")
-        counts = [f"{getattr(self, n):,} {n.replace('_', '-')}" for n in left_out if getattr(self, n)]
-        out = f"; left out: {', '.join(counts)}" if counts else ""
+        note = f" ({self.note})" if self.note else ""
+        parts = f" ({self.train:,} to train, {self.validation:,} held out)" if self.validation else ""
+        out = f"; left out: {self.left_out}" if self.left_out else ""
         cleaned = f"; control characters removed from {self.control:,}" if self.control else ""
-        return (
-            f"{self.source}: {self.read:,} rows read, {self.kept:,} kept "
-            f"({self.train:,} to train, {self.validation:,} held out){out}{cleaned}"
-        )
+        return f"{self.source}{note}: {self.read:,} rows read, {self.kept:,} kept{parts}{out}{cleaned}"
+
+    def announce(self) -> None:
+        """Log one line where rows were left out or changed: no score stands for texts that it was not made from."""
+        if (self.left_out or self.control or self.note) and ranks.first():
+            _log.warning("%s", self)
 
 
 class Texts(Sequence[str]):
@@ -141,9 +156,11 @@ def load_texts(
 
     Args:
         source: ``verses`` (World English Bible), ``verses-kjv``, ``verses-asv``, ``verses-bbe``, the pairs ``kjv-web``,
-            ``kjv-bbe``, ``web-bbe``, ``kjv-asv``, the glosses ``wordnet``; a .txt, .jsonl, .csv, .tsv or .parquet file;
-            a folder from ``save_to_disk`` or of Parquet files (it stays on disk); or a hub dataset, ``name[:config]``.
-        column: the text's column; two columns (source, target) make pairs. None: ``text`` or the only one.
+            ``kjv-bbe``, ``web-bbe``, ``kjv-asv``, the glosses ``wordnet``; a .txt, .jsonl, .json, .csv, .tsv, .parquet
+            or .arrow file, also with .gz; a folder of such files or from ``save_to_disk``; a pattern (``texts/*.txt``);
+            or a hub dataset, ``name[:config]``. docs/data_formats.md says how each is read.
+        column: the text's column, with dots into nested ones; two columns (source, target) make pairs. None: ``text``,
+            another usual name, or the only one if it holds texts.
         split: which split of a hub dataset or a folder.
         limit: look at no more than this many rows, drawn by the seed.
         seed: of the split and of ``limit``.
@@ -179,9 +196,10 @@ def load_texts(
     usable = len(train) + len(held)
     train, held = scan.first_of(train, deduplicate), held_scan.first_of(held[~seen], deduplicate)
     counts["duplicates"] = usable - len(train) - len(held)
+    report = TextReport(str(source), train=len(train), validation=len(held), **counts, note=table.note)
     if not len(train):
-        raise WrongUse(f"{source} holds no usable text: {counts}")
-    report = TextReport(str(source), train=len(train), validation=len(held), **counts)
+        out = f", {report.left_out}" if report.left_out else ""
+        raise WrongUse(f"{source} holds no usable text: {report.read:,} rows read{out}")
     numbers = kept(scan.number_N[train]), kept(held_scan.number_N[held])
     parts = [_columns(table, numbers[0]), _columns(held_table, numbers[1])]
     mark = hashlib.sha256(scan.hash_NC[train].tobytes())
@@ -217,21 +235,23 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise WrongUse(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
-        return sources.Memory([(text,) for text in found.values()], list(found))
+        return Memory([(text,) for text in found.values()], list(found))
     if name in corpora.VERSE_PAIRS:
         pairs = corpora.verse_pairs(*corpora.VERSE_PAIRS[name])
-        return sources.Memory(list(pairs.values()), list(pairs))
+        return Memory(list(pairs.values()), list(pairs))
     if name == corpora.WORDNET:
-        return sources.Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
+        return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
     path = Path(name).expanduser()
-    if path.is_dir():
-        return sources.read_folder(path, columns, split)
-    if path.is_file():
-        return sources.read_file(path, columns)
-    if path.suffix in (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"):
+    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
+        return read_folder(path, columns, split)
+    if os.path.exists(path):
+        return read_file(path, columns)
+    if is_pattern(name):
+        return read_pattern(name, columns)
+    if looks_like_a_file(name):
         raise WrongUse(f"there is no file {name}")
     try:
-        return sources.read_hub(name, columns, split)
+        return read_hub(name, columns, split)
     except WrongUse as error:
         raise WrongUse(f"{error} (corpora that need no network: {did_you_mean(name, corpora.NAMES)})") from error
 

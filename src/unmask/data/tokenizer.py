@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import CheckpointError, WrongUse
+from unmask.data.hub import local_folder, snapshot
+from unmask.data.tokenizer_files import VOCABULARIES, require_tokenizer, require_words
 
 PAD, EOS, MASK = "<pad>", "<eos>", "<mask>"
 _BATCH = 4096
@@ -71,12 +73,7 @@ def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedT
         WrongUse: nothing can be loaded from that name.
     """
     if isinstance(tokenizer, (str, Path)):
-        from transformers import AutoTokenizer
-
-        try:
-            own = AutoTokenizer.from_pretrained(str(tokenizer))
-        except (OSError, ValueError) as error:
-            raise WrongUse(f"no tokenizer can be loaded from {str(tokenizer)!r}: give a folder or a hub id") from error
+        own = _load(str(tokenizer))
     else:
         own = copy.deepcopy(tokenizer)
     if own.eos_token is None and own.sep_token is not None:
@@ -85,6 +82,25 @@ def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedT
     own.add_special_tokens({name: token for name, token in wanted.items() if getattr(own, name) is None})
     own.split_special_tokens = True
     own.clean_up_tokenization_spaces = False
+    return own
+
+
+def _load(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    folder = local_folder(name, ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"))
+    try:
+        # a folder without any of these does not hide the hub's tokenizer of that name
+        if folder is None and Path(name).is_dir():
+            folder = snapshot(name, ("*.json", "*.jinja", "*.txt", *VOCABULARIES))
+        if folder is not None:
+            require_tokenizer(folder, name)
+        own = AutoTokenizer.from_pretrained(name if folder is None else str(folder))
+    except CheckpointError:
+        raise
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"no tokenizer can be loaded from {name!r}: give a folder or a hub id") from error
+    require_words(own, name)
     return own
 
 
@@ -97,12 +113,14 @@ class Canvases:
         lengths: int32 [N]; tokens with the EOS, without padding.
         rows: int64 [N]; the text (by its place in the input) that each row came from.
         over_long: texts that did not fit with their EOS, dropped or cut.
+        masked: texts that hold the mask, which are no clean texts; dropped, where that was asked for.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     rows: NDArray[np.int64]
     over_long: int
+    masked: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,7 +129,9 @@ class Canvases:
         """One line for a log."""
         total, width = len(self), self.ids.shape[1]
         mean = float(self.lengths.mean()) if total else 0.0
-        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {self.over_long:,} texts over-long"
+        masked = f"; {self.masked:,} texts with the mask word left out" if self.masked else ""
+        long = f"{self.over_long:,} texts over-long{masked}"
+        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {long}"
 
 
 def encode_fixed(
@@ -120,6 +140,7 @@ def encode_fixed(
     max_length: int,
     *,
     over_long: str = "truncate",
+    drop_masked: bool = False,
     spill: Path | None = None,
 ) -> Canvases:
     """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
@@ -130,6 +151,8 @@ def encode_fixed(
         max_length: L, the EOS included.
         over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does
             not end there, so that every text has its row; ``drop`` leaves such texts out.
+        drop_masked: leave out texts that hold the mask id. Our tokenizers spell a mask word in ordinary tokens, but a
+            vocabulary of whole words may hold it as one.
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
 
     Raises:
@@ -147,12 +170,15 @@ def encode_fixed(
         ids_NL: NDArray[np.int32] = np.full(shape, pad, np.int32)
     else:
         ids_NL = np.lib.format.open_memmap(spill, mode="w+", dtype=np.int32, shape=shape)
-    lengths, rows, long = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0
+    lengths, rows, long, masked = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0, 0
     n = 0
     for start in range(0, len(texts), _BATCH):
         batch = list(texts[start : start + _BATCH])
         encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
         for offset, tokens in enumerate(encoded):
+            if drop_masked and tokenizer.mask_token_id in tokens:
+                masked += 1
+                continue
             if len(tokens) >= max_length:
                 long += 1
                 if over_long == "drop":
@@ -164,7 +190,7 @@ def encode_fixed(
             ids_NL[n, len(tokens) :] = pad
             lengths[n], rows[n] = len(tokens), start + offset
             n += 1
-    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long)
+    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long, masked)
 
 
 def decode(

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from unmask.core.draw import categorical
+from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, uniform
+from unmask.core.unknown import require_known, unknown_ids
 from unmask.diagnosis.baselines import in_text
 from unmask.diagnosis.native import Rows, RowsOf, quietly
 from unmask.diagnosis.subject import (
@@ -24,6 +26,8 @@ from unmask.diagnosis.subject import (
     Subject,
     TrainingView,
 )
+from unmask.models.causal import CausalModel
+from unmask.models.causal_writing import positions
 
 
 class CausalSubject(Subject):
@@ -62,24 +66,33 @@ class CausalSubject(Subject):
 
     @classmethod
     def of(
-        cls, model: Any, texts: Sequence[str], *, train_texts: Sequence[str] | None = None, length: int = 64
+        cls, model: CausalModel, texts: Sequence[str], *, train_texts: Sequence[str] | None = None, length: int = 64
     ) -> CausalSubject:
         """A :class:`unmask.models.causal.CausalModel` with texts, joined and cut into rows of ``length`` tokens.
 
         Raises:
-            WrongUse: the texts do not fill two rows.
+            WrongUse: the texts do not fill two rows, nearly all their tokens are unknown, or a length the model has no
+                positions for.
         """
-        from unmask.core.errors import WrongUse
+        limit = positions(model)
+        if length < 8 or (limit is not None and length > limit):
+            raise WrongUse(f"length={length} must lie in 8..{limit or ''}, the positions this model has")
 
-        def rows(side: Sequence[str]) -> Rows:
+        def rows(side: Sequence[str]) -> tuple[Tensor, int]:
             ids = torch.cat([model.encode(text + "\n", start=False) for text in side])
             whole = ids[: len(ids) // length * length].view(-1, length)
             if len(whole) < 2:
                 raise WrongUse(f"the texts have {len(ids)} tokens, which does not fill two rows of {length}")
-            return RowsOf(Batch(whole))
+            return whole, len(ids) - whole.numel()
 
-        train = None if not train_texts else rows(train_texts)
-        return cls(model.model, rows(texts), train, tokenizer=model.tokenizer, name=model.name)
+        held_out, rest = rows(texts)
+        unknown = require_known(unknown_ids(model.tokenizer, held_out.tolist()), model.name)
+        train = None if not train_texts else RowsOf(Batch(rows(train_texts)[0]))
+        subject = cls(model.model, RowsOf(Batch(held_out)), train, tokenizer=model.tokenizer, name=model.name)
+        left = f"The last {rest} tokens of the texts are left out: they fill no row of {length}." if rest else ""
+        said = f"{unknown} to the tokenizer." if str(unknown) else ""
+        subject.notes = tuple(note for note in (left, said) if note)
+        return subject
 
     def data(self, n: int, split: Split = "held_out") -> Batch:
         rows = self.held_out if split == "held_out" else self.train

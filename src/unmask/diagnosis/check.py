@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from unmask.core.registry import Leaf, Registry
-from unmask.diagnosis.finding import Finding, clip_share
+from unmask.diagnosis.finding import Finding, clip_share, sound
 from unmask.diagnosis.guard import SubjectFault
 from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.subject import Kind, NotProvided
@@ -47,7 +47,7 @@ def run_check(check: Check, lab: Lab) -> Finding:
     """A finding, whatever happens."""
     name = checks.name_of(check)
     before, start = lab.subject.forwards, time.perf_counter()
-    finding = _result(check, lab)
+    finding = sound(_result(check, lab))
     return replace(
         finding,
         check=name,

@@ -62,6 +62,7 @@ def diagnose(
     return judge(
         findings,
         subject=subject.name,
+        notes=tuple(subject.notes),
         budget=budget.name,
         seed=seed,
         forwards=forwards,

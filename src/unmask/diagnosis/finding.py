@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal["pass", "warn", "fail", "not_run"]
@@ -82,6 +83,40 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def sound(finding: Finding) -> Finding:
+    """The finding itself; a warning instead of a pass that rests on NaN or infinity, as comparisons with these say no.
+
+    What is infinite or not a number in ``numbers``, ``share`` or the words of ``measured`` counts, whatever the check
+    itself made of it; a finding that fails or was not run is left as it is.
+    """
+    if finding.status != "pass":
+        return finding
+    odd = _odd({"share": finding.share, **finding.numbers})
+    if odd is None and (found := _ODD_WORD.search(finding.measured)):
+        odd = f"measured: {found[0]}"
+    if odd is None:
+        return finding
+    return replace(
+        finding,
+        status="warn",
+        why=f"What was measured is not a number ({odd}), so this question has no answer.",
+        next_step="Look for texts or rows with nothing to score, and for tokens that the model gives no probability.",
+    )
+
+
+#: NaN and infinity as a format prints them
+_ODD_WORD = re.compile(r"(?<![\w.])[+-]?(?:nan|inf)(?!\w)", re.IGNORECASE)
+
+
+def _odd(value: Any, name: str = "") -> str | None:
+    """Where NaN or infinity is among some numbers, and which; None if it is not."""
+    if isinstance(value, dict):
+        return next((found for k, v in value.items() if (found := _odd(v, str(k)))), None)
+    if isinstance(value, (list, tuple)):
+        return next((found for v in value if (found := _odd(v, name))), None)
+    return f"{name}: {value}" if isinstance(value, float) and not math.isfinite(value) else None
 
 
 def worst(statuses: Sequence[Status]) -> Status:

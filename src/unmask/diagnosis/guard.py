@@ -66,6 +66,11 @@ class Guarded(Wrapped):
         ids = batch.ids_BL
         if ids.ndim != 2 or not len(ids):
             raise SubjectFault("data", f"returned ids of shape {tuple(ids.shape)}, not [rows, length]")
+        masked = 0 if self.mask_id is None else int((ids == self.mask_id).any(1).sum())
+        if masked:
+            raise SubjectFault(
+                "data", f"returned {masked} of {len(ids)} rows with the mask id in them: give clean texts"
+            )
         return batch
 
     def training_view(self, batch: Batch, seed: int) -> TrainingView:

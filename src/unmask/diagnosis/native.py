@@ -103,6 +103,8 @@ class NativeSubject(Subject):
         sources: Sequence[str] | None = None,
         train_texts: Sequence[str] | None = None,
         plan: DecodingPlan | None = None,
+        length: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> NativeSubject:
         """A loaded model with texts.
 
@@ -112,21 +114,25 @@ class NativeSubject(Subject):
             sources: what the encoder reads for them; the texts themselves when None.
             train_texts: texts of the training set, for word counts and memorisation.
             plan: see :class:`NativeSubject`.
+            length: positions of the canvas; the card's when None.
+            notes: what a reader has to be told of the texts.
 
         Raises:
             WrongUse: no text.
         """
-        return cls(
+        subject = cls(
             model.denoiser,
-            text_rows(model, texts, sources),
+            text_rows(model, texts, sources, length=length),
             # only their ids are needed, so nothing is encoded
-            None if not train_texts else text_rows(model, train_texts, encode=False),
+            None if not train_texts else text_rows(model, train_texts, encode=False, length=length),
             tokenizer=model.tokenizer,
             law=law_of(model.card.recipe),
             plan=plan,
             name=Path(model.path).name if model.path else "model",
             path=model.path,
         )
+        subject.notes = notes
+        return subject
 
     @property
     def device(self) -> torch.device:
@@ -245,8 +251,7 @@ def tried(plan: DecodingPlan, blocks: int = 1) -> tuple[dict[str, tuple[Any, ...
 
 
 def ask(denoiser: Denoiser, state: State) -> Tensor:
-    """Logits the way our samplers ask: evaluation mode, the masked fraction as time, a first pass where one is "
-    "wanted."""
+    """Logits the way our samplers ask: evaluation mode, the masked fraction as time, a first pass where wanted."""
     with scoring(denoiser):
         t_B = state.t_B
         if t_B is None:
@@ -283,7 +288,11 @@ def law_of(recipe: dict[str, Any]) -> MaskLaw:
 
 
 def text_rows(
-    model: TextModel, texts: Sequence[str], sources: Sequence[str] | None = None, encode: bool = True
+    model: TextModel,
+    texts: Sequence[str],
+    sources: Sequence[str] | None = None,
+    encode: bool = True,
+    length: int | None = None,
 ) -> Rows:
     """Rows of a text model: tokenised and encoded when asked for, and no more than asked for.
 
@@ -292,6 +301,7 @@ def text_rows(
         texts: what it is to write.
         sources: what the encoder reads; the texts themselves when None.
         encode: give the rows their semantic vectors, for a conditional model.
+        length: positions of the canvas; the card's when None.
     """
     if not len(texts):
         raise WrongUse("there is no text to diagnose with: give held-out texts")
@@ -303,6 +313,6 @@ def text_rows(
         chosen = order[:n]
         written = tuple(texts[i] for i in chosen)
         cond = model.condition([read[i] for i in chosen]) if encode and model.denoiser.conditional else None
-        return Batch(model.tokenize(written), cond, texts=written)
+        return Batch(model.tokenize(written, length), cond, texts=written)
 
     return rows

@@ -200,6 +200,7 @@ class Subject:
             ``{"order": ("random", "margin"), "steps": (4, 16)}``; the largest number of steps is used where another
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
+        notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
     """
 
     name: str = "model"
@@ -213,6 +214,7 @@ class Subject:
     ragged: bool = False
     settings: dict[str, tuple[Any, ...]] = {}
     skipped: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
 
     # -- the four ---------------------------------------------------------------------------------------------------
     def data(self, n: int, split: Split = "held_out") -> Batch:
@@ -281,6 +283,7 @@ FACTS = (
     "ragged",
     "settings",
     "skipped",
+    "notes",
 )
 METHODS = (
     "data",

@@ -40,6 +40,7 @@ from unmask.diagnosis.subject import (
     TrainingView,
 )
 from unmask.diffusion.blocks import block_losses
+from unmask.evaluation.tidal import fitting, row_length
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_attention import Places
 from unmask.models.tidal_text import TidalTextModel, load_tidal
@@ -255,8 +256,12 @@ class RowText:
         return (self.model.tokenizer if self.plain is None else self.plain).read_block(kept)[0]
 
 
-def block_rows(model: TidalTextModel, examples: Sequence[Example]) -> Rows:
+def block_rows(model: TidalTextModel, examples: Sequence[Example], length: int | None = None) -> Rows:
     """The first n of a fixed shuffle of the blocks (a plain baseline: texts) that training makes of the examples.
+
+    Args:
+        model, examples: see :func:`tidal_subject`.
+        length: most positions of a row; the card's when None.
 
     Raises:
         WrongUse: there is no example, or none fits.
@@ -271,7 +276,7 @@ def block_rows(model: TidalTextModel, examples: Sequence[Example]) -> Rows:
         # a causal model's row holds every block of a text; here each stands alone
         attention=config.attention if plain else "tidal",
         writes=config.writes,
-        length=model.card.length,
+        length=row_length(model, length),
     )
     order = torch.randperm(len(data), generator=generator(0, Stream.SHUFFLE)).tolist()
     width = max(len(_parts(data[i][0])[1]) for i in order[:4096]) if plain else tokenizer.max_block + 2
@@ -301,7 +306,11 @@ def _parts(segment: Segment) -> tuple[list[int], list[int]]:
 
 
 def tidal_subject(
-    model: TidalTextModel, examples: Sequence[Example], train: Sequence[Example] | None = None
+    model: TidalTextModel,
+    examples: Sequence[Example],
+    train: Sequence[Example] | None = None,
+    *,
+    length: int | None = None,
 ) -> Subject:
     """A loaded tidal model (or plain baseline) with (prompt, text) pairs, as a subject.
 
@@ -309,12 +318,29 @@ def tidal_subject(
         model: from ``unmask.load``.
         examples: held-out pairs; the prompt is "" for texts written from nothing.
         train: pairs of the training set, for word counts and memorisation.
+        length: most positions of a row; the card's when None. A plain baseline's longer texts are left out and counted.
 
     Raises:
-        WrongUse: no example.
+        WrongUse: no example, none fits, or a length the model has no positions for.
     """
-    held_out = block_rows(model, examples)
-    known = None if not train else block_rows(model, train)
+    plain = model.denoiser.config.writes != "blocks"
+    notes: tuple[str, ...] = ()
+    if plain:
+        examples, left_out = fitting(model, examples, length)
+        notes = (f"{left_out}.",) if left_out.count else ()
+    subject = _subject(model, examples, block_rows(model, examples, length), train, length)
+    subject.notes = notes
+    return subject
+
+
+def _subject(
+    model: TidalTextModel,
+    examples: Sequence[Example],
+    held_out: Rows,
+    train: Sequence[Example] | None,
+    length: int | None,
+) -> Subject:
+    known = None if not train else block_rows(model, train, length)
     name = Path(model.path).name if model.path else "tidal"
     if model.denoiser.any_order:
         from unmask.diagnosis.tidal_masked import TidalMaskedSubject

@@ -16,7 +16,7 @@ from unmask.core.errors import WrongUse
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
 from unmask.diagnosis.check import checks
-from unmask.diagnosis.finding import Finding, Status, plain, worst
+from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
 
 FORMAT = "unmask-verdict-1"
 
@@ -44,6 +44,7 @@ class Verdict:
         causes: failures that nothing else explains, the largest first.
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
         subject, budget, seed: what was diagnosed, and how.
+        notes: what a reader has to be told of the data, one sentence each.
         forwards, seconds: rows x network calls, and wall time.
         versions: of what it was computed with.
     """
@@ -57,6 +58,7 @@ class Verdict:
     seed: int = 0
     forwards: int = 0
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -129,8 +131,10 @@ def judge(findings: Sequence[Finding], **about: Any) -> Verdict:
     """Rank findings and say what they come to.
 
     A failing check is a *cause* unless another failing check can explain it (the checks' own ``leads_to``, and what a
-    finding says it explains). Causes are ranked by their share: how much of what should be there is lost.
+    finding says it explains). Causes are ranked by their share: how much of what should be there is lost. What was
+    measured as NaN or as infinite never passes (:func:`unmask.diagnosis.finding.sound`).
     """
+    findings = [sound(finding) for finding in findings]
     failing = [f for f in findings if f.status == "fail"]
     follows = {f.check: explained_by(f.check, f.explains) for f in failing}
     # two that can explain each other stay causes both, unless the evidence of one is its own

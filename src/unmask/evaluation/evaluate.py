@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,17 @@ from torch import Tensor
 from unmask.core.denoiser import Denoiser
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page, view_of
+from unmask.core.unknown import UnknownTokens
 from unmask.diffusion.process import MaskLaw
 from unmask.evaluation.generation import GenerationScores
 from unmask.evaluation.judge import quality_metrics
 from unmask.evaluation.latent_use import FALSE, LatentUse, latent_use, posterior_of
 from unmask.evaluation.likelihood import Likelihood, bound
+from unmask.evaluation.scored import LeftOut, Scored
 from unmask.metrics.bootstrap import Interval
+
+#: keys of a bin of masked fractions, and of the ends of an interval
+_OF_BIN = re.compile(r"_r[0-9.]+(-[0-9.]+)?_|_(low|high)$")
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,9 @@ class Evaluation:
         generation: what it writes; None where nothing was sampled.
         trace_html: a page of one unmasking, shown in a frame.
         about: what was scored and how (model, data, order, steps, seed ...), shown and saved as it is.
+        left_out: how many texts were not scored, and why; None where that is not known.
+        unknown: how many of the scored tokens the tokenizer does not know; None where that is not known.
+        notes: what a reader has to be told of the texts, one sentence each.
     """
 
     likelihood: Likelihood
@@ -38,10 +48,17 @@ class Evaluation:
     generation: GenerationScores | None = None
     trace_html: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    left_out: LeftOut | None = None
+    unknown: UnknownTokens | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
         """Flat numbers, each with its unit in the key; what was not measured is absent (see :attr:`not_measured`)."""
+        return {key: float(value) for key, value in self._numbers.items() if math.isfinite(value)}
+
+    @cached_property
+    def _numbers(self) -> dict[str, float]:
         found: dict[str, float] = {"texts": len(self.likelihood.tokens_N), "tokens": self.likelihood.tokens_N.sum()}
 
         def put(key: str, interval: Interval, unit: str) -> None:
@@ -68,14 +85,23 @@ class Evaluation:
                 found["bottleneck_units"], found["active_units"] = posterior.units, posterior.active_units
                 found["mutual_information_nats_per_text"] = posterior.mutual_information_nats
                 found["mutual_information_ceiling_nats"] = posterior.ceiling_nats
+        if self.left_out is not None:
+            found |= self.left_out.metrics
+        if self.unknown is not None:
+            found["unknown_tokens_share"] = self.unknown.share
         if self.generation is not None:
             found |= generation_metrics(self.generation, put)
-        return {key: float(value) for key, value in found.items() if math.isfinite(value)}
+        return found
 
     @property
     def not_measured(self) -> dict[str, str]:
         """What a reader might look for, and why it is not there."""
-        missing = {}
+        missing = {
+            key: "infinite: a token has no probability at all" if math.isinf(value) else "there was nothing to measure"
+            for key, value in self._numbers.items()
+            # short texts leave bins empty, and few texts give no interval; the tables show both
+            if math.isinf(value) or (math.isnan(value) and not _OF_BIN.search(key))
+        }
         if self.latent is None:
             missing["latent_use"] = "not measured: the model takes no latent"
         elif self.latent.posterior is None:
@@ -85,6 +111,8 @@ class Evaluation:
             return missing
         if self.generation.quality.judge is None:
             missing["gen_ppl"] = "not measured: no judge was given"
+        elif self.generation.quality.gen_ppl is None or math.isnan(self.generation.quality.gen_ppl.value):
+            missing["gen_ppl"] = "not measured: no text was long enough for the judge"
         if self.generation.quality.mauve.missing is not None:
             missing["mauve"] = self.generation.quality.mauve.missing
         if self.generation.overlap is None:
@@ -109,7 +137,7 @@ class Evaluation:
         about = dict(self.about)
         if self.generation is not None and self.generation.quality.judge_identity is not None:
             about["judge"] = self.generation.quality.judge_identity
-        tree = {"metrics": self.metrics, "not_measured": self.not_measured, "about": about}
+        tree = {"metrics": self.metrics, "not_measured": self.not_measured, "notes": list(self.notes), "about": about}
         write_json(page.parent / "metrics.json", tree)
         return save_page(page, self.page(title))
 
@@ -151,6 +179,7 @@ def evaluate(
     seed: int = 0,
     open_NL: Tensor | None = None,
     valid_NL: Tensor | None = None,
+    texts: Scored | None = None,
     share: bool = False,
 ) -> Evaluation:
     """Score a model on held-out texts: the bound, its latent where it has one, and what was written beside them.
@@ -164,6 +193,7 @@ def evaluate(
         trace_html, about: carried into the page.
         law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
         open_NL, valid_NL: likewise, for a model without a latent.
+        texts: where ``ids_NL`` come from, to say what was left out.
     """
     settings: dict[str, Any] = {"law": law, "samples": samples, "batch_size": batch_size, "seed": seed, "share": share}
     latent = None
@@ -173,4 +203,7 @@ def evaluate(
         likelihood = bound(denoiser, ids_NL, open_NL=open_NL, valid_NL=valid_NL, **settings)
     else:
         likelihood = latent.true
-    return Evaluation(likelihood, latent, generation, trace_html, dict(about or {}))
+    said: dict[str, Any] = {}
+    if texts is not None:
+        said = {"left_out": texts.left_out, "unknown": texts.unknown, "notes": texts.notes}
+    return Evaluation(likelihood, latent, generation, trace_html, dict(about or {}), **said)

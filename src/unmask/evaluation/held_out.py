@@ -43,10 +43,12 @@ def held_out(
     relation = "own" if data is None else relation_of(data, column, recipe)
     if relation == "own":
         own = _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit"))
+        own.report.announce()
         return *_chosen(own.validation, own.validation_pairs, texts, str(recipe["data"])), own.train
     known = trained_on(recipe)
     if relation == "kin":
         kin = _split(recipe, data, column)
+        kin.report.announce()
         return *_chosen(kin.validation, kin.validation_pairs, texts, str(data)), known
     read, written = unseen(data, column, texts)
     if known is not None:
@@ -119,22 +121,14 @@ def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list
     if texts < 1:
         raise WrongUse(f"texts={texts} must be at least 1")
     if not isinstance(data, (str, Path)):
+        if column is not None:
+            raise WrongUse(
+                f"column={column!r} goes with the name of a file or dataset, and data= holds the texts itself"
+            )
         rows = list(data)[:texts]
         if not rows or not all(isinstance(row, str) for row in rows):
             raise WrongUse("data must be texts, or the name of a corpus, file or folder")
         return rows, rows
     found = load_texts(str(data), column=_columns(column), validation=0.0)
+    found.report.announce()
     return _chosen(found.train, found.train_pairs, texts, str(data))
-
-
-def fitting(model: TextModel, sources: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pairs whose reference fits the model's canvas with its EOS.
-
-    Raises:
-        WrongUse: none does.
-    """
-    ids = model.tokenizer(list(references), add_special_tokens=False)["input_ids"]
-    keep = [i for i, row in enumerate(ids) if len(row) < model.card.length]
-    if not keep:
-        raise WrongUse(f"no text fits the model's canvas of {model.card.length} tokens")
-    return [sources[i] for i in keep], [references[i] for i in keep]

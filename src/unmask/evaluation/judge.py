@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from unmask.core.errors import WrongUse
+from unmask.core.unknown import UnknownTokens, unknown_ids
 from unmask.data import ranks
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.distinct_n import distinct_n
@@ -59,6 +60,7 @@ class Quality:
         distinct_1, distinct_2, distinct_3: shares in (0, 1], pooled.
         rep_2, rep_3, rep_4: mean share of repeated n-grams within a text.
         mauve: a value, or why there is none.
+        unknown: how many tokens the judge's tokenizer does not know.
     """
 
     texts: int
@@ -79,6 +81,7 @@ class Quality:
     rep_3: Interval
     rep_4: Interval
     mauve: Mauve
+    unknown: UnknownTokens = UnknownTokens(0, 0)
 
 
 def judge_texts(
@@ -144,6 +147,7 @@ def judge_texts(
         rep_3=_mean(rep_n(sequences, 3), seed),
         rep_4=_mean(rep_n(sequences, 4), seed),
         mauve=distance,
+        unknown=UnknownTokens(0, 0) if judge is None else unknown_ids(judge.tokenizer, sequences),
     )
 
 

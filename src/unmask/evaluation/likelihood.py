@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -164,6 +164,12 @@ def bound(
     edges_K = torch.tensor(EDGES, device=device)
     ids_NL = ids_NL.to(device)
     open_NL = torch.ones_like(ids_NL, dtype=torch.bool) if open_NL is None else open_NL.to(device)
+    # a text that ends before the canvas does is hidden and read up to its end alone: what stands beside it in the data,
+    # and so decides on the canvas, changes nothing
+    width_N = torch.full((N,), L, device=device)
+    if valid_NL is not None:
+        valid_NL = valid_NL.to(device)
+        width_N = torch.where(valid_NL, torch.arange(1, L + 1, device=device), 0).amax(1)
     length_N = text_lengths(ids_NL, denoiser.eos_id, denoiser.pad_id)
     in_text_NL = torch.arange(L, device=device) < length_N[:, None]
     mine = ranks.share(N) if share else range(N)
@@ -175,15 +181,22 @@ def bound(
     # nats, count of text tokens in the samples
     hidden = torch.zeros(2, N, dtype=torch.float64, device=device)
     with scoring(denoiser):
-        for text_B, full_B, corruption in _corruptions(denoiser, ids_NL, open_NL, law, samples, batch_size, seed, mine):
+        rows = _corruptions(denoiser, ids_NL, open_NL, width_N, law, samples, batch_size, seed, mine)
+        for text_B, full_B, corruption in rows:
             part = None if cond is None else cond.to(device)[text_B]
-            valid_BL = None if valid_NL is None else valid_NL.to(device)[text_B]
+            valid_BL = None
+            if valid_NL is not None:
+                width = int(width_N[text_B].max())
+                corruption = _cut(corruption, width)
+                valid_BL = valid_NL[text_B, :width]
             carry = None
             if denoiser.wants_carry:
                 carry = denoiser.body(corruption.x_BL, part, corruption.fraction_B, valid_BL=valid_BL).carry
             losses = token_losses(denoiser, corruption, part, valid_BL=valid_BL, carry=carry)
             nats_N = losses.ce_N.double()
-            nelbo_N.index_add_(0, text_B, losses.row_sum().double() * losses.weight_B)
+            # the exact row weighs nothing, though it may be infinite
+            weighed_B = torch.where(full_B, 0.0, losses.row_sum().double() * losses.weight_B)
+            nelbo_N.index_add_(0, text_B, weighed_B)
             if losses.kl_BZ is not None:
                 kl_N = torch.zeros_like(nelbo_N) if kl_N is None else kl_N
                 kl_N.index_copy_(0, text_B, losses.kl_BZ.double().sum(1))
@@ -235,6 +248,7 @@ def _corruptions(
     denoiser: Denoiser,
     ids_NL: Tensor,
     open_NL: Tensor,
+    width_N: Tensor,
     law: MaskLaw,
     samples: int,
     batch_size: int,
@@ -247,10 +261,11 @@ def _corruptions(
     for start in range(mine.start, mine.stop, texts):
         group = []
         for i in range(start, min(start + texts, mine.stop)):
-            ids, open_ = ids_NL[i].expand(samples, -1), open_NL[i].expand(samples, -1)
+            own = int(width_N[i])
+            ids, open_ = ids_NL[i, :own].expand(samples, -1), open_NL[i, :own].expand(samples, -1)
             group.append((i, law.corrupt(ids, denoiser.mask_id, generator(seed, i, Stream.CORRUPT), open_)))
         number = torch.tensor([i for i, _ in group], device=ids_NL.device)
-        hidden = torch.stack([torch.cat([c.masked_BL, open_NL[i : i + 1]]) for i, c in group]).flatten(0, 1)
+        hidden = torch.stack([_with_all(c.masked_BL, open_NL[i]) for i, c in group]).flatten(0, 1)
         weight = torch.stack([torch.nn.functional.pad(c.weight_B, (0, 1)) for _, c in group]).flatten()
         full = torch.arange(rows, device=ids_NL.device).eq(samples).repeat(len(group))
         text = number.repeat_interleave(rows)
@@ -268,3 +283,15 @@ def _corruptions(
                     open_B=opened,
                 ),
             )
+
+
+def _with_all(masked_BL: Tensor, open_L: Tensor) -> Tensor:
+    """Sampled masks, wide as the canvas, and one more row that hides everything."""
+    wide_BL = torch.nn.functional.pad(masked_BL, (0, len(open_L) - masked_BL.shape[1]))
+    return torch.cat([wide_BL, open_L[None]])
+
+
+def _cut(corruption: Corruption, width: int) -> Corruption:
+    """A batch up to the end of its longest text."""
+    parts = {name: getattr(corruption, name)[:, :width] for name in ("x_BL", "clean_BL", "masked_BL")}
+    return replace(corruption, **parts)

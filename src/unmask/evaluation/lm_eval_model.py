@@ -10,6 +10,7 @@ masked diffusion model and of a causal model are comparable only with that in mi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import bound, scoring
 from unmask.models.adapters import AdapterModel
+from unmask.models.hub import find, read_config
+from unmask.models.kind import kind_of
 from unmask.models.text_model import TextModel, is_native, load_native
 
 try:
@@ -50,7 +53,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
 
     def __init__(
         self,
-        pretrained: str | TextModel,
+        pretrained: str | Path | TextModel,
         device: str | None = None,
         batch_size: int | str = 32,
         max_batch_size: int | None = None,
@@ -64,7 +67,9 @@ class UnmaskLM(LM):  # type: ignore[misc]
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.model = pretrained if isinstance(pretrained, TextModel) else _load(pretrained, device)
+        if not isinstance(pretrained, (str, Path, TextModel)):
+            raise WrongUse(f"pretrained takes a masked model from unmask.load, not a {type(pretrained).__name__}")
+        self.model = pretrained if isinstance(pretrained, TextModel) else _load(str(pretrained), device)
         if not str(batch_size).isdigit() or int(batch_size) < 1:
             raise WrongUse(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self.rows = int(batch_size) if max_batch_size is None else min(int(batch_size), max_batch_size)
@@ -205,7 +210,12 @@ def _load(name: str, device: str | None) -> TextModel:
     # lm-eval's command says cuda:0 when nobody asked for a device
     where = device if device and (torch.cuda.is_available() or not device.startswith("cuda")) else None
     where = where or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_native(name):
+    folder = find(name)
+    kind = kind_of(read_config(folder)) if (folder / "config.json").is_file() else None
+    if kind is not None and kind.family in ("tidal", "causal"):
+        own = "lm-eval's own --model hf takes it" if kind.family == "causal" else "`unmask evaluate` scores it"
+        raise WrongUse(f"{name!r} is {kind.said}, and lm-eval's --model unmask takes masked models: {own}")
+    if kind is None or is_native(folder):
         return load_native(name, where)
     from unmask.models.adapters import load_adapter
 

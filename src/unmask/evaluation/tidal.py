@@ -19,6 +19,7 @@ from unmask.decoding.tidal import (
     write_blocks,
 )
 from unmask.diffusion.blocks import bits_per_character
+from unmask.evaluation.scored import LeftOut
 from unmask.models.tidal_text import TidalTextModel
 
 
@@ -130,12 +131,56 @@ def exact_match(model: TidalTextModel, examples: Sequence[Example], batch_size: 
     ]
 
 
-def bits(model: TidalTextModel, examples: Sequence[Example], count: int = 256, seed: int = 0) -> dict[str, float]:
-    """Bits a character of ``count`` examples (see :func:`unmask.diffusion.blocks.bits_per_character`)."""
+def row_length(model: TidalTextModel, length: int | None = None) -> int:
+    """Most positions of a row: those asked for, or the card's.
+
+    Raises:
+        WrongUse: a length the model has no positions for.
+    """
     config = model.denoiser.config
-    data = TidalDataset(
-        model.tokenizer, examples, attention=config.attention, writes=config.writes, length=model.card.length
-    )
+    most = config.max_position_embeddings if config.positions == "learned" else None
+    if length is not None and (length < 2 or (most is not None and length > most)):
+        raise WrongUse(f"length={length} must lie in 2..{most or ''}, the positions this model has")
+    return model.card.length if length is None else length
+
+
+def rows_for(model: TidalTextModel, examples: Sequence[Example], length: int | None = None) -> TidalDataset:
+    """The rows that training makes of (prompt, text) pairs.
+
+    Args:
+        model, examples: the model and the pairs.
+        length: see :func:`row_length`.
+
+    Raises:
+        WrongUse: none fits, or a length the model has no positions for.
+    """
+    c = model.denoiser.config
+    most = row_length(model, length)
+    return TidalDataset(model.tokenizer, examples, attention=c.attention, writes=c.writes, length=most)
+
+
+def fitting(
+    model: TidalTextModel, examples: Sequence[Example], length: int | None = None
+) -> tuple[list[Example], LeftOut]:
+    """The examples whose rows fit, and how many do not; a model whose rows are single blocks takes every text.
+
+    Args:
+        model, examples, length: see :func:`rows_for`.
+
+    Raises:
+        WrongUse: see :func:`rows_for`.
+    """
+    data = rows_for(model, examples, length)
+    limit = model.denoiser.config.max_position_embeddings if model.denoiser.config.positions == "learned" else None
+    left_out = LeftOut(len(examples), too_long=data.over_long, length=data.length, limit=limit)
+    return [examples[i] for i in data.index[:, 0].unique().tolist()], left_out
+
+
+def bits(
+    model: TidalTextModel, examples: Sequence[Example], count: int = 256, seed: int = 0, length: int | None = None
+) -> dict[str, float]:
+    """Bits a character of ``count`` examples (see :func:`unmask.diffusion.blocks.bits_per_character`)."""
+    data = rows_for(model, examples, length)
     rows, characters = data.rows_of(count)
     training = model.denoiser.training
     model.denoiser.eval()

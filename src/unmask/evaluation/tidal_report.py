@@ -13,7 +13,8 @@ from unmask.core.render import page_of, save_page, view_of
 from unmask.data.tidal.dataset import Example
 from unmask.evaluation.evaluate import generation_metrics
 from unmask.evaluation.generation import GenerationScores, score_generation
-from unmask.evaluation.tidal import bits, write
+from unmask.evaluation.scored import LeftOut
+from unmask.evaluation.tidal import bits, fitting, write
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.models.tidal_text import TidalTextModel
 
@@ -30,6 +31,7 @@ class TidalEvaluation:
         generation: what it writes, against the data.
         exact_bits: False where the bits are an upper bound (a block in any order).
         about: what was scored and how.
+        left_out: how many texts were not scored, and why.
     """
 
     bits: Mapping[str, float]
@@ -39,6 +41,7 @@ class TidalEvaluation:
     generation: GenerationScores
     exact_bits: bool
     about: Mapping[str, Any] = field(default_factory=dict)
+    left_out: LeftOut | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -57,6 +60,8 @@ class TidalEvaluation:
 
         if self.exact is not None:
             put("exact_with_end", self.exact, "share")
+        if self.left_out is not None:
+            found |= self.left_out.metrics
         found |= generation_metrics(self.generation, put)
         return {key: float(value) for key, value in found.items() if math.isfinite(value)}
 
@@ -83,6 +88,7 @@ def evaluate_tidal(
     temperature: float | None = None,
     plan: dict[str, Any] | None = None,
     judge: Any = None,
+    length: int | None = None,
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> TidalEvaluation:
@@ -95,12 +101,14 @@ def evaluate_tidal(
         temperature: of what it writes; None is 0 behind prompts, else 1.
         plan: how a block in any order is filled.
         judge: for GenPPL, or None.
+        length: most positions of a row; the card's when None. Texts whose rows are longer are left out and counted.
         seed: of everything random.
         about: carried into the page.
 
     Raises:
         WrongUse: no example fits the model, or a plan for a model that draws characters in order.
     """
+    examples, left_out = fitting(model, examples, length)
     prompted = any(prompt for prompt, _ in examples)
     heat = (0.0 if prompted else 1.0) if temperature is None else temperature
     texts = [text for _, text in examples]
@@ -116,7 +124,7 @@ def evaluate_tidal(
     )
     right = [end and text == wanted for text, wanted, end in zip(written.texts, texts, written.ended, strict=True)]
     return TidalEvaluation(
-        bits=bits(model, examples, len(examples), seed),
+        bits=bits(model, examples, len(examples), seed, length),
         texts=len(examples),
         characters=sum(map(len, texts)),
         exact=ratio_interval([float(r) for r in right], seed=seed) if prompted else None,
@@ -131,4 +139,5 @@ def evaluate_tidal(
         ),
         exact_bits=not model.denoiser.any_order,
         about={**(about or {}), "temperature": str(heat), "seed": str(seed)},
+        left_out=left_out,
     )

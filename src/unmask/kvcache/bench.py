@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.core.unknown import require_known, unknown_ids
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.longset import longset
 from unmask.kvcache.model import Causal, require_kv_cache, rotary_module
@@ -139,6 +140,7 @@ def bench(
     if settings.quantize:
         require_package()
     windows = cut(causal, text, settings)
+    unknown = require_known(unknown_ids(causal.tokenizer, [row.flatten().tolist() for row in windows]), causal.name)
     made = {"length": settings.context, "seed": settings.seed}
     needle = needles(causal, text, each=settings.needles, **made) if settings.needles else []
     long = longset(causal, text, each=settings.long, **made) if settings.long else []
@@ -184,6 +186,8 @@ def bench(
             progress=progress,
         )
     result.notes = notes(result)
+    if str(unknown):
+        result.notes.append(f"{unknown} to the tokenizer of {causal.name}.")
     return result
 
 

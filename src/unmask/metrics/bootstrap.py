@@ -20,7 +20,7 @@ class Interval:
 
     Attributes:
         value: the statistic of the whole sample; NaN where there was nothing to measure.
-        low, high: the interval; NaN with fewer than two texts.
+        low, high: the interval; NaN with fewer than two texts, and where the value is no finite number.
         level: its coverage.
         texts: how many texts were resampled.
     """
@@ -70,7 +70,7 @@ def ratio_interval(
     if n == 0 or total == 0:
         return Interval(float("nan"), float("nan"), float("nan"), level, n)
     value = float(top.sum() / total)
-    if n < 2:
+    if n < 2 or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"), level, n)
     rng = np.random.default_rng(seed)
     step, drawn = max(1, _CHUNK_NUMBERS // n), []

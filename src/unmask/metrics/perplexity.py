@@ -12,8 +12,8 @@ from unmask.metrics.bootstrap import Interval, ratio_interval
 
 
 def exp(nats: float) -> float:
-    """exp, infinite where a double cannot hold it (above 709 nats)."""
-    return math.exp(nats) if nats < 709 else math.inf
+    """exp, infinite where a double cannot hold it (above 709 nats); NaN of NaN."""
+    return math.inf if nats >= 709 else math.exp(nats)
 
 
 def perplexity(nats_N: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0) -> Interval:

@@ -19,10 +19,14 @@ import torch
 from torch import Tensor
 
 from unmask.core.device import device_of
-from unmask.core.errors import CheckpointError, MissingExtra, WrongUse
+from unmask.core.errors import CheckpointError, MissingExtra, WrongUse, first_line
 from unmask.core.files import sha256
 from unmask.core.precision import fastest
+from unmask.data.hub import local_folder
+from unmask.data.tokenizer_files import require_tokenizer, require_words
 from unmask.models.encoders import _weights_hash
+from unmask.models.hub import find, read_config
+from unmask.models.kind import kind_of, require_causal
 from unmask.models.quiet import quiet
 
 SMOLLM2 = "smollm2"
@@ -102,38 +106,73 @@ def load_causal(
 
     Raises:
         MissingExtra: ``smollm2`` is asked for and its package is not installed.
-        WrongUse: nothing can be loaded from that name, it is not a causal language model, or its tokenizer is missing;
-            no such device.
+        WrongUse: nothing can be loaded from that name, it is not a causal language model
+            (:func:`unmask.models.kind.kind_of`), or no such device.
+        CheckpointError: its tokenizer or some of its weights are missing.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import cached_file
 
     where = device_of(device)
     auto = dtype == "auto" and where.type == "cpu"
     precision = torch.float32 if auto else _precision(None if dtype == "auto" else dtype, where)
     name = str(name_or_path)
-    source = str(_smollm2_folder()) if name == SMOLLM2 else name
+    folder = _smollm2_folder() if name == SMOLLM2 else local_folder(name)
+    # a folder of results does not hide the hub's model of that name, which transformers would not look for
+    source = str(folder or (find(name) if Path(name).is_dir() else name))
     with quiet():
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=precision, attn_implementation=attention, trust_remote_code=trust_remote_code
+            found = cached_file(source, "config.json")
+            if found is None:
+                raise OSError("it holds no config.json")
+            home = Path(found).parent
+            require_causal(kind_of(read_config(home)), name, own_code=trust_remote_code)
+            model, said = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=precision,
+                attn_implementation=attention,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+            tokenizer = _tokenizer(source, home, name, trust_remote_code)
+        except WrongUse:
+            raise
         except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")
             raise WrongUse(
-                f"no causal language model can be loaded from {name!r}: {reason}; 'smollm2' works without a network"
+                f"no causal language model can be loaded from {name!r}: {first_line(error).rstrip('.')}; "
+                "'smollm2' works without a network"
             ) from error
-    if model.config.is_encoder_decoder:
-        raise WrongUse(f"{name!r} is an encoder-decoder, not a causal language model: name a decoder-only one")
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
-        # transformers makes an empty tokenizer of the right class where the files are missing
-        raise WrongUse(f"{name!r} holds no tokenizer: save one beside the model")
+    if said["missing_keys"] or said["mismatched_keys"]:
+        # transformers would draw them at random
+        lost = sorted(str(key) for key in (*said["missing_keys"], *(fault[0] for fault in said["mismatched_keys"])))
+        raise CheckpointError(f"the weights of {name!r} lack {', '.join(lost[:4])}: it cannot predict tokens")
     if auto:
         model = model.to(fastest(model, 64 * 16, where).dtype)
     model = model.to(where).eval().requires_grad_(False)
-    known_as = Path(name).resolve().name if Path(name).is_dir() else name
+    known_as = folder.resolve().name if folder is not None and name != SMOLLM2 else name
     kind = str(model.dtype).removeprefix("torch.")
-    return CausalModel(model, tokenizer, known_as, f"{known_as} {_weights(name, model)} {kind}")
+    return CausalModel(model, tokenizer, known_as, f"{known_as} {_weights(name, folder, source, model)} {kind}")
+
+
+def _tokenizer(source: str, home: Path, name: str, trust_remote_code: bool) -> Any:
+    """The tokenizer of a folder or hub id.
+
+    Args:
+        source: what transformers reads.
+        home: the folder itself, or the hub's snapshot.
+        name, trust_remote_code: see :func:`load_causal`.
+
+    Raises:
+        CheckpointError: there is none, or it knows no word.
+    """
+    from transformers import AutoTokenizer
+
+    if Path(source).is_dir():
+        require_tokenizer(home, name)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    require_tokenizer(home, name)  # of a hub id the files are there now
+    require_words(tokenizer, name)
+    return tokenizer
 
 
 def _precision(dtype: str | torch.dtype | None, where: torch.device) -> torch.dtype | str:
@@ -146,13 +185,14 @@ def _precision(dtype: str | torch.dtype | None, where: torch.device) -> torch.dt
     return PRECISIONS[dtype]
 
 
-def _weights(name: str, model: Any) -> str:
+def _weights(name: str, folder: Path | None, source: str, model: Any) -> str:
     """What tells these weights from others: the hub's commit, or a hash of the files."""
     if name == SMOLLM2:
         return f"sha256={_GGUF_SHA256[:16]}"
-    if Path(name).is_dir():
-        return f"sha256={_weights_hash(Path(name))[:16]}"
-    return f"commit={str(getattr(model.config, '_commit_hash', None))[:12]}"
+    if folder is not None:
+        return f"sha256={_weights_hash(folder)[:16]}"
+    commit = getattr(model.config, "_commit_hash", None) or Path(source).name
+    return f"commit={str(commit)[:12]}"
 
 
 def _smollm2_folder() -> Path:

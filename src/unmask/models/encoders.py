@@ -22,6 +22,8 @@ from unmask.core.device import device_of
 from unmask.core.errors import WrongUse
 from unmask.core.files import sha256
 from unmask.core.precision import PRECISIONS, fastest
+from unmask.data.hub import local_folder
+from unmask.data.tokenizer_files import holds_tokenizer, no_tokenizer, require_words
 from unmask.models.quiet import quiet
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -91,7 +93,7 @@ class SentenceEncoder:
         if dtype == "auto":
             dtype = fastest(model, 64 * 16, where).precision  # a batch of short texts
         # a folder's place on this machine says nothing about the model, its name may
-        known_as = folder.name if Path(name_or_path).is_dir() else _ALIASES.get(str(name_or_path), str(name_or_path))
+        known_as = folder.name if folder == Path(name_or_path) else _ALIASES.get(str(name_or_path), str(name_or_path))
         return cls(model, known_as, dtype or "fp32", _weights_hash(folder))
 
     def word_embeddings(self) -> Tensor:
@@ -126,8 +128,9 @@ def encoder_folder(name_or_path: str | Path) -> Path:
         WrongUse: nothing can be found under that name.
     """
     name = _ALIASES.get(str(name_or_path), str(name_or_path))
-    if Path(name).is_dir():
-        return Path(name)
+    folder = local_folder(name, ("config.json", "modules.json"))
+    if folder is not None:
+        return folder
     package, inside = _PACKAGED.get(name, ("", ""))
     spec = importlib.util.find_spec(package) if package else None  # finds the folder, imports nothing
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -170,12 +173,25 @@ def _assemble(folder: Path, pooling: str | None, max_length: int | None, device:
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().split("\n")[0]
             raise WrongUse(f"{folder.name} is not an encoder that transformers can load: {reason}") from error
+    _require_tokenizer(folder, model)
     limit = _positions(model[0].auto_model.config)
     if max_length is not None and limit is not None and max_length > limit:
         raise WrongUse(f"max_length={max_length} is more than the {limit} positions of {folder.name}")
     own = max_length or model.max_seq_length or limit or 512
     model.max_seq_length = min(own, limit) if limit else own
     return model
+
+
+def _require_tokenizer(folder: Path, model: Any) -> None:
+    """Refuse an encoder without its tokenizer, for which transformers would make an empty one.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    # sentence-transformers keeps the files of a model's parts in folders of their own
+    if not any(holds_tokenizer(place) for place in (folder, *(p for p in folder.iterdir() if p.is_dir()))):
+        raise no_tokenizer(folder.name)
+    require_words(model.tokenizer, folder.name)
 
 
 def _positions(config: Any) -> int | None:

@@ -21,9 +21,10 @@ from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, WrongUse, first_line
 from unmask.core.files import sha256, write_json
 from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.hub import find
 from unmask.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -234,12 +235,13 @@ def check_files(folder: Path, card: Card) -> None:
 
 
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
-    """Load what :meth:`TextModel.save` wrote.
+    """Load what :meth:`TextModel.save` wrote, from a folder or from the hub.
 
     Raises:
         CheckpointError: not such a folder, weights missing, left over or of another shape, a tokenizer of another size.
+        WrongUse: there is no such folder or hub id.
     """
-    folder = Path(path)
+    folder = find(path)
     card = read_card(folder)
     denoiser = load_weights(folder, MaskedDiffusionModel)
     check_files(folder, card)
@@ -304,12 +306,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    require_safetensors(folder)
     files = sorted(folder.glob("model*.safetensors"))
     index = folder / "model.safetensors.index.json"
-    if not files:
-        other = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth") for p in folder.glob(ending))
-        hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
-        raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")
     try:
         if index.is_file():
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -322,6 +321,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def require_safetensors(folder: Path) -> None:
+    """Refuse a folder without weights in a format that holds nothing but numbers.
+
+    Raises:
+        CheckpointError: there are none; it names the pickle that lies there instead.
+    """
+    if any(folder.glob("model*.safetensors")):
+        return
+    other = sorted(p.name for ending in ("pytorch_model*.bin", "*.pth") for p in folder.glob(ending))
+    other += sorted(p.name for ending in ("*.bin", "*.pt") for p in folder.glob(ending))
+    hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
+    raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unmask.core.errors import CheckpointError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, MASK, PAD, MixedTokenizer
+from unmask.models.hub import find
 from unmask.models.text_model import Bundle, check_files, load_weights, read_card
 from unmask.models.tidal import TidalConfig, TidalModel
 
@@ -89,7 +90,7 @@ def load_tidal(path: str | Path, device: str | torch.device | None = None) -> Ti
     Raises:
         CheckpointError: unfinished, weights missing, left over or of another shape, a tokenizer with other ids.
     """
-    folder = Path(path)
+    folder = find(path)
     card = read_card(folder)
     net = load_weights(folder, TidalModel)
     tokenizer = MixedTokenizer.from_pretrained(folder)

@@ -18,11 +18,13 @@ def find(name: str | Path) -> Path:
     """The file of a recipe given by path or by the name of a shipped one.
 
     Raises:
-        WrongUse: neither exists; the message names the nearest.
+        WrongUse: neither exists, and the message names the nearest; or it is a folder.
     """
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir() and (inside := sorted(p.name for p in path.iterdir() if p.suffix in (".yaml", ".yml"))):
+        raise WrongUse(f"{str(name)!r} is a folder: name one recipe in it, such as {', '.join(inside[:5])}")
     shipped = FOLDER / f"{path.stem}.yaml"
     if shipped.is_file() and str(path.parent) in (".", "recipes"):
         return shipped

@@ -37,7 +37,7 @@ def tidal_tables(result: TidalEvaluation, samples: int = SHOWN) -> list[Any]:
 
 def grids(result: Evaluation, samples: int = SHOWN) -> list[Table]:
     """Every table, for the terminal and the page."""
-    found = [likelihood_table(result.likelihood, result.latent is not None)]
+    found = [likelihood_table(result.likelihood, result.latent is not None, result.notes)]
     if result.latent is not None:
         found.append(latent_table(result.latent))
     found.append(ratio_table(result.likelihood, result.latent))
@@ -119,6 +119,8 @@ def tidal_grids(result: TidalEvaluation, samples: int = SHOWN) -> list[Table]:
     if result.exact is not None:
         rows.append(("written exactly, end included", between(result.exact)))
     note = f"{result.texts} held-out texts, {result.characters:,} characters; their ends are paid for."
+    if result.left_out is not None and result.left_out.count:
+        note += f" {result.left_out}."
     found = [Table("Likelihood", ("measure", "value"), rows, note=note)]
     if result.generation.match is not None:
         found.append(match_table(result.generation.match, len(result.generation.outputs)))

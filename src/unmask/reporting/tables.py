@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table as RichTable
@@ -34,8 +35,13 @@ def between(interval: Interval | None, digits: int = 3) -> str:
     return f"{number(interval.value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
 
-def likelihood_table(likelihood: Likelihood, conditional: bool) -> Table:
-    """The bound in its units."""
+def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> Table:
+    """The bound in its units.
+
+    Args:
+        likelihood, conditional: what was measured, and whether given a latent.
+        notes: what a reader has to be told of the texts, one sentence each.
+    """
     given = " given the latent" if conditional else ""
     rows = [
         (f"NELBO{given}, bits/token", between(likelihood.bits_per_token())),
@@ -46,19 +52,36 @@ def likelihood_table(likelihood: Likelihood, conditional: bool) -> Table:
     ]
     if likelihood.kl_N is not None:
         rows.append(("KL of the bottleneck, nats/text (not in the NELBO)", number(float(likelihood.kl_N.mean()))))
-    return Table(
-        "Bound on the likelihood",
-        ("measure", "value [95 % interval]"),
-        rows,
-        note=f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} tokens with EOS, "
-        f"{likelihood.samples} corruptions a text. Padding is scored but not counted as tokens.",
-    )
+    padding = "scored but not counted as tokens" if pays_padding(likelihood) else "neither scored nor counted"
+    said = [
+        f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} tokens with EOS, "
+        f"{likelihood.samples} corruptions a text. Padding is {padding}.",
+        *notes,
+        *_odd([interval.value for interval in (likelihood.nats_per_token(), likelihood.masked_nats_per_token())]),
+    ]
+    return Table("Bound on the likelihood", ("measure", "value [95 % interval]"), rows, note=" ".join(said))
+
+
+def pays_padding(likelihood: Likelihood) -> bool:
+    """Whether padding is among what is scored: so for models that were trained to write it, and only for these."""
+    return bool(likelihood.padding.count_NK.any())
+
+
+def _odd(values: Sequence[float]) -> list[str]:
+    """What a dash or an infinity among some numbers means."""
+    said = []
+    if any(math.isnan(value) for value in values):
+        said.append(f"{_DASH}: there was nothing to measure it on.")
+    if any(math.isinf(value) for value in values):
+        said.append("inf: the model gives a token of the texts no probability at all.")
+    return said
 
 
 def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
     """Loss, accuracy and penalties by mask ratio."""
     names = [] if latent is None else list(FALSE)
-    columns = ["masked fraction", "loss", "accuracy, %", "padding loss", *(f"{name}, +" for name in names)]
+    padded = pays_padding(likelihood)
+    columns = ["masked fraction", "loss", "accuracy, %"] + ["padding loss"] * padded + [f"{name}, +" for name in names]
     loss, accuracy, padding = likelihood.text.loss(), likelihood.text.accuracy(), likelihood.padding.loss()
     penalties = [] if latent is None else [latent.penalty_by_ratio(name) for name in names]
     rows = [
@@ -66,7 +89,7 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
             label,
             number(loss[k].value),
             number(100 * accuracy[k].value, 1),
-            number(padding[k].value),
+            *([number(padding[k].value)] if padded else []),
             *(number(p[k].value) for p in penalties),
         ]
         for k, label in enumerate(likelihood.text.labels())
@@ -74,6 +97,7 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
     note = "Losses in nats a token."
     if latent is not None:
         note += " The last columns: how much the loss rises under another text's latent, the null, and noise."
+    note = " ".join([note, *_odd([one.value for one in (*loss, *(padding if padded else []))])])
     return Table("By masked fraction", columns, rows, note=note)
 
 
@@ -92,6 +116,8 @@ def latent_table(latent: LatentUse) -> Table:
             f" Bottleneck: {p.active_units} of {p.units} units active, KL {number(p.kl_nats, 2)} nats/text, "
             f"mutual information {number(p.mutual_information_nats, 2)} nats (at most {number(p.ceiling_nats, 2)})."
         )
+    measured = [latent.penalty(name) for name in FALSE] + [latent.penalty_by_ratio(name)[-1] for name in FALSE]
+    note = " ".join([note, *_odd([interval.value for interval in measured])])
     return Table("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
 
 
@@ -147,10 +173,14 @@ def quality_table(scores: GenerationScores) -> Table:
     note = f"Entropy, distinct-n and rep-n count {ours.unit}."
     if ours.judge is not None:
         note += f" The first token is {first}."
+    if str(ours.unknown):
+        note += f" Of what was generated {ours.unknown} to the judge."
     if ours.unscored:
         note += f" {ours.unscored} of {ours.texts} texts were too short to be scored."
     if ours.mauve.missing is not None:
         note += f" MAUVE {ours.mauve.missing}."
+    shares = (q for both in (ours, data) for q in (both.entropy_nats, both.rep_2, both.rep_3, both.rep_4))
+    note = " ".join([note, *_odd([interval.value for interval in shares])])
     return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
 
 

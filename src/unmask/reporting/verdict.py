@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -27,7 +28,8 @@ def page(verdict: Verdict) -> str:
         explains = list(roots[finding.check].consequences) if finding.check in roots else []
         groups[where].append(Html(_finding(finding, explains)))
     banner = fragment("banner.html", verdict=verdict, word=WORD)
-    sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict))])]
+    notes: list[Block] = [Text(note) for note in verdict.notes]
+    sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
     return render_page(
@@ -40,9 +42,9 @@ def page(verdict: Verdict) -> str:
 
 _READING = (
     "A cause is a failing check that no other failing check explains; causes are ordered by how much of what should be "
-    "there is lost. A threshold is derived from the data, from asking the same thing twice, or from a closed "
-    "form, never "
-    "guessed. 'Not run' is not a pass. Intervals are two standard errors with texts as units."
+    "there is lost. A threshold is derived from the data, from asking the same thing twice, or from a closed form, "
+    "never guessed. 'Not run' is not a pass, and neither is what is not a number. "
+    "Intervals are two standard errors with texts as units."
 )
 
 
@@ -77,8 +79,8 @@ def draw(spec: Plot, alt: str) -> Markup:
             _bars(axes, spec)
         else:
             for i, (name, heights) in enumerate(spec.series.items()):
-                x: Any = [a for a, h in zip(spec.x, heights, strict=True) if h is not None]
-                y = [h for h in heights if h is not None]
+                x: Any = [a for a, h in zip(spec.x, heights, strict=True) if h is not None and math.isfinite(h)]
+                y = [h for h in heights if h is not None and math.isfinite(h)]
                 marker = MARKERS[i % len(MARKERS)] if len(y) < 30 else None
                 axes.plot(x, y, marker=marker, linestyle="--" if name in spec.dashed else "-", label=_plain(name))
         axes.set_xlabel(_plain(spec.x_label))
@@ -95,7 +97,13 @@ def _bars(axes: Any, spec: Plot) -> None:
     width = 0.8 / max(len(spec.series), 1)
     for i, (name, heights) in enumerate(spec.series.items()):
         places = [j + (i - (len(spec.series) - 1) / 2) * width for j in range(len(spec.x))]
-        axes.bar(places, [h or 0.0 for h in heights], width, label=_plain(name), hatch="///" if i else None)
+        axes.bar(
+            places,
+            [h if h is not None and math.isfinite(h) else 0.0 for h in heights],
+            width,
+            label=_plain(name),
+            hatch="///" if i else None,
+        )
     long = any(len(str(x)) > 6 for x in spec.x) and len(spec.x) > 4
     axes.set_xticks(range(len(spec.x)), [_plain(str(x)) for x in spec.x], rotation=60 if long else 0)
 

@@ -25,6 +25,7 @@ def view(verdict: Verdict) -> Group:
             style=STYLE[verdict.status],
         )
     ]
+    parts += [Text(note, style="yellow") for note in verdict.notes]
     roots = {c.finding.check: c for c in verdict.causes}
     for number, cause in enumerate(verdict.causes, 1):
         also = Text(f"\n   explains: {', '.join(cause.consequences)}") if cause.consequences else Text()

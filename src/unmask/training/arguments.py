@@ -11,6 +11,42 @@ import torch
 from transformers import TrainingArguments
 
 from unmask.core.errors import WrongUse
+from unmask.core.precision import PRECISIONS
+from unmask.training.loggers import loggers
+from unmask.training.parts import check_parts
+from unmask.training.ranking import greater_is_better
+from unmask.training.settings import refuse
+from unmask.training.standin import direct_schedule
+
+#: settings and the least and most that they may be
+_BETWEEN = (
+    ("unconditional", 0, 1),
+    ("self_conditioning_rate", 0, 1),
+    ("pad_weight", 0, 1),
+    ("ema", 0, 1),
+    ("free_bits", 0, 1e9),
+    ("vib_beta", 0, 1e9),
+    ("learning_rate", 0, 1e3),
+    ("muon_lr", 0, 1e3),
+    ("weight_decay", 0, 1e3),
+    ("adam_beta1", 0, 1),
+    ("adam_beta2", 0, 1),
+    ("adam_epsilon", 0, 1),
+    ("max_grad_norm", 0, 1e9),
+    ("eval_delay", 0, 1e12),
+    ("warmup_steps", 0, 1e12),
+)
+
+_AT_LEAST = (
+    ("eval_texts", 1),
+    ("probe_texts", 0),
+    ("show_texts", 0),
+    ("diagnose_every", 0),
+    ("per_device_train_batch_size", 1),
+    ("gradient_accumulation_steps", 1),
+    ("seed", 0),
+    ("dataloader_num_workers", 0),
+)
 
 
 def _help(text: str, default: Any) -> Any:
@@ -74,7 +110,7 @@ class DataArguments:
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
     over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
-    encoder_precision: str = _help("'fp32' or 'bf16' for encoding the latents", "bf16")
+    encoder_precision: str = _help("'fp32', 'bf16' or 'auto' (the faster here) for encoding the latents", "auto")
     cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)
 
 
@@ -109,7 +145,8 @@ class TrainArguments(TrainingArguments):
     # other defaults than Hugging Face's, for small models on any machine
     learning_rate: float = _help("peak learning rate", 1e-3)
     per_device_train_batch_size: int = _help("rows a process and micro-batch", 64)
-    max_steps: int = _help("optimiser steps", 1000)
+    max_steps: int = _help("optimiser steps; 1000 where num_train_epochs is not given either", None)
+    num_train_epochs: float = _help("passes over the data, instead of max_steps", None)
     warmup_steps: float = _help("steps of linear warm-up (below 1: a share)", 0.05)
     lr_scheduler_type: str = _help("shape of the decay", "cosine")
     weight_decay: float = _help("AdamW's decay", 0.01)
@@ -122,75 +159,105 @@ class TrainArguments(TrainingArguments):
     save_steps: float = _help("steps between checkpoints", 500)
     save_total_limit: int | None = _help("checkpoints kept beside the best one", 2)
     metric_for_best_model: str | None = _help("which metric keeps the best checkpoint", "generation")
-    greater_is_better: bool | None = _help("its direction", True)
+    greater_is_better: bool | None = _help("its direction; follows from the metric when not given", None)
     load_best_model_at_end: bool | None = _help("save the best checkpoint's weights as the model", True)
     report_to: str | None = _help("loggers", "tensorboard")
-    bf16: bool = _help("bf16 autocast", True)
+    precision: str = _help("'fp32', 'bf16' (autocast), or 'auto': the faster one on this machine", "auto")
+    bf16: bool | None = _help("true is precision=bf16, false is precision=fp32", None)
     remove_unused_columns: bool | None = _help("must stay off: latents are not arguments of forward", False)
     dataloader_num_workers: int = _help("loader processes; the arrays are memory-mapped, 0 is fastest when small", 0)
     dataloader_pin_memory: bool = _help("pin batches; of use with a GPU only", False)
     disable_tqdm: bool | None = _help("no progress bar", None)
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("unconditional", 0, 1),
-            ("self_conditioning_rate", 0, 1),
-            ("pad_weight", 0, 1),
-            ("ema", 0, 1),
-            ("free_bits", 0, 1e9),
-            ("vib_beta", 0, 1e9),
-            ("learning_rate", 0, 1e3),
-            ("muon_lr", 0, 1e3),
-            ("weight_decay", 0, 1e3),
-            ("adam_beta1", 0, 1),
-            ("adam_beta2", 0, 1),
-            ("adam_epsilon", 0, 1),
-            ("max_grad_norm", 0, 1e9),
-        ):
+        refuse(self)
+        for name, low, high in _BETWEEN:
             value = getattr(self, name)
-            if not low <= float(value) <= high:
+            if value is None or not low <= float(value) <= high:
                 raise WrongUse(f"{name}={value} must lie in [{low}, {high:g}]")
-        for name, least in (
-            ("eval_texts", 1),
-            ("probe_texts", 0),
-            ("show_texts", 0),
-            ("diagnose_every", 0),
-            ("per_device_train_batch_size", 1),
-            ("gradient_accumulation_steps", 1),
-            ("seed", 0),
-            ("dataloader_num_workers", 0),
-        ):
-            if getattr(self, name) < least:
-                raise WrongUse(f"{name}={getattr(self, name)} must be at least {least}")
-        if self.max_steps == 0:
-            raise WrongUse("max_steps=0 must be at least 1, or -1 to count epochs (num_train_epochs)")
-        _check_loggers(self.report_to)
+        for name, least in _AT_LEAST:
+            value = getattr(self, name)
+            if value is None or value < least:
+                raise WrongUse(f"{name}={value} must be at least {least}")
+        for name in ("logging_steps", "save_steps", "eval_steps", "num_train_epochs"):
+            value = getattr(self, name)
+            if not (value is None and name in ("eval_steps", "num_train_epochs")) and not (value and value > 0):
+                raise WrongUse(f"{name}={value} must be above 0")
+        self._count_steps()
+        self.report_to = loggers(self.report_to)  # type: ignore[assignment]
         if self.optimizer not in ("adamw", "muon"):
             raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:
             raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
-        if self.fsdp:
-            self.fsdp_config: Any = self.fsdp_config or {"version": 2}
+        if self.metric_for_best_model is not None and self.greater_is_better is None:
+            self.greater_is_better = greater_is_better(self.metric_for_best_model)
+        self._resume_from()
+        self._before_sharding()
+        self._one_precision()
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
         self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
         super().__post_init__()
+        check_parts(self)
+        direct_schedule(self)
+
+    def _one_precision(self) -> None:
+        """Trainer's own word and the launcher's are other names for ``precision``."""
+        if self.precision not in PRECISIONS:
+            raise WrongUse(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
+        said: dict[str, str] = {} if self.bf16 is None else {f"bf16={self.bf16}": "bf16" if self.bf16 else "fp32"}
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
+        if launched is not None:
+            if launched not in ("no", "bf16"):
+                raise WrongUse(f"mixed_precision={launched!r} of the launcher must be 'no' or 'bf16'")
+            said[f"mixed_precision={launched!r} of the launcher"] = "bf16" if launched == "bf16" else "fp32"
+        for words, wanted in said.items():
+            if self.precision not in ("auto", wanted):
+                raise WrongUse(f"{words} does not go with precision={self.precision!r}: leave one out")
+            self.precision = wanted
+        self.bf16 = self.precision == "bf16"
+
+    def compute_in(self, precision: str) -> None:
+        """Settle ``precision: auto``, before the trainer is made."""
+        self.precision, self.bf16 = precision, precision == "bf16"
+        self.mixed_precision: str = "bf16" if self.bf16 else "no"
+
+    def _count_steps(self) -> None:
+        """Steps or epochs, not both; Trainer would let the epochs be and say nothing."""
+        if self.max_steps is None:
+            self.max_steps = 1000 if self.num_train_epochs is None else -1
+        elif self.max_steps == 0 or self.max_steps < -1:
+            raise WrongUse(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
+        elif self.max_steps > 0 and self.num_train_epochs is not None:
+            raise WrongUse(
+                f"max_steps={self.max_steps} and num_train_epochs={self.num_train_epochs:g} both say how long to "
+                "train: leave one out"
+            )
+        if self.num_train_epochs is None:
+            self.num_train_epochs = 3.0
+
+    def _resume_from(self) -> None:
+        """True is the setting ``resume``; a path stays."""
+        asked = self.resume_from_checkpoint
+        if asked is None or str(asked).lower() == "true":
+            self.resume_from_checkpoint: Any = None
+        elif str(asked).lower() == "false":
+            raise WrongUse("resume_from_checkpoint=False: leave it out, or --resume false to start over")
+        if not self.resume and asked is not None:
+            raise WrongUse(f"resume=False does not go with resume_from_checkpoint={asked!r}: leave one out")
+
+    def _before_sharding(self) -> None:
+        """FSDP's short forms; only its second version works here."""
+        self.fsdp: Any = {"true": True, "false": None}.get(str(self.fsdp).lower(), self.fsdp)
+        if self.fsdp_config and not self.fsdp and not self.sharded:
+            raise WrongUse(f"fsdp_config={self.fsdp_config!r:.60} has no effect without fsdp")
+        if self.fsdp and (self.fsdp_config is None or isinstance(self.fsdp_config, dict)):
+            given: dict[str, Any] = self.fsdp_config or {}
+            self.fsdp_config: Any = given if "fsdp_version" in given else {"version": 2, **given}
 
     @property
     def sharded(self) -> bool:
         """Whether the weights are spread over the processes (FSDP), asked for here or by ``accelerate launch``."""
         return bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
-
-
-def _check_loggers(report_to: Any) -> None:
-    from transformers.integrations import get_reporting_integration_callbacks
-
-    names = [report_to] if isinstance(report_to, str) else list(report_to or [])
-    for name in names:
-        if name not in ("none", "all"):
-            try:
-                get_reporting_integration_callbacks([name])
-            except ValueError as error:
-                raise WrongUse(f"report_to={name!r} is no logger: {' '.join(str(error).split())}") from error
 
 
 def field_names(*classes: type) -> list[str]:

@@ -18,7 +18,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     Args:
         matrices: 2-D weights of the blocks, for Muon (kellerjordan.github.io/posts/muon).
         others: embeddings, norms, biases, for AdamW.
-        args: ``muon_lr``, ``learning_rate``, ``adam_beta1``, ``adam_beta2``, ``weight_decay``.
+        args: ``muon_lr``, ``learning_rate``, ``adam_beta1``, ``adam_beta2``, ``adam_epsilon``, ``weight_decay``.
     """
 
     def __init__(self, matrices: list[nn.Parameter], others: list[nn.Parameter], args: TrainArguments) -> None:
@@ -27,6 +27,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             others,
             lr=args.learning_rate,
             betas=(args.adam_beta1, args.adam_beta2),
+            eps=args.adam_epsilon,
             weight_decay=args.weight_decay,
             fused=True,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,36 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import WrongUse, did_you_mean
+from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+from unmask.training.effect import refuse_useless, useless
+from unmask.training.names import no_setting
+from unmask.training.passes import check_delay
+from unmask.training.ranking import check_metric
+from unmask.training.settings import refuse_given
+from unmask.training.shapes import Kinds, read_flags, shaped
+from unmask.training.standin import check_optimizer, check_schedule
 
 #: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
+#: questions that a flag may answer anew, and what a recipe says to the same question
+_ANSWERS = {
+    "max_steps": "num_train_epochs",
+    "num_train_epochs": "max_steps",
+    "bf16": "precision",
+    "precision": "bf16",
+    "optim": "optimizer optim_args",
+    "optimizer": "optim optim_args",
+    "lr_scheduler_type": "lr_scheduler_kwargs",
+    "metric_for_best_model": "greater_is_better",
+    "resume": "resume_from_checkpoint",
+    "resume_from_checkpoint": "resume",
+}
+#: what a flag may switch off, and what of a recipe goes with it: Trainer itself refuses one without the other
+_OFF = {
+    "dataloader_num_workers": "dataloader_prefetch_factor dataloader_multiprocessing_context",
+    "fsdp": "fsdp_config",
+}
 _CLASSES = (ModelArguments, DataArguments, TrainArguments)
 
 
@@ -36,6 +63,24 @@ class Recipe:
         return {**data, **self.given}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, for which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and no name may stand twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(problem=f"{twice[0]} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -47,8 +92,8 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         shipped = sorted(p.stem for p in Path("recipes").glob("*.yaml"))
         raise WrongUse(f"there is no recipe {str(path)!r}; {did_you_mean(file.stem, shipped)}")
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = yaml.load(read_text(file), _Loader)
+    except yaml.YAMLError as error:
         raise WrongUse(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not all(isinstance(k, str) for k in tree):
         raise WrongUse(f"{str(path)!r} must hold one 'name: value' a line, got {type(tree).__name__}")
@@ -57,7 +102,17 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 class _Parser(HfArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> Any:
-        raise WrongUse(message)
+        """argparse's message in our words: 'argument --dim/--dim: invalid int value: ...'."""
+        found = re.match(r"argument --(\w+)[^:]*: (.*)", message, re.DOTALL)
+        name, what = found.groups() if found else ("a flag", message)
+        if kind := re.fullmatch(r"invalid (int|float) value: (.*)", what, re.DOTALL):
+            raise WrongUse(f"{name}={kind[2]} must be a {'whole number' if kind[1] == 'int' else 'number'}")
+        if choice := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", what, re.DOTALL):
+            hint = did_you_mean(choice[1], [one.strip("' ") for one in choice[2].split(",")])
+            if (name, choice[1]) == ("optim", "muon"):
+                hint = "write optimizer=muon"
+            raise WrongUse(f"{name}={choice[1]!r} is no choice: {hint}")
+        raise WrongUse(f"{name}: {what}")
 
 
 def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
@@ -68,60 +123,65 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
         flags: such as ``["--max_steps", "100", "--bf16", "false"]``.
 
     Raises:
-        WrongUse: an unknown name (with the nearest known) or a value that does not fit.
+        WrongUse: an unknown name (with the one that is meant), a value that does not fit, or a setting that would have
+            no effect (:mod:`unmask.training.settings`).
     """
-    settings = dict(settings or {})
     known = field_names(*_CLASSES)
-    for name in settings:
+    kinds = Kinds(*_CLASSES)
+    below = dict(settings or {})
+    for name, value in below.items():
         if name not in known:
-            raise _no_setting(name, known)
-    given = {**settings, **_read_flags(flags, known)}
-    words: list[str] = []
+            if isinstance(value, Mapping):
+                raise WrongUse(f"{name} holds a mapping: settings stand side by side in a recipe, 'name: value' a line")
+            raise no_setting(name, known)
+    above = read_flags(flags, known, kinds)
+    below = _without(below, above)
+    found = _parsed({**below, **above}, kinds)
+    useless_found = useless(found.model, found.data, found.train, found.given)
+    # what a flag switches off may stand in the recipe: it is left out
+    off = {name for name, need in useless_found if name not in above and any(by in above for by in need.by)}
+    refuse_useless([(name, need) for name, need in useless_found if name not in off], found.given)
+    if off:
+        return parse({name: value for name, value in below.items() if name not in off}, flags)
+    check_metric(found.train.metric_for_best_model, found.train.greater_is_better, found.model, found.data.task)
+    check_optimizer(found.train, above if {"optim", "optimizer"} & above.keys() else found.given)
+    check_schedule(found.train, above if "lr_scheduler_type" in above else found.given)
+    return found
+
+
+def _without(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings without those that flags answer in another way, or switch off."""
+    gone: set[str] = set()
+    for name, others in _ANSWERS.items():
+        if name in above and str(above[name]) != str(below.get(name)):
+            gone |= {*others.split()} - above.keys()
+    for name, others in _OFF.items():
+        if name in above and str(above[name]).lower() in ("0", "none", "false"):
+            gone |= {*others.split()} - above.keys()
+    return {name: value for name, value in below.items() if name not in gone}
+
+
+def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
+    refuse_given(given)
+    words, values = [], {}
     for name, value in given.items():
-        if value is None:
-            continue
-        if isinstance(value, (dict, list)):
-            raise WrongUse(f"{name} must be a single value, got {value!r}")
-        words += [f"--{name}", str(value)]
+        value = shaped(name, value, kinds)
+        if isinstance(value, str):
+            words.append(f"--{name}={value}")
+        else:
+            values[name] = value
     parser = _Parser(_CLASSES, allow_abbrev=False)
+    parser.set_defaults(**values)
     try:
         # argparse may print before it raises; the one sentence is ours
         with contextlib.redirect_stderr(io.StringIO()):
-            model, data, train = parser.parse_args_into_dataclasses(words)
+            model, data, train = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except WrongUse:
         raise
     except (*_ILL_FITTING, argparse.ArgumentTypeError, ImportError) as error:
         raise WrongUse(f"the settings do not fit: {' '.join(str(error).split())}") from error
     _check(model, data, train)
     return Recipe(model, data, train, given)
-
-
-def _read_flags(flags: Sequence[str], known: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    position = 0
-    while position < len(flags):
-        flag = flags[position]
-        if not flag.startswith("--"):
-            raise WrongUse(f"{flag!r} is not a flag: write --name value")
-        name, equals, value = flag[2:].partition("=")
-        name = name.replace("-", "_")
-        if name not in known:
-            raise _no_setting(name, known)
-        if not equals:
-            position += 1
-            if position == len(flags) or flags[position].startswith("--"):
-                raise WrongUse(f"--{name} needs a value: write --{name} value")
-            value = flags[position]
-        values[name] = value
-        position += 1
-    return values
-
-
-def _no_setting(name: str, known: list[str]) -> WrongUse:
-    hint = did_you_mean(name, known)
-    if hint.startswith("known"):  # all of Trainer's settings among them: too many for a sentence
-        hint = f"they are ModelArguments', DataArguments' and TrainArguments' fields, such as {', '.join(known[:6])}"
-    return WrongUse(f"no setting is called {name[:60]!r}: {hint}")
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
@@ -147,5 +207,7 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise WrongUse("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
     if train.probe_guidance != 1 and model.conditioning == "none":
         raise WrongUse(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
+    if train.max_steps > 0 and train.eval_strategy == "steps":
+        check_delay(train.eval_delay, train.max_steps, train.eval_strategy)
     if train.output_dir is None:
         raise WrongUse("output_dir is missing: the run folder, such as runs/my_run")

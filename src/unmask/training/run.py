@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch import Tensor
 from transformers import set_seed
 
 from unmask.core.errors import CheckpointError, WrongUse
-from unmask.core.files import write_json
 from unmask.data import ranks
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
@@ -25,13 +23,12 @@ from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
 from unmask.diffusion.process import MaskLaw
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel, load_native
-from unmask.training.checkpoint import last_checkpoint, start_over
+from unmask.training.claim import claim, going_on, take_over
+from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
 from unmask.training.steady import Probe, SteadyTrainer
 from unmask.training.tidal import TidalTrainer, prepare_tidal
 from unmask.training.trainer import DiffusionTrainer
-
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass
@@ -147,10 +144,18 @@ def train(
     folder = Path(str(t.output_dir))
     if not ranks.first():
         say = _silent
-    _claim(folder, recipe)
+    take_over(folder, recipe)
+    claim(folder, recipe)
     tidal = recipe.model.family == "tidal"
+    counted = t.max_steps <= 0
     prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
     net = prepared.model.denoiser
+    checkpoint = going_on(folder, recipe, say)
+    positions = t.train_batch_size * recipe.model.length
+    # about half of the positions are masked, and the head runs on those
+    head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
+    settle(t, net, positions, head, checkpoint, say)
+    prepared.model.card.recipe["precision"] = t.precision
     trainer = (TidalTrainer if tidal else DiffusionTrainer)(
         law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
@@ -162,7 +167,10 @@ def train(
         eval_dataset=prepared.validation,
         data_collator=prepared.collate if tidal else collate,
     )
-    checkpoint = last_checkpoint(folder, say) if t.resume else None
+    if counted:
+        passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
+        say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
+    trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")
     try:
@@ -275,47 +283,6 @@ def _encoder_embeddings(kind: str, tokenizer: Any, encoder: Any) -> Tensor:
         grown = torch.from_numpy(np.array(encoder.encode(spelled), dtype=np.float32))
     grown[sorted(special)] = float("nan")
     return grown
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Refuse to mix two recipes in one folder, and fail on an unwritable one before any work."""
-    file = folder / RECIPE_FILE
-    # what may change between starts of one run: where it is, how it is shown, whether it resumes
-    loose = {
-        "output_dir",
-        "resume",
-        "disable_tqdm",
-        "report_to",
-        "logging_steps",
-        "show_texts",
-        "dataloader_num_workers",
-        # how a step's rows are split; how many they are is compared below
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "fsdp",
-    }
-    t = recipe.train
-    rows = t.train_batch_size * t.gradient_accumulation_steps * ranks.count()
-    mine = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in loose} | {"rows a step": str(rows)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not t.resume and ranks.first():
-            start_over(folder)
-        ranks.wait()
-        if file.is_file() and last_checkpoint(folder):
-            theirs = json.loads(file.read_text(encoding="utf-8"))
-            odd = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-            if odd:
-                name = odd[0]
-                raise WrongUse(
-                    f"{folder} holds a run with {name}={theirs.get(name)} and this recipe has {name}={mine.get(name)}: "
-                    "choose another output_dir, or --resume false to start over"
-                )
-        ranks.wait()
-        if ranks.first():
-            write_json(file, mine)
-    except OSError as error:
-        raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
 
 
 def _silent(_: str) -> None:

@@ -30,6 +30,7 @@ from unmask.training.arguments import TrainArguments
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
 from unmask.training.order import ShuffledRows
+from unmask.training.passes import Passes, steps_of
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
 Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
@@ -82,9 +83,9 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
                 raise WrongUse("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
         # every step has as many rows as any other, so the number of steps says how many rows are drawn
         self._step_rows = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        rows = len(self.train_dataset)
         if self.args.max_steps <= 0:
-            rows = self.args.num_train_epochs * len(self.train_dataset)
-            self.args.max_steps = max(1, round(rows / self._step_rows))
+            self.args.max_steps = steps_of(self.args.num_train_epochs, rows, self._step_rows)
         self.ema = Ema(self.model, self.args.ema) if self.args.ema else None
         self.skipped, self.skipped_in_a_row = 0, 0
         self._parts: list[Part] = []
@@ -95,6 +96,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
         self.add_callback(_AfterStep(self))
+        self.add_callback(Passes(rows, self._step_rows))
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
@@ -238,7 +240,11 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
 
     # -- evaluation -------------------------------------------------------------------------------------------------
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The held-out figures of the kind of model, and what the probes say."""
+        """The held-out figures of the kind of model, and what the probes say.
+
+        Raises:
+            WrongUse: ``metric_for_best_model`` is not among them.
+        """
         net = self._net if self.shown is None else self.shown
         was_training = net.training
         net.eval()
@@ -252,6 +258,9 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             else:
                 metrics, lines = self._scores(net)
         net.train(was_training)
+        best = self.args.metric_for_best_model
+        if best is not None and best.removeprefix("eval_") not in metrics:
+            raise WrongUse(f"metric_for_best_model={best!r} is no figure of this evaluation: {', '.join(metrics)}")
         metrics = {f"eval_{k}": v for k, v in metrics.items()}
         self.log(dict(metrics))
         if self.is_world_process_zero() and lines:
@@ -362,8 +371,11 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Trainer's ranking; a new best is saved at once, whatever ``save_steps`` says, or it would be lost."""
         better: bool = super()._determine_best_metric(metrics, trial)
-        if better and self.args.load_best_model_at_end:
-            self.control.should_save = True
+        if better:
+            # transformers before 5.20 remembers no step with save_strategy='best'
+            self.state.best_global_step = self.state.global_step
+            if self.args.load_best_model_at_end:
+                self.control.should_save = True
         return better
 
     def _weights(self) -> dict[str, Tensor]:

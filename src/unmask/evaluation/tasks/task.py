@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import scoring
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.models.adapters import AdapterModel
+from unmask.models.causal import CausalModel
+from unmask.models.causal_writing import Writing, positions, prompt_ids, write_on
 from unmask.models.text_model import TextModel
 
 
@@ -117,11 +120,11 @@ def load_task(name: str, count: int, seed: int = 0) -> list[Problem]:
 
 
 def run_task(
-    model: TextModel,
+    model: TextModel | CausalModel,
     name: str,
     *,
     count: int = 64,
-    order: str = "margin",
+    order: str | None = None,
     steps: int | None = None,
     temperature: float = 0.0,
     block_length: int | None = None,
@@ -137,14 +140,17 @@ def run_task(
     (arXiv 2502.06768). An answer gets ``answer_length``.
 
     Args:
+        model: a masked model, or a causal one, which answers but fills no holes.
         count, seed: which problems.
-        order, steps, temperature, block_length, cache: how to write; steps None writes one token a step.
+        order, steps, temperature, block_length, cache: how to write; order None is "margin", steps None writes one
+            token a step. A causal model takes the temperature alone.
         execute: run the programs that the model completes (:mod:`unmask.evaluation.tasks.execute`). OFF unless asked
             for: it is code that nobody has read. Without it a hole counts as right if its text came back exactly.
         problems: instead of the task's own.
 
     Raises:
-        WrongUse: no such task, a setting out of range, or ``execute`` for a task without programs.
+        WrongUse: no such task, a model that cannot be asked, a setting that is out of range or has no effect, or
+            ``execute`` for a task without programs.
     """
     from unmask.evaluation.tasks.execute import passes
     from unmask.evaluation.tasks.gsm import same_number
@@ -155,18 +161,24 @@ def run_task(
         raise WrongUse(f"execute=True has no effect on {name!r}, which has no programs")
     if answer_length < 1:
         raise WrongUse(f"answer_length={answer_length} must be at least 1")
-    plan = DecodingPlan(
-        order=order,
-        quota="linear",
-        steps=steps,
-        temperature=temperature,
-        block_length=block_length,
-        cache=cache,
-        seed=seed,
-    )
+    given: dict[str, Any] = {"order": order, "steps": steps, "block_length": block_length, "cache": cache}
+    write: Callable[[Problem, int], str | None]
+    settings: dict[str, Any] = {"temperature": temperature, "seed": seed, "count": len(problems)}
+    if isinstance(model, CausalModel):
+        writing = Writing(temperature=temperature, length=answer_length, seed=seed)
+        _answers_only(model, name, problems, given)
+        write = partial(_write_on, model, writing=writing)
+        settings |= {"answer_length": answer_length}
+    elif isinstance(model, TextModel):
+        how = given | {"order": order or "margin", "temperature": temperature, "seed": seed}
+        plan = DecodingPlan(quota="linear", **how)
+        write = partial(_write, model, plan=plan, answer_length=answer_length)
+        settings |= {"order": how["order"], "steps": steps} | plan.to_dict()
+    else:
+        raise WrongUse(f"a task is written by a masked or a causal model, not by a {type(model).__name__}")
     answers = []
     for number, problem in enumerate(problems):
-        wrote = _write(model, problem, number, plan, answer_length)
+        wrote = write(problem, number)
         if wrote is None:
             answers.append(Answer(problem.name, "", None))
             continue
@@ -177,9 +189,34 @@ def run_task(
         else:
             right = wrote == problem.answer
         answers.append(Answer(problem.name, wrote, right))
-    asked = {"order": order, "steps": steps, "temperature": temperature, "seed": seed, "count": len(problems)}
     judged = "execution" if execute else "exact match" if code else "number"
-    return TaskResult(name, judged, answers, asked | plan.to_dict())
+    return TaskResult(name, judged, answers, settings)
+
+
+def _answers_only(model: CausalModel, name: str, problems: list[Problem], given: dict[str, Any]) -> None:
+    """Refuse what a model that writes left to right cannot do.
+
+    Raises:
+        WrongUse: a hole to be filled, or a setting of masked models.
+    """
+    if any(problem.after for problem in problems):
+        raise WrongUse(
+            f"{name!r} has holes to fill, and a causal model ({model.name}) does not see what stands behind one: "
+            "take a masked model, or a task with answers (gsm_symbolic)"
+        )
+    for setting, value in given.items():
+        if value is not None:
+            raise WrongUse(f"{setting}={value!r} has no effect on a causal model, which writes left to right")
+
+
+def _write_on(model: CausalModel, problem: Problem, number: int, writing: Writing) -> str | None:
+    chat = problem.chat and getattr(model.tokenizer, "chat_template", None)
+    ids = prompt_ids(model, [{"role": "user", "content": problem.before}] if chat else problem.before)
+    limit = positions(model)
+    if limit is not None and len(ids) + writing.length > limit:
+        return None
+    found = write_on(model, [ids], writing, first_row=number)[0]
+    return str(model.tokenizer.decode(found, skip_special_tokens=True))
 
 
 def _write(

@@ -22,8 +22,6 @@ from unmask.models.adapters.attention import fill, grouped_attention, padding_bi
 from unmask.models.layers import rotary
 from unmask.models.memory import Memory
 
-MODEL_TYPE = "Dream"
-
 
 @dataclass(frozen=True)
 class DreamConfig:

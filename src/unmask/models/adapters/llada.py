@@ -21,7 +21,6 @@ from unmask.models.adapters.attention import fill, grouped_attention, padding_bi
 from unmask.models.layers import rotary
 from unmask.models.memory import Memory
 
-MODEL_TYPE = "llada"
 #: settings of the public configuration for which this body is right, with the configuration's own defaults
 ONLY = {
     "block_type": ("llama", "sequential"),

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
+from unmask.core.unknown import unknown_ids, warn_of_unknown
+from unmask.models.mask_words import require_own_masks, warn_of_masks
 from unmask.models.text_model import TextModel
 
 Message = Mapping[str, str]
@@ -120,10 +122,13 @@ class AdapterModel(TextModel):
 
         Without ``length`` an answer gets the card's, or what the model's positions leave beside the longest prompt.
         A plain text that shows the mask token itself (``the [MASK] of France``) is filled in there, and nothing is
-        appended. Positions count from the row's own start, so a row is the same alone and among longer ones.
+        appended; another model's mask word is refused, and a chat's own words are never filled in. Special tokens that
+        a prompt spells are read as such. Positions count from the row's own start, so a row is the same alone and among
+        longer ones.
 
         Raises:
-            WrongUse: no prompt, or more tokens than the model has positions.
+            WrongUse: no prompt, a mask word that is not this model's, nearly nothing but unknown words, or more tokens
+                than the model has positions.
         """
         if not prompts or (length is not None and length < 1):
             raise WrongUse(f"{len(prompts)} prompts and length={length} must both be at least 1")
@@ -131,6 +136,12 @@ class AdapterModel(TextModel):
         chat = bool(self.tokenizer.chat_template)
         after = [] if chat else self.frame[1]
         prompts_ids = [self.prompt_ids(prompt) for prompt in prompts]
+        if chat:
+            warn_of_masks(prompts, self.tokenizer, mask_id)
+        else:
+            require_own_masks([str(prompt) for prompt in prompts], self.tokenizer, mask_id, prompts_ids)
+        words = [ids if chat else ids[len(self.frame[0]) :] for ids in prompts_ids]
+        warn_of_unknown(unknown_ids(self.tokenizer, words), self.path or "this model", "prompts")
         if length is None:
             taken = max(map(len, prompts_ids)) + len(after)
             length = max(1, self.card.length if limit is None else min(self.card.length, limit - taken))

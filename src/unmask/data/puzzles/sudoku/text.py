@@ -19,7 +19,7 @@ def parse(text: str) -> Boards:
     Raises:
         WrongUse: wrong length, a character that is no digit of this board, or two equal givens that see each other.
     """
-    lines = [line for line in text.splitlines() if line.strip(" \t-+")]
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip(" \t-+")]
     cells = re.sub(r"[\s|]", "", "".join(lines))
     sizes = {size * size: size for size in (4, 6, 9)}
     if len(cells) not in sizes:

@@ -40,7 +40,7 @@ def parse(text: str, largest: int = MOST_HOUSES) -> Zebras:
     Raises:
         WrongUse: the size or a clue cannot be read, the clues contradict each other, or they leave several solutions.
     """
-    size, *lines = [part.strip() for part in re.split(r"[;\n]", text) if part.strip()] or [""]
+    size, *lines = [part.strip() for part in re.split(r"[;\r\n]", text) if part.strip()] or [""]
     match = re.fullmatch(r"([3-6]) ?x ?([3-6])", size, re.IGNORECASE)
     if match is None:
         raise WrongUse(

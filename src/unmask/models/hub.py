@@ -1,0 +1,43 @@
+"""From a name to the folder with a model's files: one on this machine, or the hub's snapshot in the local cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unmask.core.errors import CheckpointError, first_line
+from unmask.data.hub import local_folder, snapshot
+from unmask.data.tokenizer_files import VOCABULARIES
+
+#: what is fetched of a hub's repository: never pickles, never code
+WANTED = ("*.json", "*.jinja", "*.safetensors", "*.txt", *VOCABULARIES)
+
+
+def find(path_or_id: str | Path) -> Path:
+    """The folder itself, or the hub's files in the local cache.
+
+    A local folder without a model (no config.json, no unmask.json) does not hide a hub id; where both a folder with a
+    model and a hub id of that name are at hand, the folder is taken, and a warning says so.
+
+    Raises:
+        WrongUse: neither exists, the hub cannot be reached, or the name is a file's.
+    """
+    folder = local_folder(path_or_id)
+    return folder if folder is not None else snapshot(str(path_or_id), WANTED)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The tree of a folder's config.json.
+
+    Raises:
+        CheckpointError: it is missing or no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(folder)!r} holds no readable config.json: {first_line(error)}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"config.json in {str(folder)!r} is no JSON object")
+    return raw

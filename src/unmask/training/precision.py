@@ -1,0 +1,64 @@
+"""The precision of a run: chosen once for the machine it starts on, and kept wherever it is resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from unmask.core.precision import Shape, fastest
+from unmask.training.arguments import TrainArguments
+
+
+class KeptPrecision(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Writes the run's precision into each checkpoint's ``trainer_state.json``."""
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"precision": self.precision}, "attributes": {}}
+
+
+def settle(
+    args: TrainArguments,
+    net: torch.nn.Module,
+    positions: int,
+    head: Shape | None,
+    checkpoint: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """Replace ``precision: auto`` by that of the checkpoint the run goes on from, else by the faster one here.
+
+    Args:
+        args: of the run; changed.
+        net: what is trained.
+        positions: rows times positions of a micro-batch.
+        head: (rows, inputs, outputs) of an output head that multiplies with a table of embeddings.
+        checkpoint: folder that the run goes on from, or None.
+        say: where the one line goes.
+    """
+    if args.precision != "auto":
+        return
+    kept = None if checkpoint is None else _of(Path(checkpoint))
+    if kept is not None:
+        say(f"precision {kept} (the run's own)")
+        args.compute_in(kept)
+        return
+    from unmask.data import ranks
+
+    choice = ranks.from_first(fastest(net, positions, args.device, head=head, backward=True) if ranks.first() else None)
+    say(str(choice))
+    args.compute_in(choice.precision)
+
+
+def _of(checkpoint: Path) -> str:
+    tree = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    kept = (tree.get("stateful_callbacks") or {}).get(KeptPrecision.__name__)
+    # checkpoints of before do not say; bf16 was the default
+    return str(kept["args"]["precision"]) if isinstance(kept, dict) else "bf16"
