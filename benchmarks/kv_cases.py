@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 
 from unmask.cli.kv import read_text
+from unmask.core.files import write_text
 from unmask.kvcache.bench import Settings, bench, cut
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.mistakes import Compounding, ShrunkenPositions, StaleMask, StoredOrder, StuckPositions
@@ -307,13 +307,7 @@ def write_pages() -> None:
                 text,
                 flags=re.S,
             )
-        replace(page, text)
-
-
-def replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+        write_text(page, text)
 
 
 def main() -> None:
@@ -338,7 +332,7 @@ def main() -> None:
             found = PARTS[part](causal, text, chosen.small)
             stamp["seconds"][part] = round(time.perf_counter() - start, 1)
             found["measured"] = {"commit": commit, "small": chosen.small, "seconds": stamp["seconds"][part]}
-            replace(chosen.out / f"kv_{part}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            write_text(chosen.out / f"kv_{part}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if chosen.out == JSON:
         write_pages()
     print(json.dumps(stamp))
