@@ -1,7 +1,7 @@
-"""Faults: processes killed at random moments, full and read-only disks, damaged files, fuzzed input. Last line is JSON.
+"""Robustness: processes killed at random moments, full and read-only disks, damaged files, fuzzed input. Last line is JSON.
 
-    python benchmarks/faults.py --write docs/benchmarks
-    python benchmarks/faults.py --kills 6 --flips 30 --fuzz 100      # a short one
+    python benchmarks/robustness.py --write docs/benchmarks
+    python benchmarks/robustness.py --kills 6 --flips 30 --fuzz 100      # a short one
 
 A *kill* is SIGKILL of a real process (a fork of this one, so that imports cost nothing) at a moment drawn uniformly
 over the work. The work is started again, and killed again, until it ends by itself; it survived if the result then
@@ -560,10 +560,10 @@ def fuzz_traces(root: Path, model: TextModel, count: int, seed: int) -> dict[str
 
 # -- all of it ------------------------------------------------------------------------------------------------------
 def everything(kills: int, flips: int, fuzz: int, seed: int, only: str = "") -> dict[str, Any]:
-    root = Path(tempfile.mkdtemp(prefix="faults"))
+    root = Path(tempfile.mkdtemp(prefix="robustness"))
     rng = random.Random(seed)
     texts = write_texts(root / "texts.txt")
-    found: dict[str, Any] = {"benchmark": "faults", "seed": seed}
+    found: dict[str, Any] = {"benchmark": "robustness", "seed": seed}
     try:
         _quiet(lambda: api.train(recipe(texts, root / "model", max_steps=12)))
         model = load_native(root / "model")
@@ -616,9 +616,9 @@ def _quiet(work: Callable[[], Any]) -> Any:
 
 def page(result: dict[str, Any]) -> str:
     lines = [
-        "# Faults",
+        "# Robustness",
         "",
-        f"Written by `benchmarks/faults.py` at commit {result['commit']} on {result['device']}, torch "
+        f"Written by `benchmarks/robustness.py` at commit {result['commit']} on {result['device']}, torch "
         f"{result['torch']}, seed {result['seed']}.",
         "",
         "A kill is SIGKILL at a moment drawn uniformly over the work; the work is then started again until it ends by "
@@ -651,7 +651,7 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=2000, help="fuzzed inputs of each kind")
     parser.add_argument("--only", default="", help="only the parts whose name holds this: killed, damaged, fuzzed ...")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", type=Path, help="folder for faults.json and .md")
+    parser.add_argument("--write", type=Path, help="folder for robustness.json and .md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result = everything(arguments.kills, arguments.flips, arguments.fuzz, arguments.seed, arguments.only)
@@ -659,12 +659,12 @@ def main() -> None:
     lost = result["lost"]
     if arguments.write:
         arguments.write.mkdir(parents=True, exist_ok=True)
-        file = arguments.write / "faults.json"
+        file = arguments.write / "robustness.json"
         if arguments.only and file.is_file():  # the other parts stay as they were measured
             result = json.loads(file.read_text()) | result
             count(result)
         file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        (arguments.write / "faults.md").write_text(page(result))
+        (arguments.write / "robustness.md").write_text(page(result))
     print(json.dumps({k: v for k, v in result.items() if not isinstance(v, dict)}))
     if lost:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""A short slice of benchmarks/faults.py: real processes killed, files damaged, input fuzzed."""
+"""A short slice of benchmarks/robustness.py: real processes killed, files damaged, input fuzzed."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
 
 
 @pytest.mark.parametrize(
