@@ -20,7 +20,7 @@ from diagnosis_models import Model, corpus, network, prepare, subject_of
 from unmask import api
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.callback import QuickProbe
-from unmask.diagnosis.lesions._training import ShortTraining
+from unmask.diagnosis.faults._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diffusion.objective import token_losses
 from unmask.evaluation.page import write_page

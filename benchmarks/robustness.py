@@ -1,4 +1,4 @@
-"""Robustness: processes killed at random moments, full and read-only disks, damaged files, fuzzed input. Last line is JSON.
+"""Robustness: processes killed at random moments, full and read-only disks, damaged files, fuzzed input; ends in JSON.
 
     python benchmarks/robustness.py --write docs/benchmarks
     python benchmarks/robustness.py --kills 6 --flips 30 --fuzz 100      # a short one

@@ -17,7 +17,7 @@ _PLACES = {
     "caches": "unmask.decoding.cache:caches",
     "puzzles": "unmask.data.puzzles.puzzle:PUZZLES",
     "checks": "unmask.diagnosis.check:checks",
-    "lesions": "unmask.diagnosis.lesion:lesions",
+    "faults": "unmask.diagnosis.fault:faults",
     # those of the extra kv: none where kvpress is not installed
     "presses": "unmask.kvcache.press:presses",
 }
