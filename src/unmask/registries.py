@@ -17,6 +17,7 @@ _PLACES = {
     "caches": "unmask.decoding.cache:caches",
     "puzzles": "unmask.data.puzzles.puzzle:PUZZLES",
     "checks": "unmask.diagnosis.check:checks",
+    "tasks": "unmask.evaluation.tasks.problem:tasks",
     "faults": "unmask.diagnosis.fault:faults",
     # those of the extra kv: none where kvpress is not installed
     "presses": "unmask.kvcache.press:presses",

