@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Protocol
+from typing import Any
 
 from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.registry import Registry
 
 _PLACES = {
     "schedules": "unmask.diffusion.schedule:schedules",
@@ -24,16 +25,9 @@ _PLACES = {
 }
 
 
-class Named(Protocol):
-    """What is asked of a registry here; the presses, whose leaves are another library's, answer it too."""
-
-    def names(self) -> list[str]: ...
-    def table(self) -> list[dict[str, str]]: ...
-
-
-def registries() -> dict[str, Named]:
+def registries() -> dict[str, Registry[Any]]:
     """Plural name to registry."""
-    found: dict[str, Named] = {}
+    found: dict[str, Registry[Any]] = {}
     for name, place in _PLACES.items():
         module, attribute = place.split(":")
         found[name] = getattr(importlib.import_module(module), attribute)
