@@ -273,6 +273,7 @@ def test_parse_keeps_settings_of_a_press_within():
     press = found.build()
     assert (press.sinks, press.recent, press.press.window_size) == (2, 5, 16)
     assert presses.parse(str(found)) == [found]
+    assert presses.spec_of(presses.make("snapkv:window_size=16")) == "snapkv:window_size=16"
 
 
 def test_register_adds_a_press_from_outside():

@@ -48,11 +48,11 @@ def name_of(leaf: type[Leaf]) -> str:
     return _GIVEN.get(leaf) or leaf.__module__.rsplit(".", 1)[-1]
 
 
-def spec_of(leaf: Leaf) -> str:
+def spec_of(leaf: Leaf, name: str | None = None) -> str:
     """The shortest string that its registry's :meth:`Registry.make` turns back into ``leaf``."""
     fields = dataclasses.fields(cast(Any, leaf))
     changed = [f"{f.name}={getattr(leaf, f.name)}" for f in fields if getattr(leaf, f.name) != f.default]
-    return name_of(type(leaf)) + (":" + ",".join(changed) if changed else "")
+    return (name or name_of(type(leaf))) + (":" + ",".join(changed) if changed else "")
 
 
 class Registry(Generic[T]):
@@ -221,7 +221,7 @@ class Registry(Generic[T]):
 
     def spec_of(self, leaf: T) -> str:
         """The shortest string that :meth:`make` turns back into ``leaf``."""
-        return spec_of(leaf)
+        return spec_of(leaf, self.name_of(leaf))
 
     def table(self) -> list[dict[str, str]]:
         """One row a leaf: name, summary, settings with defaults, reference. Feeds ``unmask list`` and the docs."""
