@@ -28,7 +28,7 @@ from unmask import api
 from unmask.data.tokenizer import decode
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
-from unmask.diagnosis.lesion import lesions
+from unmask.diagnosis.fault import faults
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, State, everywhere
 from unmask.diagnosis.verdict import Verdict
@@ -221,7 +221,7 @@ def ppl7(words: argparse.Namespace, place: Path) -> dict[str, Any]:
     seen_BL = text(subject, batch.ids_BL)
     shown = State(batch.ids_BL, seen_BL, batch.cond, t_B=torch.zeros(len(batch)))
     case = {"ppl_visible": math.exp(nats(subject, shown, batch.ids_BL)), "texts_scored": len(batch)} | figures(subject)
-    for name, other in {"honest": subject, "visible": lesions.make("visible_scored").inject(subject)}.items():
+    for name, other in {"honest": subject, "visible": faults.make("visible_scored").inject(subject)}.items():
         other.name = f"sgdd_verses, {name} loss"
         verdict = api.diagnose(other)
         verdict.save(place / f"{name}.html")

@@ -1,4 +1,4 @@
-"""Lesions x checks: is every planted fault named first, and is no healthy model blamed? Last line is JSON.
+"""Faults x checks: is every planted fault named first, and is no healthy model blamed? Last line is JSON.
 
     python benchmarks/diagnosis.py --prepare runs/diagnosis_bench
     python benchmarks/diagnosis.py --from runs/diagnosis_bench --out runs/diagnosis_results --workers 15
@@ -33,23 +33,23 @@ from diagnosis_models import Model, load_subject, prepare, train_into
 from unmask.core.errors import WrongUse
 from unmask.core.files import write_text
 from unmask.diagnosis.diagnose import diagnose
-from unmask.diagnosis.lesion import lesions
+from unmask.diagnosis.fault import faults
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Subject
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One diagnosis: a model, healthy (``lesion`` empty) or with a fault planted."""
+    """One diagnosis: a model, healthy (``fault`` empty) or with a fault planted."""
 
     model: Model
-    lesion: str = ""
+    fault: str = ""
     budget: Literal["quick", "full"] = "quick"
     seed: int = 0
 
     @property
     def key(self) -> str:
-        return " ".join([self.model.name, self.lesion or "healthy", self.budget, str(self.seed)])
+        return " ".join([self.model.name, self.fault or "healthy", self.budget, str(self.seed)])
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def models(words: argparse.Namespace) -> list[Model]:
 def cells(model: Model, words: argparse.Namespace) -> list[Cell]:
     """Faults that are trained first, since they take longest; then the healthy model; then the other faults."""
     planted = []
-    for name in () if words.healthy else words.lesions or lesions:
-        leaf = lesions.get(name)
+    for name in () if words.healthy else words.faults or faults:
+        leaf = faults.get(name)
         kind = "causal" if model.kind == "causal" else "masked"
         if kind in leaf.kinds and (model.kind == "sgdd" or not leaf.conditional):
             budget: Literal["quick", "full"] = "full" if leaf.needs_full else "quick"
-            planted += [(not leaf.trains, Cell(model, lesions.spec_of(e), budget)) for e in leaf.examples()]
+            planted += [(not leaf.trains, Cell(model, faults.spec_of(e), budget)) for e in leaf.examples()]
     healthy: list[tuple[bool, Cell]] = []
-    if not words.lesions:
+    if not words.faults:
         healthy = [(True, Cell(model, seed=seed)) for seed in range(3)] + [(True, Cell(model, budget="full"))]
     return [cell for _, cell in sorted(healthy + planted, key=lambda pair: pair[0])]
 
@@ -103,13 +103,13 @@ def train(model: Model, work: Work) -> float:
 def examine(cell: Cell, work: Work) -> dict[str, Any]:
     """The line of one cell; what goes wrong is in it too."""
     start = time.perf_counter()
-    line: dict[str, Any] = {"key": cell.key, "model": cell.model.name, "lesion": cell.lesion, "budget": cell.budget}
-    if cell.lesion:
-        line["check"] = lesions.get(cell.lesion.split(":")[0]).caught_by
+    line: dict[str, Any] = {"key": cell.key, "model": cell.model.name, "fault": cell.fault, "budget": cell.budget}
+    if cell.fault:
+        line["check"] = faults.get(cell.fault.split(":")[0]).caught_by
     try:
         subject = healthy_subject(cell.model, work)
-        if cell.lesion:
-            subject = lesions.make(cell.lesion).inject(subject)
+        if cell.fault:
+            subject = faults.make(cell.fault).inject(subject)
         planted = time.perf_counter()
         verdict = diagnose(subject, budget=cell.budget, seed=cell.seed)
     except WrongUse as error:
@@ -126,7 +126,7 @@ def examine(cell: Cell, work: Work) -> dict[str, Any]:
         "forwards": verdict.forwards,
         "seconds": round(time.perf_counter() - planted, 2),
         "planting_seconds": round(planted - start, 2),
-        "parameters": sum(p.numel() for p in network_of(subject).parameters()) if not cell.lesion else None,
+        "parameters": sum(p.numel() for p in network_of(subject).parameters()) if not cell.fault else None,
         **machine(),
     }
 
@@ -193,6 +193,8 @@ def read(file: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
+        if "lesion" in line:  # what a fault was called until 0.1.0
+            line["fault"] = line.pop("lesion")
         found[line["key"]] = line
     return list(found.values())
 
@@ -202,7 +204,7 @@ def outcome(line: dict[str, Any]) -> str:
     for odd in ("cannot", "error"):
         if odd in line:
             return odd
-    if not line["lesion"]:
+    if not line["fault"]:
         return str(line["status"])
     causes = line["causes"]
     return "first" if causes[:1] == [line["check"]] else "top 3" if line["check"] in causes[:3] else "missed"
@@ -215,8 +217,8 @@ def said(line: dict[str, Any]) -> str:
 
 def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The numbers that matter; a fault that ended in an error counts as missed."""
-    planted = [x for x in lines if x["lesion"] and outcome(x) != "cannot"]
-    healthy = [x for x in lines if not x["lesion"]]
+    planted = [x for x in lines if x["fault"] and outcome(x) != "cannot"]
+    healthy = [x for x in lines if not x["fault"]]
     first = sum(outcome(x) == "first" for x in planted)
     third = first + sum(outcome(x) == "top 3" for x in planted)
     times = sorted(x["seconds"] for x in healthy if x["budget"] == "quick" and "seconds" in x)
@@ -240,22 +242,22 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The matrix as Markdown: for each fault, over the models, how often it was named first and in the top three."""
     yield "| fault | must be named by | models | first | top 3 | named before it |"
     yield "|---|---|---|---|---|---|"
-    planted = [x for x in lines if x["lesion"] and outcome(x) != "cannot"]
-    for lesion in sorted({x["lesion"] for x in planted}):
-        rows = [x for x in planted if x["lesion"] == lesion]
+    planted = [x for x in lines if x["fault"] and outcome(x) != "cannot"]
+    for fault in sorted({x["fault"] for x in planted}):
+        rows = [x for x in planted if x["fault"] == fault]
         got = [outcome(x) for x in rows]
         other = sorted(
             {(x.get("causes") or [outcome(x) if "error" in x else "nothing"])[0] for x in rows if outcome(x) != "first"}
         )
         yield (
-            f"| {lesion} | {rows[0]['check']} | {len(rows)} | {got.count('first')} | "
+            f"| {fault} | {rows[0]['check']} | {len(rows)} | {got.count('first')} | "
             f"{got.count('first') + got.count('top 3')} | {', '.join(other) or '-'} |"
         )
     yield ""
     yield "| healthy model | parameters | diagnoses | failing | warned about | quick, s | full, s | forwards, quick |"
     yield "|---|---|---|---|---|---|---|---|"
-    for model in dict.fromkeys(x["model"] for x in lines if not x["lesion"]):
-        rows = [x for x in lines if x["model"] == model and not x["lesion"] and "seconds" in x]
+    for model in dict.fromkeys(x["model"] for x in lines if not x["fault"]):
+        rows = [x for x in lines if x["model"] == model and not x["fault"] and "seconds" in x]
         quick, full = ([x for x in rows if x["budget"] == b] for b in ("quick", "full"))
         blamed = sorted({cause for x in rows for cause in x["causes"]})
         warned = sorted({name for x in rows for name in x["warned"]})
@@ -303,7 +305,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--lesions", nargs="+", help="only these, and no healthy models")
+    parser.add_argument("--faults", nargs="+", help="only these, and no healthy models")
     parser.add_argument("--healthy", action="store_true", help="only the healthy models")
     parser.add_argument("--write", type=Path, help="the page whose marked part becomes the table")
     words = parser.parse_args()

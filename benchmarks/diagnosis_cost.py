@@ -21,7 +21,7 @@ from unmask import api
 from unmask.core.files import write_text
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.callback import QuickProbe
-from unmask.diagnosis.lesions._training import ShortTraining
+from unmask.diagnosis.faults._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diffusion.objective import token_losses
 from where import where

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from unmask.core.condition import Condition
 from unmask.data.tokenizer import encode_fixed, train_bpe
 from unmask.diagnosis.causal import CausalSubject
-from unmask.diagnosis.lesions._training import ShortTraining
+from unmask.diagnosis.faults._training import ShortTraining
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel

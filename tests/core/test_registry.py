@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -42,6 +42,25 @@ def test_what_is_not_a_leaf_is_refused():
 
     with pytest.raises(WrongUse, match="frozen dataclass"):
         schedules.register(Bare, "bare")
+
+
+def test_make_wants_settings_without_default():
+    @dataclass(frozen=True)
+    class Power(Schedule):
+        """alpha = (1 - t)^power."""
+
+        power: float
+        marks: list = field(default_factory=lambda: [1])
+
+    try:
+        schedules.register(Power, "own_power")
+        with pytest.raises(WrongUse, match="'own_power' needs power: write own_power:power=..."):
+            schedules.make("own_power")
+        assert schedules.make("own_power:power=3") == Power(3, [1])
+        row = next(row for row in schedules.table() if row["name"] == "own_power")
+        assert row["settings"] == "power, marks=[1]"
+    finally:
+        schedules.unregister("own_power")
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def bench() -> ModuleType:
         sys.path.remove(str(BENCHMARKS))
 
 
-def line(key: str, lesion: str, **more: Any) -> dict[str, Any]:
-    return {"key": key, "model": "sgdd", "lesion": lesion, "budget": "quick", "check": "guidance", "causes": []} | more
+def line(key: str, fault: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "model": "sgdd", "fault": fault, "budget": "quick", "check": "guidance", "causes": []} | more
 
 
 def test_named_first_top_three_and_missed(bench: ModuleType) -> None:
@@ -58,11 +58,18 @@ def test_a_line_that_was_cut_off_is_done_again(bench: ModuleType, tmp_path: Path
     assert [x["key"] for x in bench.read(file)] == ["a", "b"]
 
 
+def test_read_takes_lines_of_0_1_0(bench: ModuleType, tmp_path: Path) -> None:
+    new = line("a", "strong_guidance", causes=["guidance"])
+    old = {"lesion" if k == "fault" else k: v for k, v in new.items()}
+    (tmp_path / "results.jsonl").write_text(json.dumps(old) + "\n", encoding="utf-8")
+    assert bench.read(tmp_path / "results.jsonl") == [new]
+
+
 def test_faults_go_to_the_models_they_fit(bench: ModuleType) -> None:
     chosen = ["strong_guidance", "late_loss", "low_mask_training", "off_by_one"]
-    words = type("Words", (), {"lesions": chosen, "healthy": False})
+    words = type("Words", (), {"faults": chosen, "healthy": False})
     names = {
-        kind: [cell.lesion for cell in bench.cells(bench.Model(kind, 64, 0), words)]
+        kind: [cell.fault for cell in bench.cells(bench.Model(kind, 64, 0), words)]
         for kind in ("sgdd", "plain", "causal")
     }
     assert names["sgdd"] == ["low_mask_training", "strong_guidance", "off_by_one"]  # trained faults first
@@ -76,5 +83,5 @@ def test_the_page_keeps_its_words_around_the_numbers(bench: ModuleType) -> None:
     assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
     assert "100.0% named first" in page and "some CPU, torch 2, commit c" in page
     assert bench.page(page, lines) == page
-    alone = type("Words", (), {"lesions": None, "healthy": True})
-    assert {cell.lesion for cell in bench.cells(bench.Model("sgdd", 64, 0), alone)} == {""}
+    alone = type("Words", (), {"faults": None, "healthy": True})
+    assert {cell.fault for cell in bench.cells(bench.Model("sgdd", 64, 0), alone)} == {""}

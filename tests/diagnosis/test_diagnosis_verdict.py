@@ -16,8 +16,8 @@ from unmask.cli import main
 from unmask.core.errors import WrongUse
 from unmask.diagnosis.callback import QuickProbe
 from unmask.diagnosis.diagnose import diagnose
+from unmask.diagnosis.fault import faults
 from unmask.diagnosis.finding import Finding, Plot, worst
-from unmask.diagnosis.lesion import lesions
 from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
@@ -136,7 +136,7 @@ def test_the_probe_logs_findings_within_its_share(sgdd: NativeSubject) -> None:
     # training began just now: even the first would take too much of it
     assert probe(sgdd.denoiser, 10) == ({}, [])
     probe._start -= 3600
-    scalars, lines = probe(lesions.make("constant_latent").inject(sgdd).denoiser, 10)  # type: ignore[attr-defined]
+    scalars, lines = probe(faults.make("constant_latent").inject(sgdd).denoiser, 10)  # type: ignore[attr-defined]
     assert scalars["diagnosis_latent_use"] == 2.0 and scalars["diagnosis_latent_use_share"] == 1.0
     assert scalars["diagnosis_scored_visible"] == 0.0 and "vector is ignored" in lines[0]
     assert 0 < scalars["diagnosis_share_of_time"] <= 0.02 and "% of the time went into diagnosis" in lines[0]

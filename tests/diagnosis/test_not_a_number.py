@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from unmask.diagnosis.report import page
 
 from unmask.diagnosis.check import Check, checks, run_check
 from unmask.diagnosis.diagnose import diagnose
@@ -14,6 +13,7 @@ from unmask.diagnosis.finding import Finding, Plot, sound
 from unmask.diagnosis.lab import BUDGETS, Lab
 from unmask.diagnosis.subject import Batch, State, Subject
 from unmask.diagnosis.verdict import judge
+from unmask.reporting.verdict import page
 
 NAN, INF = float("nan"), float("inf")
 

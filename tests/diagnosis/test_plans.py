@@ -14,9 +14,9 @@ from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.checks.draw_calibration import _kept
+from unmask.diagnosis.fault import faults
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.lab import BUDGETS, Lab
-from unmask.diagnosis.lesion import lesions
 from unmask.diagnosis.native import NativeSubject, tried
 from unmask.diagnosis.subject import Generated, Subject
 
@@ -70,10 +70,10 @@ def test_what_means_nothing_is_skipped_and_said(sgdd: NativeSubject) -> None:
 
 @pytest.mark.parametrize("plan", [{"sampler": "ancestral"}, {"top_p": 0.5, "order": "random"}, {"quota": "threshold"}])
 def test_a_planted_fault_is_caught_under_a_plan(sgdd: NativeSubject, plan: dict[str, Any]) -> None:
-    for lesion in ("temperature_twice", "colder_than_said"):
-        subject = lesions.make(lesion).inject(under(sgdd, **plan))
-        assert found(subject, "draw_calibration")["draw_calibration"].status == "fail", lesion
-    subject = lesions.make("ignored_setting", name="temperature").inject(under(sgdd, **plan))
+    for fault in ("temperature_twice", "colder_than_said"):
+        subject = faults.make(fault).inject(under(sgdd, **plan))
+        assert found(subject, "draw_calibration")["draw_calibration"].status == "fail", fault
+    subject = faults.make("ignored_setting", name="temperature").inject(under(sgdd, **plan))
     finding = found(subject, "order")["order"]
     assert finding.status == "fail" and "temperature (1.0 and 0.5 give the same text)" in finding.measured
 

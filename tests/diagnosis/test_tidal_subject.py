@@ -213,7 +213,7 @@ class OffByOne(TidalSubject):
 
 
 @pytest.mark.parametrize(
-    ("lesion", "check"),
+    ("fault", "check"),
     [
         (FirstNeverTrained, "trained_where_sampled"),
         (StartNotMoved, "trained_where_sampled"),
@@ -221,8 +221,8 @@ class OffByOne(TidalSubject):
         (OffByOne, "target_alignment"),
     ],
 )
-def test_fault_of_training_is_named_first(lesion, check):
-    assert first_cause(trained(lesion)) == check
+def test_fault_of_training_is_named_first(fault, check):
+    assert first_cause(trained(fault)) == check
 
 
 class DecodedTooEarly(BlockText):

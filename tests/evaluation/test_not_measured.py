@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from unmask.evaluation.tables import likelihood_table, ratio_table
 
 from oracles import JointDenoiser
 from unmask.evaluation.evaluate import evaluate
+from unmask.reporting.tables import likelihood_table, ratio_table
 
 
 class Never(JointDenoiser):

@@ -39,7 +39,7 @@ def test_help_does_not_wait_for_torch():
     [
         (["train", "sgdd_verse"], "did you mean 'sgdd_verses'"),
         (["train", "demo", "--lerning_rate", "1"], "did you mean 'learning_rate'"),
-        (["train", "demo", "--heads", "three"], "invalid int value: 'three'"),
+        (["train", "demo", "--heads", "three"], "heads='three' must be a whole number"),
         (["train", "demo", "--heads"], "--heads needs a value"),
         (["sample", "nowhere"], "there is no model folder 'nowhere'"),
         (["evaluate", "nowhere"], "there is no model folder 'nowhere'"),

@@ -11,11 +11,12 @@ from tiny_causal import KINDS, ids, make
 from tiny_reader import PROSE, TinyReader
 
 from unmask.core.errors import MissingExtra, WrongUse
+from unmask.diagnosis.faults._measured import StoredOrder
+from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.kvcache import timing
 from unmask.kvcache.bench import Settings, bench, cut, plan
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.longset import TASKS, _copy, longset
-from unmask.kvcache.mistakes import ShrunkenPositions, StoredOrder
 from unmask.kvcache.needle import needles
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
@@ -58,9 +59,9 @@ def failing(cache=PositionedCache):
 
 
 def test_positions_from_the_shrunken_cache_refuse_the_table():
-    assert "positions are true" in failing(cache=ShrunkenPositions)
+    assert "positions are true" in failing(cache=ShrunkenPositions().measured())
     with pytest.raises(SelfCheckFailed, match="taken from the shrunken cache"):
-        require(selfchecks(make("llama"), ids(100)[0], presses.parse("knorm"), cache=ShrunkenPositions))
+        require(selfchecks(make("llama"), ids(100)[0], presses.parse("knorm"), cache=ShrunkenPositions().measured()))
     assert failing(cache=StoredOrder) == set()
 
 

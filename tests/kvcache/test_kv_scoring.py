@@ -8,9 +8,9 @@ import torch
 from tiny_causal import ids, make
 
 from unmask.core.errors import WrongUse
+from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed, evict
-from unmask.kvcache.mistakes import Compounding
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling, Track
@@ -216,7 +216,7 @@ def test_a_ratio_applied_again_compounds():
     model = make("llama")
     text = windows(1)[0][None]
     prefill = Prefill(model, text[:, :CONTEXT])
-    track = Compounding(1).start(prefill, presses.make("knorm"), Budget.parse("0.5"))
+    track = CompoundingRatio().start(prefill, presses.make("knorm"), Budget.parse("0.5"))
     track.feed(text[:, CONTEXT : CONTEXT + 8])
     # n -> (n + 1) / 2: after eight steps one token is left of 60
     assert track.state.slots() == [1] * 3

@@ -5,7 +5,10 @@ import torch
 from tiny_causal import KINDS, WINDOW, ids, make
 
 from unmask.core.errors import WrongUse
-from unmask.kvcache.mistakes import ShrunkenPositions, StaleMask, StoredOrder, StuckPositions
+from unmask.diagnosis.faults._measured import StoredOrder
+from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
+from unmask.diagnosis.faults.stale_mask import StaleMask
+from unmask.diagnosis.faults.stuck_positions import StuckPositions
 from unmask.kvcache.model import attention_modules, require_kv_cache
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
@@ -98,7 +101,7 @@ def test_headwise_masking_is_by_position_and_leaves_nothing_behind():
     assert all(getattr(m, "masked_key_indices", None) is None for m in model.modules())
 
 
-def test_order_of_storage_is_no_mistake():
+def test_order_of_storage_is_no_fault():
     model = make("llama")
     whole, _, straight = compressed(model, "knorm", 15)
     _, _, shuffled = compressed(model, "knorm", 15, cache=StoredOrder)
@@ -108,11 +111,11 @@ def test_order_of_storage_is_no_mistake():
     )
 
 
-@pytest.mark.parametrize("mistake", [ShrunkenPositions, StuckPositions, StaleMask])
-def test_planted_mistakes_change_the_answer(mistake):
+@pytest.mark.parametrize("fault", [ShrunkenPositions(), StuckPositions(), StaleMask(hidden=4)])
+def test_planted_faults_change_the_answer(fault):
     model = make("llama")
     whole, _, right = compressed(model, "knorm", 15)
-    _, _, wrong = compressed(model, "knorm", 15, cache=mistake)
+    _, _, wrong = compressed(model, "knorm", 15, cache=fault.measured())
     first, second = whole[:, CONTEXT : CONTEXT + 4], whole[:, CONTEXT + 4 :]
     expected = torch.cat([right.feed(first), right.feed(second)], 1)
     got = torch.cat([wrong.feed(first), wrong.feed(second)], 1)
@@ -121,7 +124,7 @@ def test_planted_mistakes_change_the_answer(mistake):
 
 def test_shrunken_positions_are_what_transformers_does_by_default():
     model = make("llama")
-    whole, _, wrong = compressed(model, "knorm", 15, cache=ShrunkenPositions)
+    whole, _, wrong = compressed(model, "knorm", 15, cache=ShrunkenPositions().measured())
     _, _, state = compressed(model, "knorm", 15)
     theirs = model(whole[:, CONTEXT:], past_key_values=state.cache).logits
     torch.testing.assert_close(wrong.feed(whole[:, CONTEXT:]), theirs, atol=1e-4, rtol=1e-4)

@@ -1,6 +1,7 @@
 """Presses: kept tokens as kvpress keeps them, budgets to the token, controls as they say, names as they are written."""
 
 import importlib.util
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -261,10 +262,37 @@ def test_names_settings_and_hints():
         "decoding": "--rolling",
         "knorm:keep=0.5": "given once for all presses",
         "": "names no press",
-        "snapkv:window_size": "without a value",
+        "snapkv:window_size": "has no value",
     }.items():
         with pytest.raises(WrongUse, match=words.replace("(", r"\(")):
             presses.parse(text)
+
+
+def test_parse_keeps_settings_of_a_press_within():
+    (found,) = presses.parse("protected:sinks=2,press=snapkv:window_size=16,recent=5")
+    press = found.build()
+    assert (press.sinks, press.recent, press.press.window_size) == (2, 5, 16)
+    assert presses.parse(str(found)) == [found]
+    assert presses.spec_of(presses.make("snapkv:window_size=16")) == "snapkv:window_size=16"
+
+
+def test_register_adds_a_press_from_outside():
+    @dataclass
+    class Last(kvpress.StreamingLLMPress):
+        """Keeps the last tokens."""
+
+        n_sink: int = 0
+
+    try:
+        presses.register(Last, "last_tokens")
+        assert presses.make("Last-Tokens:n_sink=1").n_sink == 1 and presses.name_of(Last) == "last_tokens"
+        assert {"name": "last_tokens", "summary": "Keeps the last tokens."}.items() <= presses.table()[
+            presses.names().index("last_tokens")
+        ].items()
+        with pytest.raises(WrongUse, match="not a BasePress"):
+            presses.register(int, "int")
+    finally:
+        presses.unregister("last_tokens")
 
 
 def test_every_press_of_kvpress_is_found():

@@ -9,17 +9,20 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from decoding_toy import EOS, MASK, TinyNet, canvas
 from unmask.core.denoiser import Denoiser
+from unmask.core.render import page_of
 from unmask.decoding import DecodingPlan, Trace, generate
 from unmask.reporting.live import HIDDEN, draw, live_callback, show
-from unmask.reporting.trace import page
+from unmask.reporting.trace import page, spelling
 
 NASTY = ["</script><script>alert(1)</script>", "<b>", "&amp;", "[red]", "\n", "🙂", "\u2028", '"', "\x1b[2J", "שלום"]
 
@@ -127,3 +130,27 @@ def test_the_live_display_closes_however_a_row_ends() -> None:
     broken = Ends()
     broken.breaks = 3
     assert HIDDEN in watched(broken, canvas(rows=1), left)
+
+
+class Spelled:
+    """A tokenizer of hostile words with an end and a padding."""
+
+    pad_token_id, eos_token_id = 1, 2
+
+    def decode(self, ids: list[int], **settings: Any) -> str:
+        return piece(ids[0])
+
+
+def test_the_page_of_an_output_is_spelt_by_its_model() -> None:
+    trace = a_trace("committed")
+    output = SimpleNamespace(model=SimpleNamespace(tokenizer=Spelled()))
+    data: Any = embedded(page_of(trace, output=output))
+    signs = {"1": "·", "2": "⏎"}
+    assert data["pieces"] == {token: signs.get(token, piece(int(token))) for token in data["pieces"]}
+    assert spelling(Spelled(), MASK)(MASK) == "" and spelling(Spelled(), MASK)(2) == "⏎"
+    assert any(str(v) in data["pieces"] for v in trace.replay().flatten().tolist())
+
+
+def test_to_terminal_plays_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    a_trace("committed").to_terminal(piece, row=1)
+    assert capsys.readouterr().out.count("step") == 1

@@ -1,6 +1,7 @@
 """Settings of Trainer that are said to be honoured are: seen in the run, not in the arguments."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,12 +9,16 @@ from transformers import TrainerCallback
 
 from tiny_training import generation, history, run, settings, steps_with, write_texts
 from unmask.core.errors import WrongUse
-from unmask.models.text_model import load_native
+from unmask.diffusion.process import MaskLaw
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.text_model import load_native, read_weights
 from unmask.training.arguments import TrainArguments
+from unmask.training.figures import reported
 from unmask.training.optimizer import muon_and_adamw
 from unmask.training.passes import completed, steps_of
-from unmask.training.ranking import greater_is_better, reported
+from unmask.training.ranking import greater_is_better
 from unmask.training.recipe import parse
+from unmask.training.scores import held_out_scores
 from unmask.training.steady import SteadyTrainer
 from unmask.training.trainer import DiffusionTrainer
 
@@ -111,14 +116,8 @@ def test_the_smallest_loss_is_kept_though_it_rises(texts, tmp_path):
     assert losses[best] < losses[8] and best not in (6, 8)
     assert model.card.scores["eval_loss"] == losses[best]
     kept = load_native(tmp_path / "run").denoiser.state_dict()
-    saved = load_native_weights(tmp_path / f"run/checkpoint-{best}")
+    saved = read_weights(tmp_path / f"run/checkpoint-{best}")
     assert all(torch.equal(kept[name], value) for name, value in saved.items())
-
-
-def load_native_weights(folder):
-    from unmask.models.text_model import read_weights
-
-    return read_weights(folder)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ def test_directions_follow_from_names(name, greater):
     assert TrainArguments(output_dir="x", report_to="none", metric_for_best_model=name).greater_is_better is greater
 
 
-def test_a_figure_that_is_missing_is_named_at_the_first_evaluation(texts, tmp_path, monkeypatch):
+def test_a_missing_figure_is_named_at_the_first_evaluation(texts, tmp_path, monkeypatch):
     real = DiffusionTrainer.held_out
     monkeypatch.setattr(
         DiffusionTrainer, "held_out", lambda s, n: {k: v for k, v in real(s, n).items() if k != "loss_r25"}
@@ -335,3 +334,17 @@ def test_report_goes_where_it_is_asked_to(texts, tmp_path, monkeypatch):
     run(texts, tmp_path / "run", report_to="tensorboard", max_steps=1)
     assert list((tmp_path / "logs").rglob("events*"))
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["dim"] == "8"
+
+
+def test_a_conditional_run_reports_what_is_promised():
+    torch.manual_seed(0)
+    shape = dict(vocab_size=20, max_position_embeddings=6, dim=16, layers=1, heads=2, ffn_dim=16)
+    net = MaskedDiffusionModel(MaskedDiffusionConfig(**shape, conditioning="adaln", latent_dim=5, bottleneck=4)).eval()
+    rows = [
+        {"input_ids": torch.randint(3, 20, (6,)), "length": torch.tensor(6), "latent": torch.randn(5)}
+        for _ in range(40)
+    ]
+    stack = lambda part: {k: torch.stack([row[k] for row in part]) for k in part[0]}  # noqa: E731
+    found = held_out_scores(net, rows, stack, MaskLaw(), SimpleNamespace(eval_texts=40, seed=0))
+    given = SimpleNamespace(family="denoiser", bottleneck=4, start_from=None)
+    assert {*found, "generation"} == set(reported(given, "reconstruction"))

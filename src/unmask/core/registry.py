@@ -32,13 +32,10 @@ class Leaf:
         """Instances that the contract tests run: the defaults, and each setting away from its default."""
         return [cls()]
 
-    @classmethod
-    def summary(cls) -> str:
-        """First line of the docstring, for tables and help."""
-        return (inspect.getdoc(cls) or "").split("\n")[0]
-
 
 T = TypeVar("T", bound=Leaf)
+#: the default of a setting without one
+REQUIRED = inspect.Parameter.empty
 _SPEC = re.compile(r"^(?P<name>[A-Za-z0-9_\-]+)(?::(?P<settings>.+))?$")
 
 
@@ -51,15 +48,18 @@ def name_of(leaf: type[Leaf]) -> str:
     return _GIVEN.get(leaf) or leaf.__module__.rsplit(".", 1)[-1]
 
 
-def spec_of(leaf: Leaf) -> str:
+def spec_of(leaf: Leaf, name: str | None = None) -> str:
     """The shortest string that its registry's :meth:`Registry.make` turns back into ``leaf``."""
     fields = dataclasses.fields(cast(Any, leaf))
     changed = [f"{f.name}={getattr(leaf, f.name)}" for f in fields if getattr(leaf, f.name) != f.default]
-    return name_of(type(leaf)) + (":" + ",".join(changed) if changed else "")
+    return (name or name_of(type(leaf))) + (":" + ",".join(changed) if changed else "")
 
 
 class Registry(Generic[T]):
     """The leaves of one kind, discovered by file name and loaded when asked for.
+
+    A registry of another library's classes is a subclass that overrides :meth:`names` and :meth:`get`, and
+    :meth:`settings`, :meth:`coerce` and :meth:`reference` where they differ.
 
     Args:
         kind: singular noun for messages ("order").
@@ -67,9 +67,17 @@ class Registry(Generic[T]):
         base: the class each leaf derives from.
     """
 
+    #: what messages write for a setting that has no default
+    shown: ClassVar[dict[str, str]] = {}
+
     def __init__(self, kind: str, package: str, base: type[T]) -> None:
-        self.kind, self.package, self.base = kind, package, base
+        self.kind, self.package, self._base = kind, package, base
         self._extra: dict[str, type[T]] = {}
+
+    @property
+    def base(self) -> type[T]:
+        """The class each leaf derives from."""
+        return self._base
 
     def names(self) -> list[str]:
         """Every key, sorted. Nothing but the folder listing is read."""
@@ -84,13 +92,17 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self.names()
 
+    def key(self, name: str) -> str:
+        """A name as :meth:`names` has it."""
+        return name.replace("-", "_")
+
     def get(self, name: str) -> type[T]:
         """The leaf class called ``name``.
 
         Raises:
             WrongUse: no such leaf; the message names the nearest one.
         """
-        key = name.replace("-", "_")
+        key = self.key(name)
         if key in self._extra:
             return self._extra[key]
         if key not in self.names():
@@ -144,17 +156,64 @@ class Registry(Generic[T]):
         """
         if isinstance(spec, self.base):
             return dataclasses.replace(cast(Any, spec), **settings) if settings else spec
+        name, given = self.read(spec)
+        cls = self.get(name)
+        values, known = {**given, **settings}, self.settings(cls)
+        for key, value in values.items():
+            if key not in known:
+                raise WrongUse(f"{self.kind} {name!r} has no setting {key!r}: {did_you_mean(key, known)}")
+            values[key] = self.coerce(value, key, known[key], f"{self.kind} {name}:{key}")
+        for key, default in known.items():
+            if default is REQUIRED and key not in values:
+                raise WrongUse(f"{self.kind} {name!r} needs {key}: write {name}:{key}={self.shown.get(key, '...')}")
+        return cls(**values)
+
+    def read(self, spec: Any) -> tuple[str, dict[str, Any]]:
+        """The name and the settings, as text, of ``"name:field=value,field=value"``.
+
+        Raises:
+            WrongUse: anything else.
+        """
         match = _SPEC.match(spec.strip()) if isinstance(spec, str) else None
         if match is None:
             raise WrongUse(f"{spec!r} does not name a {self.kind}: write name or name:setting=value,setting=value")
-        cls = self.get(match["name"])
-        values = {**self._parse(match["settings"], match["name"]), **settings}
-        fields = {f.name: f for f in dataclasses.fields(cast(Any, cls))}
-        for key, value in values.items():
-            if key not in fields:
-                raise WrongUse(f"{self.kind} {match['name']!r} has no setting {key!r}: {did_you_mean(key, fields)}")
-            values[key] = _coerce(value, fields[key], f"{self.kind} {match['name']}:{key}")
-        return cls(**values)
+        name, values = match["name"], {}
+        for part in filter(None, (match["settings"] or "").split(",")):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise WrongUse(f"setting {part!r} of {self.kind} {name!r} has no value: write {part}=value")
+            values[key.strip()] = value.strip()
+        return name, values
+
+    def settings(self, leaf: type[T]) -> dict[str, Any]:
+        """Setting -> default of a leaf's class, :data:`REQUIRED` where it has none."""
+        fields = dataclasses.fields(cast(Any, leaf))
+        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+        given = inspect.signature(leaf).parameters.values()
+        return {p.name: made.get(p.name, p.default) for p in given if p.kind is not p.VAR_KEYWORD}
+
+    def coerce(self, value: Any, key: str, default: Any, where: str) -> Any:
+        """Text from the command line to the type of a setting's default; other values pass through.
+
+        Raises:
+            WrongUse: text that does not say such a value.
+        """
+        if not isinstance(value, str) or isinstance(default, str):
+            return value
+        literal = read_literal(value)
+        if isinstance(default, bool) and not isinstance(literal, bool):
+            raise WrongUse(f"{where}={value} is not a truth value: write true or false")
+        if isinstance(default, (int, float)) and (isinstance(literal, str) or literal is None):
+            raise WrongUse(f"{where}={value} is not a number: its default is {default}")
+        if isinstance(default, float) and isinstance(literal, int):
+            return float(literal)
+        if type(default) is int and isinstance(literal, float):
+            raise WrongUse(f"{where}={value} must be a whole number: its default is {default}")
+        return literal
+
+    def reference(self, leaf: type[T]) -> str:
+        """Where the method of a leaf's class comes from."""
+        return leaf.reference or "-"
 
     def name_of(self, leaf: T | type[T]) -> str:
         """The key of an instance or class."""
@@ -162,46 +221,23 @@ class Registry(Generic[T]):
 
     def spec_of(self, leaf: T) -> str:
         """The shortest string that :meth:`make` turns back into ``leaf``."""
-        return spec_of(leaf)
+        return spec_of(leaf, self.name_of(leaf))
 
     def table(self) -> list[dict[str, str]]:
         """One row a leaf: name, summary, settings with defaults, reference. Feeds ``unmask list`` and the docs."""
         rows = []
         for name in self.names():
             cls = self.get(name)
-            settings = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(cast(Any, cls)))
-            rows.append(
-                {"name": name, "summary": cls.summary(), "settings": settings, "reference": cls.reference or "-"}
-            )
+            settings = (k if v is REQUIRED else f"{k}={v!r}" for k, v in self.settings(cls).items())
+            summary = (inspect.getdoc(cls) or "").split("\n")[0]
+            row = {"name": name, "summary": summary, "settings": ", ".join(settings), "reference": self.reference(cls)}
+            rows.append(row)
         return rows
 
-    def _parse(self, text: str | None, name: str) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for part in (text or "").split(","):
-            if not part:
-                continue
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise WrongUse(f"setting {part!r} of {self.kind} {name!r} has no value: write {part}=value")
-            values[key.strip()] = value.strip()
-        return values
 
-
-def _coerce(value: Any, field: dataclasses.Field[Any], where: str) -> Any:
-    """Text from the command line to the type of the field's default; other values pass through."""
-    if not isinstance(value, str) or isinstance(field.default, str):
-        return value
+def read_literal(text: str) -> Any:
+    """The Python value that a text says (``true``, ``false`` and ``none`` in any case), else the text."""
     try:
-        literal = ast.literal_eval(value)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        literal = {"true": True, "false": False, "none": None}.get(value.lower(), value)
-    wanted = type(field.default)
-    if isinstance(field.default, bool) and not isinstance(literal, bool):
-        raise WrongUse(f"{where}={value} is not a truth value: write true or false")
-    if isinstance(field.default, (int, float)) and (isinstance(literal, str) or literal is None):
-        raise WrongUse(f"{where}={value} is not a number: its default is {field.default}")
-    if isinstance(field.default, float) and isinstance(literal, int):
-        return float(literal)
-    if wanted is int and isinstance(literal, float):
-        raise WrongUse(f"{where}={value} must be a whole number: its default is {field.default}")
-    return literal
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)

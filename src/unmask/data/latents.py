@@ -84,7 +84,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         self._shards: list[Path] = []
         starts, keys = [0], []
-        for index in sorted(folder.glob("*.json")):
+        for index in sorted(folder.glob("[!.]*.json")):
             found = self._keys(index)
             if found is not None:
                 self._shards.append(index.with_suffix(".npy"))

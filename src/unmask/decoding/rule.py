@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from unmask.core.registry import Leaf, Registry
 from unmask.decoding.canvas import Canvas
-from unmask.decoding.order import Candidates
-
-if TYPE_CHECKING:
-    from unmask.decoding.plan import DecodingPlan
+from unmask.decoding.order import Candidates, Order
+from unmask.decoding.quota import Quota
+from unmask.decoding.remask import Remasker
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,17 @@ class Move:
     score_RL: Tensor | None = None
 
 
+class SamplerPlan(Protocol):
+    """What samplers read of a :class:`unmask.decoding.plan.DecodingPlan`."""
+
+    @property
+    def order_leaf(self) -> Order: ...
+    @property
+    def quota_leaf(self) -> Quota: ...
+    @property
+    def remasker(self) -> Remasker | None: ...
+
+
 class Sampler(Leaf):
     """Decides a step. A pure function of plan, canvas and candidates: asked twice, it answers the same.
 
@@ -44,11 +54,11 @@ class Sampler(Leaf):
     uses: ClassVar[frozenset[str]] = frozenset()
     exact: ClassVar[bool] = False
 
-    def move(self, plan: DecodingPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
         """What to do at this step; asking ``candidates`` for statistics costs a forward."""
         raise NotImplementedError
 
-    def block_done(self, plan: DecodingPlan, canvas: Canvas) -> Tensor:
+    def block_done(self, plan: SamplerPlan, canvas: Canvas) -> Tensor:
         """Rows whose open block is finished [R]; asked after each step."""
         return ~canvas.open_RL.any(1)
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
-from unmask.core.draw import categorical, restrict
 from unmask.core.errors import WrongUse
 from unmask.core.files import write_json
-from unmask.core.random import Stream, hashed, uniform
+from unmask.core.random import hashed
+from unmask.decoding.autoregressive import next_tokens
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 
@@ -114,33 +114,29 @@ class CharacterWriter:
         if self._state is not None and set(rows) <= set(self._rows):
             before = self._state.rows([self._rows.index(row) for row in rows])
         logits_BV, state = self.model.begin(prefixes, before)
-        self.forwards += 1
         found = [Drawn([], [], len(p), r) for p, r in zip(prefixes, state.reused, strict=True)]
-        row_B = torch.tensor(list(rows), device=logits_BV.device)
-        done_B = torch.zeros_like(row_B, dtype=torch.bool)
-        ends = torch.tensor(self.tokenizer.ends, device=logits_BV.device)
-        # one more than the characters: the end itself
-        for place in range(self.tokenizer.max_block + 1):
-            ids_B, chance_B = self._draw(logits_BV, row_B, number, place)
-            for drawn, i, p, done in zip(found, ids_B.tolist(), chance_B.tolist(), done_B.tolist(), strict=True):
-                if not done:
+        for token in next_tokens(
+            self.model.step,
+            logits_BV,
+            state,
+            (torch.tensor(list(rows)), number),
+            range(self.tokenizer.max_block + 1),  # one more than the characters: the end itself
+            ends=self.tokenizer.ends,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            seed=self.seed,
+        ):
+            chance_B = token.logits_BV.double().softmax(-1).gather(1, token.ids_B[:, None])[:, 0]
+            self.forwards, self._state = self.forwards + 1, token.state
+            for drawn, i, p, live in zip(
+                found, token.ids_B.tolist(), chance_B.tolist(), token.live_B.tolist(), strict=True
+            ):
+                if live:
                     drawn.ids.append(i)
                     drawn.probabilities.append(p)
-            done_B |= torch.isin(ids_B, ends)
-            if bool(done_B.all()) or place == self.tokenizer.max_block:
-                break
-            logits_BV, state = self.model.step(ids_B, state)
-            self.forwards += 1
-        self._state, self._rows = state, list(rows)
+        self._rows = list(rows)
         return found
-
-    def _draw(self, logits_BV: Tensor, row_B: Tensor, number: int, place: int) -> tuple[Tensor, Tensor]:
-        if self.temperature == 0:
-            ids_B = logits_BV.argmax(-1)
-        else:
-            logits_BV = restrict(logits_BV, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-            ids_B = categorical(logits_BV, uniform(self.seed, row_B, number, place, Stream.VALUE))
-        return ids_B, logits_BV.double().softmax(-1).gather(1, ids_B[:, None])[:, 0]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from unmask.core.draw import categorical
 from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, uniform
 from unmask.core.unknown import require_known, unknown_ids
+from unmask.decoding.autoregressive import next_tokens
 from unmask.diagnosis.baselines import in_text
 from unmask.diagnosis.native import Rows, RowsOf, quietly
 from unmask.diagnosis.subject import (
@@ -128,33 +129,28 @@ class CausalSubject(Subject):
         ids_BL = batch.ids_BL.clone()
         B, L = ids_BL.shape
         start = max(L // 4, 1)
-        row_B = torch.arange(B)
         ids_BL[:, start:] = 0 if self.pad_id is None else self.pad_id
-        ended_B = torch.zeros(B, dtype=torch.bool, device=ids_BL.device)
-        if self.eos_id is not None:
-            ended_B = (ids_BL[:, :start] == self.eos_id).any(1)
-        steps, cache, fed = [], None, ids_BL[:, :start]
-        for place in range(start, L):
-            position = torch.arange(place - fed.shape[1], place, device=ids_BL.device).expand(B, -1)
-            out = self.model(input_ids=fed, position_ids=position, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            last_BV = out.logits[:, -1]
-            if temperature:
-                chosen_B = categorical(
-                    last_BV / temperature, uniform(seed, row_B, place, Stream.VALUE).to(ids_BL.device)
-                )
-            else:
-                chosen_B = last_BV.argmax(-1)
+        end_E = torch.tensor([] if self.eos_id is None else [self.eos_id], dtype=torch.long, device=ids_BL.device)
+        ended_B = torch.isin(ids_BL[:, :start], end_E).any(1)
+
+        def read(fed_B: Tensor, state: tuple[Any, int]) -> tuple[Tensor, tuple[Any, int]]:
+            fed_BS, (cache, place) = fed_B.view(B, -1), state
+            end = place + fed_BS.shape[1]
+            position = torch.arange(place, end, device=ids_BL.device).expand(B, -1)
+            out = self.model(input_ids=fed_BS, position_ids=position, past_key_values=cache, use_cache=True)
+            return out.logits[:, -1], (out.past_key_values, end)
+
+        logits_BV, state = read(ids_BL[:, :start], (None, 0))
+        names, places, steps = (torch.arange(B),), range(start, L), []
+        tokens = next_tokens(read, logits_BV, state, names, places, temperature=temperature, seed=seed)
+        for place, token in zip(places, tokens, strict=True):
             drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
             drawn_BL[:, place] = ~ended_B
-            before_BL = ids_BL.clone()
-            if self.pad_id is not None:
-                chosen_B = torch.where(ended_B, self.pad_id, chosen_B)
+            steps.append(Step(ids_BL.clone(), drawn_BL))
+            # what a row draws behind its end is read by that row alone, and padded
+            chosen_B = token.ids_B if self.pad_id is None else token.ids_B.masked_fill(ended_B, self.pad_id)
             ids_BL[:, place] = chosen_B
-            steps.append(Step(before_BL, drawn_BL))
-            if self.eos_id is not None:
-                ended_B = ended_B | (chosen_B == self.eos_id)
-            fed = chosen_B[:, None]
+            ended_B = ended_B | torch.isin(chosen_B, end_E)
         return Generated(ids_BL, tuple(steps), temperature=temperature, forwards=B * (L - start))
 
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:

@@ -24,7 +24,6 @@ from unmask.core.errors import WrongUse
 from unmask.core.random import Stream, generator, uniform
 from unmask.data.tidal.dataset import Example, TidalDataset
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD
-from unmask.data.tidal.plain import PlainTokenizer
 from unmask.data.tidal.samples import Segment, layout
 from unmask.decoding.tidal import CharacterWriter
 from unmask.diagnosis.native import Rows, quietly
@@ -39,6 +38,7 @@ from unmask.diagnosis.subject import (
     Subject,
     TrainingView,
 )
+from unmask.diagnosis.tidal_rows import RowText
 from unmask.diffusion.blocks import block_losses
 from unmask.evaluation.tidal import fitting, row_length
 from unmask.models.tidal import TidalModel
@@ -55,7 +55,7 @@ class TidalSubject(Subject):
     Args:
         net: the network; used in evaluation mode.
         held_out, train: rows, from :func:`block_rows`; ``train`` may be None.
-        tokenizer: reads and spells a row, see :class:`RowText`.
+        tokenizer: reads and spells a row, see :class:`unmask.diagnosis.tidal_rows.RowText`.
         pieces: the blocks of held-out texts; none for a model without blocks.
         name, path: what to call it, and the folder it was loaded from.
     """
@@ -226,34 +226,6 @@ class _Given:
 
     def read_block(self, ids: Sequence[int]) -> tuple[str, bool]:
         raise NotImplementedError("ids are looked at, not read")
-
-
-@dataclass(frozen=True)
-class RowText:
-    """Ids of a row to its text and back, by the tokenizer of training and inference."""
-
-    model: TidalTextModel
-
-    @property
-    def plain(self) -> PlainTokenizer | None:
-        """The baseline's reading of a text; None for a model of blocks."""
-        writes = self.model.denoiser.config.writes
-        return None if writes == "blocks" else PlainTokenizer(self.model.tokenizer, writes)
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """What ends a row."""
-        return self.model.tokenizer.ends if self.plain is None else self.plain.ends
-
-    def __len__(self) -> int:
-        return self.model.denoiser.config.outputs
-
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        return self.model.tokenizer.encode_block(text)[1:-1] if self.plain is None else self.plain.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        kept = [i for i in ids if i != BOB]
-        return (self.model.tokenizer if self.plain is None else self.plain).read_block(kept)[0]
 
 
 def block_rows(model: TidalTextModel, examples: Sequence[Example], length: int | None = None) -> Rows:

@@ -27,7 +27,7 @@ class Prefill:
         ids_BL: the context; all rows have the same length (see :meth:`PositionedCache.join` for others).
         mode: where tokens are after an eviction (:class:`PositionedCache`).
         chunk: read the context in pieces of this many tokens; compression still sees all of it.
-        cache: class of the cache; the planted mistakes of :mod:`unmask.kvcache.mistakes` derive their own.
+        cache: class of the cache; planted faults derive their own.
 
     Attributes:
         state: the full cache. Never fed: :meth:`full` and :meth:`compressed` give copies.

@@ -96,7 +96,7 @@ def score(
         writing_windows: on how many windows arms write.
         seed: of draws and resampling.
         chunk: prefill in pieces of this many tokens.
-        cache: class of the cache; only a study of planted mistakes gives another one.
+        cache: class of the cache; only a study of planted faults gives another one.
         progress: told what was finished.
 
     Returns:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from unmask.core.errors import WrongUse
-from unmask.reporting.page import Figure, Gallery, Section, Text, render_page
+from unmask.reporting.page import Figure, Gallery, Section, render_page
 
 _CELL = 14
 _MARGIN = 78
@@ -84,4 +84,4 @@ def attention_page(
         "A row is a position that looks, a column one that is looked at; the line is where the block begins. "
         "Hover over a cell for its weight."
     )
-    return render_page(title, [Section("How to read this", [Text(how)]), *sections])
+    return render_page(title, sections, subtitle=how)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def quality(result: KvResult) -> Table:
         "with low entropy H or high repetition is no quality."
     )
     dim = [i for i, arm in enumerate(result.arms) if arm.control or arm.sizes is None]
-    return Table(title, columns, rows, note=note, dim=dim)
+    return _table(title, columns, rows, note=note, dim=dim)
 
 
 def _measured(arm: Arm, width: int) -> list[str]:
@@ -151,7 +151,7 @@ def _matrix(title: str, rows: list[ProbeRow], by_depth: bool) -> Table:
         here = [[r for r in mine if (r.depth if by_depth else r.task) == head] for head in heads]
         cells = [f"{sum(r.right for r in part)}/{sum(r.asked for r in part)}" for part in [*here, mine]]
         found.append([press, budget, *cells])
-    return Table(title, columns, found)
+    return _table(title, columns, found)
 
 
 def _answers(title: str, rows: list[ProbeRow]) -> Table:
@@ -161,7 +161,12 @@ def _answers(title: str, rows: list[ProbeRow]) -> Table:
         + (f"{r.nats:.3f}",)
         for r in rows
     ]
-    return Table(title, columns, found)
+    return _table(title, columns, found)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> Table:
+    """Names at the left, numbers at the right."""
+    return Table(title, columns, rows, align="n" + "r" * (len(columns) - 1), **more)
 
 
 def cost(result: KvResult) -> Table:
@@ -191,4 +196,4 @@ def cost(result: KvResult) -> Table:
         for row in timing.rows
     ]
     note = f"Arms take turns; the first, cold run is apart, with its turn. {timing.peak_note}."
-    return Table(title, columns, rows, note=note)
+    return _table(title, columns, rows, note=note)

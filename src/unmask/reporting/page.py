@@ -52,7 +52,8 @@ class Table:
         title: its caption.
         columns: heads.
         rows: cells as text.
-        align: a letter a column, ``l`` or ``r``; first left and the rest right when empty.
+        align: a letter a column: ``l``, ``r``, or ``n`` for names, left and never broken; first left and the rest right
+            when empty.
         note: small print below.
         dim: which rows are of less weight.
     """
@@ -104,7 +105,7 @@ class Embed:
 
     html: str
     title: str
-    height: int = 480
+    height: int = 520
     kind: ClassVar[str] = "embed"
 
 

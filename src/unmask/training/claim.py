@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.files import write_json
 from unmask.data import ranks
-from unmask.models.text_model import write_json
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
 

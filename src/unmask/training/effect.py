@@ -33,6 +33,11 @@ def _value(setting: Any) -> str:
     return str(getattr(setting, "value", setting))
 
 
+def _of(name: str, *others: str) -> Callable[[Any, Any, Any], bool]:
+    """Whether a model is of a family, or attends in one of some ways."""
+    return lambda m, d, t: m.family == name or m.attention in others
+
+
 _TIDAL = ("attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits")
 _DENOISER = (
     "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
@@ -46,13 +51,13 @@ def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any]
 
 
 NEEDS = (
-    _need(_TIDAL, "family", lambda m, d, t: m.family == "tidal", "family=tidal"),
-    _need(_DENOISER, "family", lambda m, d, t: m.family == "denoiser", "family=denoiser"),
+    _need(_TIDAL, "family", _of("tidal"), "family=tidal"),
+    _need(_DENOISER, "family", _of("denoiser"), "family=denoiser"),
     _need(_LATENT, "conditioning", lambda m, d, t: m.conditioning != "none", "a semantic vector (conditioning)"),
     _need(
         ("estimator", "schedule", "tilt", "word_dropout", "weighting"),
         "family attention",
-        lambda m, d, t: m.family == "denoiser" or m.attention == "masked",
+        _of("denoiser", "masked"),
         "a model that fills in any order (attention=masked)",
     ),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),

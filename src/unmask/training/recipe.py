@@ -18,9 +18,9 @@ from unmask.core.errors import WrongUse, did_you_mean
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.effect import refuse_useless, useless
+from unmask.training.figures import check_metric
 from unmask.training.names import no_setting
 from unmask.training.passes import check_delay
-from unmask.training.ranking import check_metric
 from unmask.training.settings import refuse_given
 from unmask.training.shapes import Kinds, read_flags, shaped
 from unmask.training.standin import check_optimizer, check_schedule

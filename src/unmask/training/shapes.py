@@ -101,7 +101,7 @@ def _whole(value: Any) -> str:
     try:
         number = float(value)
         return str(int(number)) if number.is_integer() and abs(number) < 2**53 else str(value)
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return str(value)
 
 

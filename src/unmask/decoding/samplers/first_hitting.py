@@ -7,8 +7,7 @@ import torch
 from unmask.core.random import Stream
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates
-from unmask.decoding.plan import DecodingPlan
-from unmask.decoding.rule import Move, Sampler
+from unmask.decoding.rule import Move, Sampler, SamplerPlan
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class FirstHitting(Sampler):
     reference = "arXiv 2409.02908"
     exact = True
 
-    def move(self, plan: DecodingPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
         open_RL = candidates.at_RL
         first_R1 = canvas.uniform_RL(Stream.ORDER).masked_fill(~open_RL, -1.0).argmax(1, keepdim=True)
         chosen_RL = torch.zeros_like(open_RL).scatter_(1, first_R1, True) & open_RL

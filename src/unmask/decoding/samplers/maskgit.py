@@ -6,9 +6,8 @@ import torch
 
 from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates, ranked
-from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import Ranking
-from unmask.decoding.rule import Move, Sampler
+from unmask.decoding.rule import Move, Sampler, SamplerPlan
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Maskgit(Sampler):
     def examples(cls) -> list[Maskgit]:
         return [cls(), cls(rerank=True)]
 
-    def move(self, plan: DecodingPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
         open_RL = candidates.at_RL
         order, quota = plan.order_leaf, plan.quota_leaf
         score_RL = candidates.spread(order.score(candidates), 0.0)

@@ -1,8 +1,7 @@
-"""What a task is, and how a model is run on one."""
+"""How a model is run on a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,36 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import WrongUse
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import scoring
+from unmask.evaluation.tasks.problem import Problem, same_number, tasks
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.models.adapters import AdapterModel
 from unmask.models.causal import CausalModel
 from unmask.models.causal_writing import Writing, positions, prompt_ids, write_on
 from unmask.models.text_model import TextModel
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One question, or one hole in a text.
-
-    Attributes:
-        name: of the problem in its source.
-        before, after: text around what is to be written; ``after`` is empty for an answer.
-        answer: what was there, or the right answer.
-        head, tail: for code; with the written text between them, a program that fails where the code is wrong.
-        chat: put ``before`` through the model's chat template where it has one.
-    """
-
-    name: str
-    before: str
-    after: str
-    answer: str
-    head: str | None = None
-    tail: str | None = None
-    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,22 +67,6 @@ class TaskResult:
         return asdict(self) | {"fitted": self.fitted}
 
 
-def _loaders() -> dict[str, Callable[[int, int], list[Problem]]]:
-    from unmask.evaluation.tasks import gsm, humaneval
-
-    return {
-        "gsm_symbolic": gsm.problems,
-        "humaneval_single": lambda count, seed: humaneval.problems("single", count, seed),
-        "humaneval_multi": lambda count, seed: humaneval.problems("multi", count, seed),
-        "humaneval_span": lambda count, seed: humaneval.problems("span", count, seed),
-    }
-
-
-def task_names() -> list[str]:
-    """What ``unmask evaluate --task`` takes."""
-    return sorted(_loaders())
-
-
 def load_task(name: str, count: int, seed: int = 0) -> list[Problem]:
     """The first ``count`` problems of a task.
 
@@ -111,12 +74,10 @@ def load_task(name: str, count: int, seed: int = 0) -> list[Problem]:
         WrongUse: no such task, or a count below 1.
         MissingExtra: the package that carries its problems is not installed.
     """
-    loaders = _loaders()
-    if name not in loaders:
-        raise WrongUse(f"there is no task {name!r}; {did_you_mean(name, loaders)}")
+    task = tasks.make(name)
     if count < 1:
         raise WrongUse(f"count={count} must be at least 1")
-    return loaders[name](count, seed)
+    return task.problems(count, seed)
 
 
 def run_task(
@@ -153,7 +114,6 @@ def run_task(
             ``execute`` for a task without programs.
     """
     from unmask.evaluation.tasks.execute import passes
-    from unmask.evaluation.tasks.gsm import same_number
 
     problems = load_task(name, count, seed) if problems is None else problems
     code = any(problem.head is not None for problem in problems)

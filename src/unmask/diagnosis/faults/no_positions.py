@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+
+from unmask.core.errors import WrongUse
+from unmask.diagnosis.fault import Fault
+from unmask.diagnosis.faults._training import natively, with_denoiser
+from unmask.diagnosis.subject import Subject
+from unmask.models.denoiser import MaskedDiffusionModel
+
+
+@dataclass(frozen=True)
+class NoPositions(Fault):
+    """No absolute positions: with rotary ones alone an all-masked canvas looks the same from everywhere."""
+
+    caught_by = "position_awareness"
+    reference = "public repository RosMarinas/SGDD"
+
+    def inject(self, subject: Subject) -> Subject:
+        native = natively(subject)
+        if not isinstance(native.denoiser, MaskedDiffusionModel) or native.denoiser.position is None:
+            raise WrongUse("this fault takes absolute positions away, and this model has none")
+        net = copy.deepcopy(native.denoiser)
+        with torch.no_grad():
+            assert net.position is not None
+            net.position.zero_()
+        if net.config.latent_tokens:
+            # rotary distances to the latent's own tokens would still tell positions apart
+            net.config.rope = False
+        return with_denoiser(native, net)
