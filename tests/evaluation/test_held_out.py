@@ -7,7 +7,7 @@ import pytest
 from unmask.core.errors import WrongUse
 from unmask.data.text import load_texts
 from unmask.evaluation.held_out import held_out
-from unmask.families.tidal import Tidal
+from unmask.families.tidal import TidalText
 
 
 @pytest.fixture()
@@ -24,7 +24,7 @@ def trained(**recipe):
 def both_ways(model, data=None):
     """Texts that a denoiser and a tidal model are scored on, and those they were trained on."""
     _, written, known = held_out(model, data, texts=1000)
-    examples, train = Tidal.adopt(model).examples(data)
+    examples, train = TidalText.examples(model, data)
     return [(written, known), ([t for _, t in examples], [t for _, t in train])]
 
 
@@ -48,7 +48,7 @@ def test_of_another_file_every_text_counts_that_was_not_trained_on(corpus, tmp_p
     with pytest.raises(WrongUse, match="trained on"):
         held_out(model, other)
     with pytest.raises(WrongUse, match="trained on"):
-        Tidal.adopt(model).examples(other)
+        TidalText.examples(model, other)
 
 
 def test_a_column_that_is_not_there_is_refused(corpus):
@@ -56,7 +56,7 @@ def test_a_column_that_is_not_there_is_refused(corpus):
         with pytest.raises(WrongUse, match="column"):
             held_out(model, data, "foo")
         with pytest.raises(WrongUse, match="column"):
-            Tidal.adopt(model).examples(data, "foo")
+            TidalText.examples(model, data, "foo")
 
 
 def test_a_training_file_that_is_gone_leaves_every_text_of_another(corpus, tmp_path):
@@ -82,7 +82,7 @@ def test_what_is_left_out_of_scored_texts_is_said_once(corpus, tmp_path, caplog)
         assert held_out(model, rows)[1] == ["one", "two"]
         assert [record.getMessage() for record in caplog.records] == [line]
     caplog.clear()
-    Tidal.adopt(trained).examples((), rows)
+    TidalText.examples(trained, (), rows)
     assert [record.getMessage() for record in caplog.records] == [line]
     caplog.clear()
     held_out(trained(), corpus)

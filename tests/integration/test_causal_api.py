@@ -102,7 +102,7 @@ def test_each_setting_changes_something(model: CausalModel) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"order": "margin"}, "order has no effect on a causal model"),
+        ({"order": "margin"}, "order='margin' has no effect on a causal model"),
         ({"top_k": 0}, "top_k=0"),
         ({"temperature": -1.0}, "temperature=-1"),
         ({"length": 0, "batch_size": 0}, "batch_size=0"),

@@ -46,7 +46,7 @@ def test_samples_keep_trace_and_attention(trained, tmp_path):
     model = unmask.load(trained("tidal_arithmetic")[0])
     seen = []
     out = unmask.sample(model, ["1 + 2 =", "3 + 4 ="], n=2, length=2, seed=3, callback=seen.append)
-    assert out.prompts == ["1 + 2 ="] * 2 + ["3 + 4 ="] * 2 and seen == out.trace
+    assert out.prompts == ["1 + 2 ="] * 2 + ["3 + 4 ="] * 2 and seen == out.trace.events
     alone = unmask.sample(model, ["1 + 2 =", "3 + 4 ="], n=2, length=2, seed=3, batch_size=1)
     assert out.texts[:1] == alone.texts[:1]
     rows = json.loads(out.save_trace(tmp_path / "t.json").read_text())
@@ -61,7 +61,7 @@ def test_samples_keep_trace_and_attention(trained, tmp_path):
 def test_what_has_no_effect_is_refused(trained):
     model = unmask.load(trained("tidal_arithmetic")[0])
     for setting in ({"guidance": 3.0}, {"block_length": 4}, {"repetition_penalty": 1.2}, {"order": "margin"}):
-        with pytest.raises(WrongUse, match=f"{next(iter(setting))} has no effect"):
+        with pytest.raises(WrongUse, match=f"{next(iter(setting))}(=.*)? has no effect"):
             unmask.sample(model, ["1 + 2 ="], **setting)
     with pytest.raises(WrongUse, match="list of texts"):
         unmask.sample(model, "1 + 2 =")

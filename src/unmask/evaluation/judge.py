@@ -211,12 +211,3 @@ def quality_metrics(quality: Quality, prefix: str = "") -> dict[str, float]:
     if q.mauve.value is not None:
         numbers["mauve_0_to_1"] = q.mauve.value
     return {prefix + key: value for key, value in numbers.items() if not math.isnan(value)}
-
-
-def load_judge(name: str | None) -> Any:
-    """The causal model that judges, in the precision that is fastest here; None where none is named."""
-    if name is None:
-        return None
-    from unmask.models.causal import load_causal
-
-    return load_causal(name, dtype="auto")

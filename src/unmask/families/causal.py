@@ -37,7 +37,7 @@ class CausalText(CausalModel, Model):
         return positions(self)
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
-        task = task.without(self.words, "canvas", "condition", "callback", "live")
+        task = task.without(self.words, "canvas", "condition", "callback", "live", "trace")
         started = time.perf_counter()
         given = replace(config, temperature=task.temperature(config.temperature), length=config.length or 64)
         writing = Writing(**{f.name: getattr(given, f.name) for f in fields(Writing)})

@@ -23,6 +23,7 @@ from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
 from unmask.models.adapters import load_adapter
 from unmask.models.adapters.text import AdapterModel
+from unmask.models.causal import load_causal
 from unmask.models.text_model import TextModel, is_native, load_native
 
 #: steps where nobody says how many, and quota and sampler count them
@@ -109,7 +110,6 @@ class _Masked(TextModel, Model):
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         from unmask.evaluation.evaluate import evaluate as score
         from unmask.evaluation.generation import score_generation
-        from unmask.evaluation.judge import load_judge
         from unmask.evaluation.scored import rows_at_once, scored_texts
 
         config = self.config if config is None else config
@@ -135,7 +135,7 @@ class _Masked(TextModel, Model):
             inputs=sources if paired else None,
             paired=paired,
             tokenize=lambda texts: self.tokenizer(list(texts), add_special_tokens=False)["input_ids"],
-            judge=load_judge(what.judge),
+            judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
             embed=None if self.card.encoder is None else lambda texts: self.encode(list(texts)).cpu().numpy(),
             training_texts=found.known,
             seed=config.seed,

@@ -21,6 +21,7 @@ from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
 from unmask.decoding.tidal import BlockEvent, BlockTrace
 from unmask.evaluation.tidal import write
+from unmask.models.causal import load_causal
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
 #: settings of a plan that a block in any order takes
@@ -122,7 +123,6 @@ class TidalText(TidalTextModel, Model):
         )
 
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
-        from unmask.evaluation.judge import load_judge
         from unmask.evaluation.tidal_report import evaluate_tidal as score
 
         config = (self.config if config is None else config).only({"temperature", *PLAN}, self.words)
@@ -139,7 +139,7 @@ class TidalText(TidalTextModel, Model):
             plan={name: given[name] for name in PLAN if name in given},
             about={"model": self.path or "in memory", "data": str(own)},
             length=what.length,
-            judge=load_judge(what.judge),
+            judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
             seed=config.seed,
             **({"temperature": config.temperature} if config.temperature is not None else {}),
         )

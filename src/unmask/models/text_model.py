@@ -201,6 +201,10 @@ class TextModel(Bundle):
         """Ids that stand before and after every text; none."""
         return [], []
 
+    def prompt_ids(self, prompt: Any) -> list[int]:
+        """Ids of a text that something is written behind."""
+        return [*self.frame[0], *self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]]
+
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
         return None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,6 @@ from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import scoring
 from unmask.evaluation.tasks.problem import Problem, same_number, tasks
 from unmask.metrics.bootstrap import Interval, ratio_interval
-from unmask.models.adapters import AdapterModel
 from unmask.models.causal import CausalModel
 from unmask.models.causal_writing import Writing, positions, prompt_ids, write_on
 from unmask.models.text_model import TextModel
@@ -189,15 +189,11 @@ def _write(
     def ids(text: str) -> list[int]:
         return list(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    adapted = isinstance(model, AdapterModel)
-    first, last = model.frame if isinstance(model, AdapterModel) else ([], [])
-    if problem.chat and isinstance(model, AdapterModel):
-        before = model.prompt_ids(problem.before)
-    else:
-        before = [*first, *ids(problem.before)]
+    first, last = model.frame
+    before = model.prompt_ids(problem.before) if problem.chat else [*first, *ids(problem.before)]
     length = len(ids(problem.answer)) if problem.head is not None else answer_length
     row = [*before, *[model.denoiser.mask_id] * length, *ids(problem.after), *last]
-    limit = model.denoiser.max_length or (None if adapted else model.card.length)
+    limit = model.denoiser.max_length or (model.card.length if model.own_canvas else None)
     if limit is not None and len(row) > limit:
         return None
     with scoring(model.denoiser):
