@@ -191,3 +191,16 @@ def test_lm_eval_takes_masked_models_alone(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="not a CausalModel"):
         UnmaskLM(loaded)
     assert UnmaskLM(ours(tmp_path / "run")).limit == 64
+
+
+def test_a_snapshot_without_a_tokenizer_is_refused(cache: Path, tmp_path: Path) -> None:
+    masked, judge = masked_lm(tmp_path / "made", "bert")[0], made_causal(tmp_path / "judge")
+    for name, folder in (("someone/tiny", masked), ("someone/judge", judge)):
+        for file in folder.glob("*token*"):
+            file.unlink()
+        online(cache, name, folder)
+    for call in (unmask.load, load_causal):
+        with pytest.raises(WrongUse, match="'someone/judge' holds no tokenizer"):
+            call("someone/judge")
+    with pytest.raises(WrongUse, match="'someone/tiny' holds no tokenizer"):
+        unmask.load("someone/tiny", device="cpu")
