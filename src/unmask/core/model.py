@@ -77,6 +77,10 @@ class Output:
     calls: int = 0
     seconds: float = 0.0
 
+    def pieces(self, token: int) -> str:
+        """How one id is shown in a trace."""
+        return self.model.piece(token)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; without ids and trace."""
         names = ("texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds")
@@ -207,6 +211,10 @@ class Model(ABC):
     path: str | None = None
     tokenizer: Any = None
     config: SamplingConfig = SamplingConfig()
+
+    def piece(self, token: int) -> str:
+        """How one id is shown in a trace."""
+        return f"{token} "
 
     @property
     @abstractmethod

@@ -1,6 +1,6 @@
 """Which precision this machine multiplies fastest in: measured on the shapes at hand, remembered for the machine.
 
-Whether bf16 matrix products are faster than fp32 ones is a property of the processor: from five times faster (AMX) to
+Whether bf16 matrix products are faster than fp32 ones is a property of the processor: from four times faster (AMX) to
 nearly half as fast, and nothing in a processor's name says which. So the shapes that will be used are timed once.
 """
 

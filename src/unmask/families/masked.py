@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,12 +41,10 @@ class _Masked(TextModel, Model):
     def limit(self) -> int | None:
         return self.denoiser.max_length
 
-    @property
-    def pieces(self) -> Callable[[int], str]:
-        """The spelling of one id, for traces."""
+    def piece(self, token: int) -> str:
         from unmask.reporting.trace import spelling
 
-        return spelling(self.tokenizer, self.denoiser.mask_id)
+        return spelling(self.tokenizer, self.denoiser.mask_id)(token)
 
     def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
         """The decoder's plan under a config; what is left open is chosen by the task."""
@@ -90,7 +87,7 @@ class _Masked(TextModel, Model):
         sequences = torch.cat(parts)
         whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
         texts = task.texts
-        return MaskedOutput(
+        return Output(
             self.read(laid, sequences),
             sequences,
             forwards,
@@ -105,7 +102,7 @@ class _Masked(TextModel, Model):
     def _live(self) -> Callback:
         from unmask.reporting.live import live_callback
 
-        return live_callback(self.pieces)
+        return live_callback(self.piece)
 
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         from unmask.evaluation.evaluate import evaluate as score
@@ -142,7 +139,7 @@ class _Masked(TextModel, Model):
             share=what.share,
         )
         trace = written.trace
-        page = page_of(trace.select([0]), piece=self.pieces) if isinstance(trace, Trace) else None
+        page = page_of(trace.select([0]), piece=self.piece) if isinstance(trace, Trace) else None
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
@@ -194,16 +191,6 @@ class _Masked(TextModel, Model):
         from unmask.models.export import export
 
         return export(self, folder, dtype)
-
-
-@dataclass
-class MaskedOutput(Output):
-    """What a masked model wrote."""
-
-    def pieces(self, token: int) -> str:
-        """The spelling of one id, for traces."""
-        assert isinstance(self.model, _Masked)
-        return self.model.pieces(token)
 
 
 class MaskedText(_Masked):

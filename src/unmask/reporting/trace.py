@@ -38,7 +38,7 @@ def page(
         output: what the trace belongs to.
     """
     if piece is None and output is not None:
-        piece = spelling(output.model.tokenizer, trace.mask_id)
+        piece = output.model.piece
     shown = trace.select(range(min(8, len(trace.start_BL))) if rows is None else rows)
     spell = piece or (lambda token: f"{token} ")
     data = shown.to_dict()
