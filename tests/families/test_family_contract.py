@@ -161,5 +161,7 @@ def test_a_board_is_solved_and_said_to_be_verified(loaded):
     out = unmask.sample(loaded("sudoku_relations"), [BOARD, BOARD.replace("5", ".", 1)], trace=True)
     assert out.verified == [True, True] and out.calls >= 2
     assert len(out.trace.start_BL) == 2
+    shared = unmask.sample(loaded("sudoku_relations"), [BOARD, BOARD.replace("5", ".", 1)], trace=True, share=True)
+    assert shared.texts == out.texts and shared.verified == out.verified and shared.forwards == out.forwards
     plain = unmask.sample(loaded("sudoku_relations"), [BOARD], verify=None, calls=None)
     assert plain.verified is None and plain.calls == 0

@@ -16,6 +16,7 @@ from unmask.core.errors import WrongUse
 from unmask.core.model import Model, Output, Task
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
+from unmask.data import ranks
 from unmask.data.puzzles import Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan, Trace, generate
 from unmask.families.puzzle.network import Card, PuzzleDenoiser
@@ -64,7 +65,7 @@ class PuzzleModel(Model):
         return joined([self.puzzle.read(text) for text in texts])
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
-        task.without(self.words, "canvas", "condition", "live", "share")
+        task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
             raise WrongUse("a puzzle model writes nothing by itself: give boards as texts")
         if config.verify not in (None, "rules"):
@@ -80,7 +81,8 @@ class PuzzleModel(Model):
         x_BL, correct_B = batch.question_BL.clone(), torch.zeros(len(batch), dtype=torch.bool)
         traces: list[Trace | None] = [None] * len(batch)
         forwards = calls = 0
-        left = torch.arange(len(batch))
+        mine = ranks.share(len(batch)) if task.share else range(len(batch))
+        left = torch.arange(mine.start, mine.stop)
         with self._looped(config.loops), chosen.autocast(self.device), torch.no_grad():
             for number in range(most):
                 again = []
@@ -103,9 +105,15 @@ class PuzzleModel(Model):
                         traces[row] = out.trace.select([k])  # type: ignore[union-attr]
                     # an order without chance writes the same answer again
                     again.append(part[~right_B & ~(same_B & (not noisy(plan)))])
-                left = torch.cat(again)
+                left = torch.cat(again) if again else left[:0]
                 if not len(left):
                     break
+        if task.share:
+            found_rows = ranks.gather([(x_BL[row], bool(correct_B[row]), traces[row]) for row in mine])
+            x_BL = torch.stack([row for row, _, _ in found_rows])
+            correct_B = torch.tensor([right for _, right, _ in found_rows])
+            traces = [trace for _, _, trace in found_rows]
+            forwards, calls = sum(ranks.gather([forwards])), sum(ranks.gather([calls]))
         kept = [t for t in traces if t is not None]
         return Output(
             [self.puzzle.show(row) for row in x_BL],
