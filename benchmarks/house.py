@@ -47,10 +47,10 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: parameters whose way through the package is followed; `` via a.module`` chooses among methods of one name
 WALKS = (
-    "unmask.api.train:recipe",
+    "unmask.api.train:recipe via unmask.families.masked",
     "unmask.training.run.train:recipe",
-    "unmask.api.sample:texts",
-    "unmask.api.diagnose:model",
+    "unmask.api.sample:texts via unmask.families.masked",
+    "unmask.api.diagnose:model via unmask.families.masked",
 )
 #: classes that say what every model is: asking for them is no dispatch
 CONTRACTS = {"Denoiser", "Family", "Model", "Output", "Subject"}

@@ -23,20 +23,20 @@ finally:
     sys.path.remove(str(ROOT / "benchmarks"))
 
 BOUNDS = {
-    # 18,881 before the reorganisation; what mends add is entered when it lands
-    "statements": 19_154,
-    "loops": 6,
-    "modules in loops": 19,
-    "arrows up": 1,
-    "dispatches": 52,
-    "dispatches below": 5,
+    # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
+    "statements": 21_449,
+    "loops": 0,
+    "modules in loops": 0,
+    "arrows up": 0,
+    "dispatches": 35,
+    "dispatches below": 15,
 }
-#: files, climbs, climbs between rooms, returns
+#: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
 WALKS = {
-    "unmask.api.train:recipe": (25, 17, 13, 18),
-    "unmask.training.run.train:recipe": (20, 15, 11, 16),
-    "unmask.api.sample:texts": (10, 4, 4, 2),
-    "unmask.api.diagnose:model": (18, 7, 4, 2),
+    "unmask.api.train:recipe via unmask.families.masked": (33, 19, 12, 18),
+    "unmask.training.run.train:recipe": (29, 19, 12, 19),
+    "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
+    "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
 }
 
 

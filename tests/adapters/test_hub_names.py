@@ -135,7 +135,7 @@ def ours(folder: Path) -> Path:
 def test_a_model_of_ours_loads_from_the_hub_too(cache: Path, tmp_path: Path) -> None:
     snapshot = online(cache, "someone/ours", ours(tmp_path / "run"))
     model = unmask.load("someone/ours", device="cpu")
-    assert type(model) is TextModel and model.path == "someone/ours"
+    assert isinstance(model, TextModel) and model.path == "someone/ours"
     assert results_place("someone/ours", "evaluation") == Path("evaluation--someone--ours")
     # nor is its snapshot written into, whatever it holds
     assert results_place(snapshot, "evaluation") == Path("evaluation--someone--ours")

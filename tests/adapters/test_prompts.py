@@ -191,7 +191,23 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "seed": [{"seed": 1}],
 }
 #: what a plan is not made of
-OTHER = {"model", "texts", "n", "canvas", "condition", "batch_size", "precision", "trace", "live", "callback", "share"}
+OTHER = {
+    "model",
+    "texts",
+    "n",
+    "canvas",
+    "condition",
+    "batch_size",
+    "precision",
+    "trace",
+    "live",
+    "callback",
+    "share",
+    "config",
+    "loops",
+    "verify",
+    "calls",
+}  # the last three are of other families, and refused
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +245,7 @@ def test_the_table_covers_every_setting_and_the_command_has_them_all() -> None:
     known = set(inspect.signature(unmask.sample).parameters)
     assert set(CHANGES) == known - OTHER and OTHER <= known
     options = {name for p in typer.main.get_command(build()).commands["sample"].params for name in [p.name]}
-    assert known - {"texts", "canvas", "condition", "callback", "share"} <= options
+    assert known - {"texts", "canvas", "condition", "callback", "share", "config"} <= options
 
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -82,7 +82,7 @@ def test_what_is_left_out_of_scored_texts_is_said_once(corpus, tmp_path, caplog)
         assert held_out(model, rows)[1] == ["one", "two"]
         assert [record.getMessage() for record in caplog.records] == [line]
     caplog.clear()
-    TidalText.examples(trained, (), rows)
+    TidalText.examples(trained(), rows)
     assert [record.getMessage() for record in caplog.records] == [line]
     caplog.clear()
     held_out(trained(), corpus)

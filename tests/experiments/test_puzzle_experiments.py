@@ -474,7 +474,7 @@ def test_bad_boards_and_models_are_wrong_use(solver: Path, tmp_path: Path, capsy
         (["sudoku", "1" + "." * 15, model, "--trace=x.png"], "written as .html or .json"),
         (["sudoku", "1" + "." * 15, model, "--order=margn"], "did you mean 'margin'"),
         (["sudoku", "1" + "." * 15, model, "--tries=0"], "tries=0 must be at least 1"),
-        (["sudoku", str(solver / "model.safetensors"), model], "cannot be read as a text file"),
+        (["sudoku", str(solver / "model.safetensors"), model], "is not text"),
         (["sudoku", "nofile.txt", model], "there is no file 'nofile.txt'"),
         (["sudoku", str(tmp_path), model], "is a folder"),
         (["sudoku", "\u0664" * 170, model], "cells"),

@@ -63,7 +63,7 @@ def test_what_has_no_effect_is_refused(trained):
     for setting in ({"guidance": 3.0}, {"block_length": 4}, {"repetition_penalty": 1.2}, {"order": "margin"}):
         with pytest.raises(WrongUse, match=f"{next(iter(setting))}(=.*)? has no effect"):
             unmask.sample(model, ["1 + 2 ="], **setting)
-    with pytest.raises(WrongUse, match="list of texts"):
+    with pytest.raises(WrongUse, match="must be a list"):
         unmask.sample(model, "1 + 2 =")
 
 
