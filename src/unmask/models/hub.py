@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import CheckpointError, first_line
+from unmask.core.errors import CheckpointError, WrongUse, first_line
 from unmask.data.hub import local_folder, snapshot
 from unmask.data.tokenizer_files import VOCABULARIES
 
+_POINTER = b"version https://git-lfs"
 #: what is fetched of a hub's repository: never pickles, never code
 WANTED = ("*.json", "*.jinja", "*.safetensors", "*.txt", *VOCABULARIES)
 
@@ -21,10 +23,33 @@ def find(path_or_id: str | Path) -> Path:
     model and a hub id of that name are at hand, the folder is taken, and a warning says so.
 
     Raises:
-        WrongUse: neither exists, the hub cannot be reached, or the name is a file's.
+        WrongUse: neither exists, the hub cannot be reached, the name is a file's, or there is only a LoRA adapter.
+        CheckpointError: its weights are git-lfs pointers.
     """
     folder = local_folder(path_or_id)
-    return folder if folder is not None else snapshot(str(path_or_id), WANTED)
+    folder = folder if folder is not None else snapshot(str(path_or_id), WANTED)
+    _refuse_parts(folder, str(path_or_id))
+    return folder
+
+
+def _refuse_parts(folder: Path, name: str) -> None:
+    """Refuse a folder that holds what belongs to a model, but no model."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and not (folder / "config.json").is_file():
+        base = None
+        with contextlib.suppress(ValueError, AttributeError):
+            base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        of = f" of {base!r}" if base else ""
+        raise WrongUse(
+            f"{name!r} is a LoRA adapter{of}, not a whole model: merge it into its base (peft's merge_and_unload), "
+            "save that with its tokenizer, and name the folder"
+        )
+    for file in folder.glob("*.safetensors"):
+        with open(file, "rb") as handle:
+            if handle.read(len(_POINTER)) == _POINTER:
+                raise CheckpointError(
+                    f"{file.name} in {name!r} is a git-lfs pointer, not the weights: run `git lfs pull` there"
+                )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

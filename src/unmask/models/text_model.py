@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 CARD = "unmask.json"
 
+#: the averaged weights in a checkpoint of a run
+AVERAGE = "ema.safetensors"
+
 M = TypeVar("M", bound=PreTrainedModel)
 
 
@@ -276,12 +279,21 @@ def is_native(path: str | Path) -> bool:
     return (Path(path) / CARD).is_file()
 
 
+def run_of(folder: Path) -> Path:
+    """The run that a checkpoint folder belongs to, whose card and tokenizer are its own; else the folder itself."""
+    return folder.parent if folder.name.startswith("checkpoint-") and not is_native(folder) else folder
+
+
 def read_card(folder: Path) -> Card:
     """The card of a finished model folder.
 
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
+    if not is_native(folder) and (folder / "recipe.json").is_file():
+        raise CheckpointError(
+            f"{str(folder)!r} is a run that has not finished: start `unmask train` again with its recipe, it goes on"
+        )
     if not is_native(folder):
         raise CheckpointError(f"{str(folder)!r} holds no {CARD}: it is not a finished unmask model folder")
     try:
@@ -306,22 +318,24 @@ def check_files(folder: Path, card: Card) -> None:
 
 
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
-    """Load what :meth:`TextModel.save` wrote, from a folder or from the hub.
+    """Load what :meth:`TextModel.save` wrote, from a folder or from the hub, or a checkpoint of a finished run.
 
     Raises:
         CheckpointError: not such a folder, weights missing, left over or of another shape, a tokenizer of another size.
         WrongUse: there is no such folder or hub id.
     """
     folder = find(path)
-    card = read_card(folder)
+    home = run_of(folder)
+    card = read_card(home)
     denoiser = load_weights(folder, MaskedDiffusionModel)
-    check_files(folder, card)
+    if home == folder:
+        check_files(folder, card)
     try:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
     except Exception as error:  # tokenizers says of a damaged file no more than Exception
-        why = first_line(error) if (folder / "tokenizer.json").is_file() else "there is no tokenizer.json"
+        why = first_line(error) if (home / "tokenizer.json").is_file() else "there is no tokenizer.json"
         raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {why}") from error
     if len(tokenizer) != denoiser.vocab_size:
         raise CheckpointError(
@@ -348,6 +362,11 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
     found = read_weights(folder)
     check_fit(model, found, folder)
     model.load_state_dict(found)
+    if (folder / AVERAGE).is_file():
+        # a checkpoint of a run: what was evaluated, and would be saved at its end, is the average
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(str(folder / AVERAGE)), strict=False)
     return cast(M, model.eval())
 
 

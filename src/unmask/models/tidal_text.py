@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.core.errors import CheckpointError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, MASK, PAD, MixedTokenizer
 from unmask.models.hub import find
-from unmask.models.text_model import Bundle, check_files, load_weights, read_card
+from unmask.models.text_model import Bundle, check_files, load_weights, read_card, run_of
 from unmask.models.tidal import TidalConfig, TidalModel
 
 
@@ -91,9 +91,10 @@ def load_tidal(path: str | Path, device: str | torch.device | None = None) -> Ti
         CheckpointError: unfinished, weights missing, left over or of another shape, a tokenizer with other ids.
     """
     folder = find(path)
-    card = read_card(folder)
+    home = run_of(folder)
+    card = read_card(home)
     net = load_weights(folder, TidalModel)
-    tokenizer = MixedTokenizer.from_pretrained(folder)
+    tokenizer = MixedTokenizer.from_pretrained(home)
     c = net.config
     if (len(tokenizer), tokenizer.max_block) != (c.vocab_size, c.max_block):
         raise CheckpointError(
@@ -105,6 +106,7 @@ def load_tidal(path: str | Path, device: str | torch.device | None = None) -> Ti
             f"the tokenizer in {str(path)!r} ({tokenizer.identity}) is not the one this model was trained with "
             f"({card.tokenizer_identity}): its ids would mean something else"
         )
-    check_files(folder, card)
+    if home == folder:
+        check_files(folder, card)
     model = TidalTextModel(net, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model
