@@ -33,15 +33,15 @@ from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, State, everywhere
 from unmask.diagnosis.verdict import Verdict
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.metrics.bleu import bleu
 from unmask.metrics.exact_match import exact_match
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.encoders import encoder_folder
-from unmask.models.quiet import quiet
+from unmask.models.hub import silenced
 
 ROOT = Path(__file__).parents[1]
-LAW = MaskLaw("count", tilt=1.5)
+LAW = MaskingProcess("count", tilt=1.5)
 
 
 # -- what is measured beside the verdict ------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def masked_lm(steps: int, data: Corpus, folder: Path, out: Path) -> None:
     tokenizer.model_max_length = LENGTH
     rows = tokenizer(list(data.train.texts), padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
     torch.manual_seed(0)
-    with quiet():
+    with silenced():
         net = BertForMaskedLM.from_pretrained(folder)
     best = torch.optim.AdamW(net.parameters(), 5e-4, betas=(0.9, 0.98), weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(best, 5e-4, total_steps=steps + 1, pct_start=0.1)

@@ -30,7 +30,7 @@ from typing import Any, Literal
 import torch
 
 from diagnosis_models import Model, load_subject, prepare, train_into
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import faults
@@ -112,7 +112,7 @@ def examine(cell: Cell, work: Work) -> dict[str, Any]:
             subject = faults.make(cell.fault).inject(subject)
         planted = time.perf_counter()
         verdict = diagnose(subject, budget=cell.budget, seed=cell.seed)
-    except WrongUse as error:
+    except UsageError as error:
         return line | {"cannot": str(error)}
     except Exception:
         # the other cells are worth having, and this one is counted as missed
@@ -280,7 +280,7 @@ MARK = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.S)
 def page(text: str, lines: Sequence[dict[str, Any]]) -> str:
     """The page with its marked part replaced by what the lines say."""
     if not MARK.search(text):
-        raise WrongUse("the page has no line '<!-- results -->' followed by '<!-- end of results -->'")
+        raise UsageError("the page has no line '<!-- results -->' followed by '<!-- end of results -->'")
     s = summary(lines)
     head = (
         f"{s['planted']} planted faults in {s['planted_into']} models: **{s['named_first']:.1%} named first**, "

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from unmask.core.condition import Condition
-from unmask.decoding.head import FastHead
+from unmask.decoding.packed_lm_head import PackedLMHead
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Progress, generate
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -85,7 +85,7 @@ def products(net: MaskedDiffusionModel, hidden: list[int]) -> Callable[[], None]
     inputs = {m.in_features: torch.randn(2 * LENGTH, m.in_features) for m in layers}
 
     def run() -> None:
-        head = FastHead(net, len(hidden))
+        head = PackedLMHead(net, len(hidden))
         for rows in hidden:
             for layer in layers:
                 layer(inputs[layer.in_features])

@@ -23,7 +23,7 @@ import torch
 
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.text import load_texts
-from unmask.training.order import ShuffledRows
+from unmask.training.shuffle import ShuffledRows
 from where import where
 
 SIZES = (10**5, 10**6, 10**7)

@@ -7,7 +7,7 @@
 The gate: 4 layers of width 256, 32,768 ids, 16 given and 64 written tokens in two blocks of 32, one token a forward.
 All runs are interleaved; figures are medians of CPU time, ratios are taken within the run. The floor is what a sampler
 cannot avoid: 64 passes of the whole body and the head on the positions still hidden in the open block, once with the
-model's own head and once with the head laid out (unmask.decoding.head). Ours runs less of the last layer than that
+model's own head and once with the head laid out (decoding.packed_lm_head). Ours runs less of the last layer than that
 (``Denoiser.body_at``).
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from golden_parity import GOLDEN, Peers
 from unmask.core.denoiser import Body, Denoiser
-from unmask.decoding.head import FastHead
+from unmask.decoding.packed_lm_head import PackedLMHead
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from where import Others, where
@@ -110,7 +110,7 @@ def gate(folder: Path | None, repeats: int) -> dict[str, Any]:
             net.body(x_BL)
 
     def floor(laid_out: bool) -> None:
-        head = FastHead(net, length) if laid_out else net.head
+        head = PackedLMHead(net, length) if laid_out else net.head
         for _ in range(length // block):
             for hidden in range(block, 0, -1):
                 head(net.body(x_BL).h_BLD[0, :hidden])

@@ -32,10 +32,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.data.canvas import CanvasDataset, collate
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.training.arguments import TrainArguments
-from unmask.training.trainer import DiffusionTrainer
+from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from where import where
 
 #: name -> vocabulary, width, layers: the source's RoBERTa shape and its light bge one
@@ -73,7 +73,7 @@ def arguments_of(folder: str, batch: int, bf16: bool = True, **changed: Any) -> 
 def finish(trainer: Any, net: nn.Module) -> None:
     """What Trainer's loop does after the backward pass."""
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    if isinstance(trainer, DiffusionTrainer):
+    if isinstance(trainer, MaskedDiffusionTrainer):
         trainer.before_update()
     trainer.optimizer.step()
     net.zero_grad(set_to_none=True)
@@ -85,8 +85,8 @@ def ours(net: MaskedDiffusionModel, batch: int, folder: str, bf16: bool = True, 
     settings = {"weighting": "nelbo", "pad_weight": 1.0, "ema": 0.0, "estimator": "time", "tilt": 1.0, **changed}
     args = TrainArguments(**arguments_of(folder, batch, bf16, **settings))
     data = rows(net.vocab_size, batch, net.config.max_position_embeddings)
-    trainer = DiffusionTrainer(
-        law=MaskLaw(args.estimator, "linear", tilt=args.tilt),  # type: ignore[arg-type]
+    trainer = MaskedDiffusionTrainer(
+        law=MaskingProcess(args.estimator, "linear", tilt=args.tilt),  # type: ignore[arg-type]
         model=net,
         args=args,
         train_dataset=CanvasDataset(data["input_ids"].numpy(), data["length"].numpy()),

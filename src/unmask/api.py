@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor
 
+from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.device import device_of
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.model import Evaluation, Model, Output, Scores, Task
 from unmask.core.sampling_config import SamplingConfig
-from unmask.data import ranks
 from unmask.families import adopted, trainer_of
 from unmask.families import load as load_model
 
@@ -36,10 +36,10 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Mo
 
     Raises:
         CheckpointError: the folder is unfinished, damaged, or its parts do not belong together; an unknown model.
-        WrongUse: there is no such folder or hub id, or no such device.
+        UsageError: there is no such folder or hub id, or no such device.
     """
     if device is None:
-        ranks.count()  # in a launch, "cuda" is this process's own GPU from here on
+        distributed.world_size()  # in a launch, "cuda" is this process's own GPU from here on
     return load_model(path_or_id, device_of(device))
 
 
@@ -88,7 +88,7 @@ def sample(
         ``.texts``, ``.sequences``, ``.forwards``, ``.trace`` ...
 
     Raises:
-        WrongUse: a setting that has no effect on this model, counts below 1, or a plan that does not fit.
+        UsageError: a setting that has no effect on this model, counts below 1, or a plan that does not fit.
     """
     model = adopted(model, "sample")
     task = Task(texts, n, canvas, condition, trace, callback, live, share)
@@ -161,7 +161,7 @@ def diagnose(
         return run(cast(Subject, subject), budget=budget, **settings)
     for name, given in (("length", length), ("column", column)):
         if given is not None:
-            raise WrongUse(f"{name}={given!r} has no effect on a {type(model).__name__}, which brings its own rows")
+            raise UsageError(f"{name}={given!r} has no effect on a {type(model).__name__}, which brings its own rows")
     return run(model, budget=budget, **settings)
 
 

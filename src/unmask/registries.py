@@ -6,7 +6,7 @@ import importlib
 import re
 from typing import Any
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.registry import Registry
 
 _PLACES = {
@@ -41,11 +41,11 @@ def markdown(name: str) -> str:
     """A registry as a Markdown table.
 
     Raises:
-        WrongUse: no registry of that name.
+        UsageError: no registry of that name.
     """
     kinds = registries()
     if name not in kinds:
-        raise WrongUse(f"nothing to list is called {name!r}: {did_you_mean(name, kinds)}")
+        raise UsageError(f"nothing to list is called {name!r}: {did_you_mean(name, kinds)}")
     lines = ["| name | what it does | settings | source |", "|---|---|---|---|"]
     for row in kinds[name].table():
         settings = f"`{row['settings']}`" if row["settings"] else ""

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import unmask
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
@@ -136,7 +136,7 @@ def test_positions_of_roberta_are_counted_from_padding(tmp_path: Path) -> None:
     assert model.denoiser.max_length == SHAPE["max_position_embeddings"] - SHAPE["pad_token_id"] - 1
     longest = torch.full((1, model.denoiser.max_length), 5)
     assert model.denoiser.body(longest).h_BLD.isfinite().all()
-    with pytest.raises(WrongUse, match="positions this model has"):
+    with pytest.raises(UsageError, match="positions this model has"):
         model.canvas(1, model.denoiser.max_length + 1)
 
 
@@ -190,7 +190,7 @@ def test_the_chat_template_is_the_tokenizers_own(tmp_path: Path) -> None:
     assert model.tokenizer.decode(model.prompt_ids(messages)) == "<|system|>a<|user|>b<|assistant|>"
     model.tokenizer.chat_template = None
     assert model.tokenizer.decode(model.prompt_ids("the sea")) == "the sea"
-    with pytest.raises(WrongUse, match="no chat template"):
+    with pytest.raises(UsageError, match="no chat template"):
         model.prompt_ids(messages)
 
 
@@ -224,7 +224,7 @@ def test_load_finds_the_adapter_and_what_is_spare_is_spared(tmp_path: Path) -> N
     model = unmask.load(tmp_path, device="cpu")
     assert isinstance(model, AdapterModel) and isinstance(model.denoiser, MaskedLmDenoiser)
     assert model.card.task == "adapter" and model.card.length == SHAPE["max_position_embeddings"]
-    with pytest.raises(WrongUse, match="not saved again"):
+    with pytest.raises(UsageError, match="not saved again"):
         model.save(tmp_path / "copy")
 
 
@@ -276,7 +276,7 @@ def without_tokenizer(folder: Path) -> Path:
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, make: Any, says: str) -> None:
     folder = make(tmp_path)
-    with pytest.raises(WrongUse, match=says) as caught:
+    with pytest.raises(UsageError, match=says) as caught:
         load_adapter(folder)
     assert "\n" not in str(caught.value)
 
@@ -298,7 +298,7 @@ def test_weights_missing_from_a_masked_lm_are_refused(tmp_path: Path) -> None:
 def test_an_unreachable_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(WrongUse, match="no hub id of that name can be reached") as caught:
+    with pytest.raises(UsageError, match="no hub id of that name can be reached") as caught:
         unmask.load("no-such-owner/no-such-model", device="cpu")
     assert "\n" not in str(caught.value)
 

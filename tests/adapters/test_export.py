@@ -15,7 +15,7 @@ import torch
 import unmask
 from unmask.cli import build
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.export import export, source
@@ -106,7 +106,7 @@ def test_an_exported_folder_is_still_ours(tmp_path: Path) -> None:
     again = unmask.load(export(model, tmp_path / "out"), device="cpu")
     x_BL = model.canvas(1)
     assert torch.equal(model.denoiser.logits(x_BL), again.denoiser.logits(x_BL))
-    with pytest.raises(WrongUse, match="the model's own folder"):
+    with pytest.raises(UsageError, match="the model's own folder"):
         export(again, tmp_path / "out")
 
 
@@ -121,5 +121,5 @@ def test_the_command_writes_the_same_folder(tmp_path: Path, capsys: pytest.Captu
     assert "trust_remote_code=True" in capsys.readouterr().out
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["auto_map"]["AutoModel"] == "modeling_unmask.UnmaskForMaskedLM"
-    with pytest.raises(WrongUse, match="--precision"):
+    with pytest.raises(UsageError, match="--precision"):
         build()(args=["export", str(tmp_path / "run"), str(tmp_path / "o"), "--precision", "x"], standalone_mode=False)

@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import unmask
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.hub import local_folder, may_be_id, results_place
 from unmask.data.tokenizer import train_bpe
 from unmask.models.causal import load_causal
@@ -117,10 +117,10 @@ def test_a_name_that_is_nothing_is_one_sentence(cache: Path, tmp_path: Path) -> 
         ("weights.gguf", "'weights.gguf' is a GGUF file"),
     ):
         for call in (find, unmask.load, load_causal):
-            with pytest.raises(WrongUse, match=None if call is load_causal else said) as caught:
+            with pytest.raises(UsageError, match=None if call is load_causal else said) as caught:
                 call(name)
             assert "\n" not in str(caught.value) and name in str(caught.value)
-    with pytest.raises(WrongUse, match="not a finished unmask model folder"):
+    with pytest.raises(UsageError, match="not a finished unmask model folder"):
         unmask.load(tmp_path / "hub")
 
 
@@ -185,10 +185,10 @@ def test_lm_eval_takes_masked_models_alone(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
     from unmask.evaluation.lm_eval_model import UnmaskLM
 
-    with pytest.raises(WrongUse, match="causal language model .GPT2LMHeadModel.*--model hf takes it"):
+    with pytest.raises(UsageError, match="causal language model .GPT2LMHeadModel.*--model hf takes it"):
         UnmaskLM(causal(tmp_path / "gpt2"))
     loaded: Any = load_causal(made_causal(tmp_path / "judge"))
-    with pytest.raises(WrongUse, match="not a CausalModel"):
+    with pytest.raises(UsageError, match="not a CausalModel"):
         UnmaskLM(loaded)
     assert UnmaskLM(ours(tmp_path / "run")).limit == 64
 
@@ -200,7 +200,7 @@ def test_a_snapshot_without_a_tokenizer_is_refused(cache: Path, tmp_path: Path) 
             file.unlink()
         online(cache, name, folder)
     for call in (unmask.load, load_causal):
-        with pytest.raises(WrongUse, match="'someone/judge' holds no tokenizer"):
+        with pytest.raises(UsageError, match="'someone/judge' holds no tokenizer"):
             call("someone/judge")
-    with pytest.raises(WrongUse, match="'someone/tiny' holds no tokenizer"):
+    with pytest.raises(UsageError, match="'someone/tiny' holds no tokenizer"):
         unmask.load("someone/tiny", device="cpu")

@@ -17,7 +17,7 @@ pytest.importorskip("lm_eval")
 from test_adapters import native
 
 from oracles import JointDenoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.lm_eval_model import UnmaskLM, main
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -131,9 +131,9 @@ def test_answers_are_cut_and_seeded(tiny: TextModel) -> None:
     stop = whole[len(whole) // 2]
     cut = lm.generate_until([asked("the river", settings | {"until": stop})], disable_tqdm=True)[0]
     assert cut == whole.split(stop)[0]
-    with pytest.raises(WrongUse, match="has no token"):
+    with pytest.raises(UsageError, match="has no token"):
         lm.loglikelihood([asked("the", "")], disable_tqdm=True)
-    with pytest.raises(WrongUse, match="batch_size='auto'"):
+    with pytest.raises(UsageError, match="batch_size='auto'"):
         UnmaskLM(tiny, batch_size="auto")
 
 

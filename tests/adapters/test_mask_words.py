@@ -9,7 +9,7 @@ import pytest
 from test_adapters import masked_lm, native, tokenizer
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.adapters import AdapterModel
 from unmask.models.mask_words import foreign_mask, layout_ids, mask_word
 
@@ -45,7 +45,7 @@ def test_another_models_mask_word_is_refused(tmp_path: Path, own: str) -> None:
             assert int(rows.fill_BL.sum()) == 1 and rows.whole_B.tolist() == [True]
             continue
         for prompts in ([f"the {word} runs"], ["the river", f"the {own} and the {word}"]):
-            with pytest.raises(WrongUse) as caught:
+            with pytest.raises(UsageError) as caught:
                 unmask.sample(model, prompts, steps=1)
             assert str(caught.value) == f"{word!r} in a prompt is not this model's mask word: write {own!r}"
 
@@ -58,7 +58,7 @@ def test_words_that_only_look_like_masks_are_words(text: str) -> None:
 def test_a_tokenizer_that_spells_its_mask_says_so(tmp_path: Path) -> None:
     model = unmask.load(masked_lm(tmp_path, "bert")[0], device="cpu")
     assert model.tokenizer.split_special_tokens
-    with pytest.raises(WrongUse, match="'<mask>' in a prompt would not be filled in"):
+    with pytest.raises(UsageError, match="'<mask>' in a prompt would not be filled in"):
         unmask.sample(model, ["the <mask> runs"], steps=1)
 
 
@@ -80,7 +80,7 @@ def test_a_mask_without_a_word_is_refused_with_a_way(tmp_path: Path) -> None:
     model.denoiser.mask_id = 380  # beyond the tokenizer, within the embedding
     model.tokenizer.mask_token = None
     assert mask_word(model.tokenizer, 380) is None
-    with pytest.raises(WrongUse, match="it has no word for its mask, so give ids as canvas="):
+    with pytest.raises(UsageError, match="it has no word for its mask, so give ids as canvas="):
         model.answer_canvas(["the [MASK]"], 4)
 
 

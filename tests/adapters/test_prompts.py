@@ -16,11 +16,11 @@ from test_adapters import masked_lm, native, tokenizer
 
 import unmask
 from unmask.cli import build, main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import Corruption
+from unmask.diffusion.process import MaskedBatch
 from unmask.evaluation.tasks import Problem, run_task
 from unmask.models.adapters import AdapterModel
 
@@ -62,7 +62,7 @@ def test_padding_costs_nothing_and_changes_nothing(model: AdapterModel, monkeypa
         hidden = torch.zeros_like(open_1L)
         hidden[:, [-1 - width + exact, len(model.frame[0]) + 2]] = True  # the text's end and a word
         one = torch.ones(1)
-        state = Corruption(ids.masked_fill(hidden, model.denoiser.mask_id), ids, hidden, one / 2, one, open_1L.sum(1))
+        state = MaskedBatch(ids.masked_fill(hidden, model.denoiser.mask_id), ids, hidden, one / 2, one, open_1L.sum(1))
         with torch.no_grad():
             losses.append(token_losses(model.denoiser, state, valid_BL=valid_1L).ce_N)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
@@ -87,9 +87,9 @@ def test_batches_copies_and_lengths(model: AdapterModel) -> None:
     assert limit is not None
     rows = model.answer_canvas([PROMPTS[1]])
     assert rows.x_BL.shape[1] == limit and bool(rows.valid_BL.all())
-    with pytest.raises(WrongUse, match=f"needs .* positions; the model has {limit}"):
+    with pytest.raises(UsageError, match=f"needs .* positions; the model has {limit}"):
         unmask.sample(model, PROMPTS, length=limit)
-    with pytest.raises(WrongUse, match="texts or a canvas"):
+    with pytest.raises(UsageError, match="texts or a canvas"):
         unmask.sample(model, PROMPTS, canvas=model.canvas(3))
 
 
@@ -130,7 +130,7 @@ def test_free_samples_differ_and_an_answer_is_the_best_one(tmp_path: Path) -> No
     assert best.texts == unmask.sample(model, PROMPTS[:1], length=12, temperature=0.0, seed=9).texts
     # a quota that decides by itself is not given steps that nobody asked for
     assert unmask.sample(model, PROMPTS[:1], length=12, quota="one").forwards == 12
-    with pytest.raises(WrongUse, match="steps=3 has no effect"):
+    with pytest.raises(UsageError, match="steps=3 has no effect"):
         unmask.sample(model, PROMPTS[:1], length=12, quota="one", steps=3)
 
 

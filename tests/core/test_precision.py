@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unmask.core import precision
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.precision import choose, fastest, measure, shapes_of
 
 SHAPES = [(64, 32, 48)]
@@ -72,7 +72,7 @@ def test_what_is_said_is_taken_and_nothing_measured(auto, monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     monkeypatch.delenv("UNMASK_PRECISION")
     assert choose("auto", SHAPES).precision == "fp32" and not auto[1]
-    with pytest.raises(WrongUse, match="precision='fp8' must be 'auto', 'fp32' or 'bf16'"):
+    with pytest.raises(UsageError, match="precision='fp8' must be 'auto', 'fp32' or 'bf16'"):
         choose("fp8", SHAPES)
 
 

@@ -3,9 +3,9 @@ import random
 import pytest
 import torch
 
-from unmask.core.draw import categorical, gumbel, gumbel_argmax, restrict
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, generator, hashed, uniform
+from unmask.core.sampling import categorical, gumbel, gumbel_argmax, restrict
 
 
 def test_noise_does_not_depend_on_the_batch():
@@ -95,7 +95,7 @@ def test_nothing_is_drawn_from_what_is_no_distribution(wrong, column):
 
 
 def test_fp32_gumbel_is_refused_and_fp64_has_a_long_tail():
-    with pytest.raises(WrongUse, match="float64"):
+    with pytest.raises(UsageError, match="float64"):
         gumbel(torch.rand(3))
     assert float(gumbel(torch.tensor([1 - 2.0**-53], dtype=torch.float64))) > 30  # fp32 stops at 16.64
 
@@ -108,5 +108,5 @@ def test_restrict():
     assert torch.isinf(restrict(logits, top_p=0.7)).tolist() == [[False, False, True, True]]
     torch.testing.assert_close(restrict(logits, temperature=2.0), logits / 2)
     for bad in (dict(temperature=-1), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.5)):
-        with pytest.raises(WrongUse, match=next(iter(bad))):
+        with pytest.raises(UsageError, match=next(iter(bad))):
             restrict(logits, **bad)

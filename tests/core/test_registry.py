@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.registry import Registry
 from unmask.diffusion.schedule import Schedule, schedules
 
@@ -26,7 +26,7 @@ def test_a_leaf_from_outside_is_one_class():
         assert schedules.make("square:sharp=3").sharp == 3.0
         assert schedules.spec_of(schedules.make("square:sharp=3")) == "square:sharp=3.0"
         assert [r for r in schedules.table() if r["name"] == "square"][0]["summary"] == "alpha = (1 - t)^2."
-        with pytest.raises(WrongUse, match="exists already"):
+        with pytest.raises(UsageError, match="exists already"):
             schedules.register(type(schedules.make("linear")), "square")
     finally:
         schedules.unregister("square")
@@ -34,13 +34,13 @@ def test_a_leaf_from_outside_is_one_class():
 
 
 def test_what_is_not_a_leaf_is_refused():
-    with pytest.raises(WrongUse, match="not a Schedule"):
+    with pytest.raises(UsageError, match="not a Schedule"):
         schedules.register(int, "int")  # type: ignore[arg-type]
 
     class Bare(Schedule):
         pass
 
-    with pytest.raises(WrongUse, match="frozen dataclass"):
+    with pytest.raises(UsageError, match="frozen dataclass"):
         schedules.register(Bare, "bare")
 
 
@@ -54,7 +54,7 @@ def test_make_wants_settings_without_default():
 
     try:
         schedules.register(Power, "own_power")
-        with pytest.raises(WrongUse, match="'own_power' needs power: write own_power:power=..."):
+        with pytest.raises(UsageError, match="'own_power' needs power: write own_power:power=..."):
             schedules.make("own_power")
         assert schedules.make("own_power:power=3") == Power(3, [1])
         row = next(row for row in schedules.table() if row["name"] == "own_power")
@@ -75,7 +75,7 @@ def test_make_wants_settings_without_default():
     ],
 )
 def test_bad_specs_are_one_sentence(spec, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         schedules.make(spec)
 
 
@@ -94,7 +94,7 @@ def test_did_you_mean():
 def test_condition_shapes_are_checked():
     import torch
 
-    with pytest.raises(WrongUse, match="latents"):
+    with pytest.raises(UsageError, match="latents"):
         Condition(torch.zeros(3), torch.ones(3, dtype=torch.bool))
     both = Condition.of(torch.ones(2, 4)).cat(Condition.null(1, 4))
     assert both.present_B.tolist() == [True, True, False] and len(both.repeat(2)) == 6

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from unmask.core import render
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.render import page_of, save_page, view_of
 from unmask.decoding import Trace
 
@@ -52,6 +52,6 @@ def test_an_installed_package_adds_renderers_of_its_own(tmp_path, monkeypatch):
 
 def test_a_page_is_written_as_html_or_refused(tmp_path):
     assert save_page(tmp_path / "new" / "x.html", "é").read_text(encoding="utf-8") == "é"
-    with pytest.raises(WrongUse, match="'x.pdf'"):
+    with pytest.raises(UsageError, match="'x.pdf'"):
         save_page(tmp_path / "x.pdf", "")
     assert [p.name for p in tmp_path.iterdir()] == ["new"]

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.guidance import Guidance
 from unmask.decoding.order import orders
@@ -18,7 +18,7 @@ def test_every_setting_has_its_help():
 def test_what_a_model_has_no_use_for_is_refused_by_name():
     config = SamplingConfig(order="margin", seed=3, batch_size=2, precision="fp32")
     assert config.only({"order"}, "a test") is config
-    with pytest.raises(WrongUse, match="order='margin' has no effect on a causal model, which writes left to right"):
+    with pytest.raises(UsageError, match="order='margin' has no effect on a causal model, which writes left to right"):
         config.only({"top_k"}, "a causal model, which writes left to right")
     assert SamplingConfig(guidance=1).only((), "a test").changed() == {}  # 1 is the default, however it is written
 
@@ -35,7 +35,7 @@ def test_what_a_model_has_no_use_for_is_refused_by_name():
     ],
 )
 def test_wrong_values_and_names_are_one_sentence(wrong, says):
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         SamplingConfig.of(wrong)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.canvas import CanvasDataset, collate
 
 IDS = np.arange(60, dtype=np.int32).reshape(12, 5)
@@ -54,5 +54,5 @@ def test_a_memory_map_is_not_read_into_memory(tmp_path):
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays, says):
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         CanvasDataset(*arrays)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.columns import cell_of, choose, kind_of, survey
 from unmask.data.json_tables import parsed
 
@@ -18,7 +18,7 @@ ROWS = re.findall(r"^\| `(\{.*\})` \| (.*) \|$", PAGE.read_text(encoding="utf-8"
 def test_the_page_on_data_formats_is_true(row, result):
     found = survey([parsed(row)] * 3)
     if result.startswith("refused: "):
-        with pytest.raises(WrongUse, match=re.escape(result.removeprefix("refused: "))):
+        with pytest.raises(UsageError, match=re.escape(result.removeprefix("refused: "))):
             choose(found, None, "x", complete=True)
     else:
         assert choose(found, None, "x", complete=True) == (result.strip("`"),)
@@ -79,7 +79,7 @@ def test_usual_names_come_in_order_and_in_any_capitals():
     row = {"document": "a b", "Content": "a b", "sentence": "a b"}
     assert choose(survey([row]), None, "x") == ("sentence",)
     assert choose(survey([{"id": "x1", " TEXT": "a b"}]), None, "x") == (" TEXT",)
-    with pytest.raises(WrongUse, match="which column of x is the text.*Text, TEXT"):
+    with pytest.raises(UsageError, match="which column of x is the text.*Text, TEXT"):
         choose(survey([{"Text": "a b", "TEXT": "c d"}]), None, "x")
 
 
@@ -90,14 +90,14 @@ def test_text_is_taken_whatever_it_reads_like():
 def test_a_column_of_nulls_is_refused_only_if_all_rows_were_seen():
     found = survey([{"text": None, "body": "a b"}])
     assert choose(found, None, "x", complete=False) == ("text",)
-    with pytest.raises(WrongUse, match="'text' of x is empty in every row; column= may be one of body"):
+    with pytest.raises(UsageError, match="'text' of x is empty in every row; column= may be one of body"):
         choose(found, None, "x", complete=True)
 
 
 @pytest.mark.parametrize("index", ["", "Unnamed: 0", "__index_level_0__"])
 def test_the_index_of_pandas_is_no_text_and_no_reason_to_ask(index):
     assert choose(survey([{index: "0", "text": "a b"}]), None, "x") == ("text",)
-    with pytest.raises(WrongUse, match="one of body$"):
+    with pytest.raises(UsageError, match="one of body$"):
         choose(survey([{index: "a b", "body": "c d"}]), None, "x")
 
 
@@ -111,7 +111,7 @@ def test_a_column_by_name_is_honoured_or_refused():
         ("doc", "holds objects: name one of doc.text, doc.deep.er"),
         ("doc.txt", "no column 'doc.txt': did you mean 'doc.text'"),
     ):
-        with pytest.raises(WrongUse, match=re.escape(says)):
+        with pytest.raises(UsageError, match=re.escape(says)):
             choose(found, (wanted,), "x")
 
 

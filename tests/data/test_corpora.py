@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.data import corpora
 
 TRANSLATIONS = ("web", "kjv", "asv", "bbe")
@@ -87,7 +87,7 @@ def test_the_shared_dictionary_cannot_be_spoilt_by_a_caller():
 
 
 def test_an_unknown_translation_is_named():
-    with pytest.raises(WrongUse, match="did you mean 'kjv'"):
+    with pytest.raises(UsageError, match="did you mean 'kjv'"):
         corpora.verses("kvj")
 
 

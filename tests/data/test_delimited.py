@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.text import load_texts
 
 TEXTS = [
@@ -64,7 +64,7 @@ def test_paired_quotes_of_a_tsv_are_quotes(tmp_path):
 
 
 def test_a_quote_that_stays_open_is_refused_with_its_line(tmp_path):
-    with pytest.raises(WrongUse, match="line 3 of .*x.csv opens a quote that is never closed"):
+    with pytest.raises(UsageError, match="line 3 of .*x.csv opens a quote that is never closed"):
         read(tmp_path, 'id,text\n1,fine\n2,"open\n3,lost\n4,lost too\n')
 
 
@@ -92,7 +92,7 @@ def test_rows_with_surplus_cells_are_counted_never_cut(tmp_path):
     ],
 )
 def test_rows_wider_than_the_names_are_refused(tmp_path, content):
-    with pytest.raises(WrongUse, match="put a name above every column, or quotes around the texts"):
+    with pytest.raises(UsageError, match="put a name above every column, or quotes around the texts"):
         read(tmp_path, content)
 
 
@@ -110,7 +110,7 @@ HEADLESS = {
 def test_a_first_row_of_data_is_not_lost(tmp_path, kind):
     rows = HEADLESS[kind]
     content = written(rows)
-    with pytest.raises(WrongUse, match="may be data, not names") as error:
+    with pytest.raises(UsageError, match="may be data, not names") as error:
         read(tmp_path, content)
     assert "\n" not in str(error.value)
     at = next(i for i, cell in enumerate(rows[0]) if cell in TEXTS or cell == "Alice")
@@ -118,7 +118,7 @@ def test_a_first_row_of_data_is_not_lost(tmp_path, kind):
 
 
 def test_a_column_number_beyond_the_file_is_refused(tmp_path):
-    with pytest.raises(WrongUse, match="no column '7'.*0, 1"):
+    with pytest.raises(UsageError, match="no column '7'.*0, 1"):
         read(tmp_path, written(HEADLESS["labels"]), column="7")
 
 
@@ -130,16 +130,16 @@ def test_a_name_above_longer_texts_is_a_name(tmp_path, name):
 def test_a_question_as_a_name_is_taken_when_it_is_given(tmp_path):
     name = "What did you like most about us?"
     content = written([(name,), *((text,) for text in TEXTS)])
-    with pytest.raises(WrongUse, match="may be data"):
+    with pytest.raises(UsageError, match="may be data"):
         read(tmp_path, content)
     assert list(read(tmp_path, content, column=name).train) == TEXTS
 
 
 def test_a_name_that_stands_twice_is_refused_if_it_is_meant(tmp_path):
     content = written([("text", "text", "note", "note"), *((text, i, "a", "b") for i, text in enumerate(TEXTS))])
-    with pytest.raises(WrongUse, match="two columns called 'text'"):
+    with pytest.raises(UsageError, match="two columns called 'text'"):
         read(tmp_path, content)
-    with pytest.raises(WrongUse, match="two columns called 'note'"):
+    with pytest.raises(UsageError, match="two columns called 'note'"):
         read(tmp_path, content, column="note")
     content = content.replace("text,text", "text,number")
     assert list(read(tmp_path, content).train) == TEXTS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, RobertaConfig, RobertaModel
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.corpora import verses
 from unmask.data.tokenizer import train_bpe
 from unmask.models import encoders
@@ -78,7 +78,7 @@ def test_an_input_longer_than_the_positions_is_cut_not_a_crash(plain):
     encoder = SentenceEncoder.load(plain)
     assert encoder.max_length == 65, "RoBERTa's positions begin behind its padding id"
     assert np.isfinite(encoder.encode(["long " * 600])).all()
-    with pytest.raises(WrongUse, match="more than the 65 positions"):
+    with pytest.raises(UsageError, match="more than the 65 positions"):
         SentenceEncoder.load(plain, max_length=66)
 
 
@@ -123,15 +123,15 @@ def test_nothing_in_it_learns(minilm):
 def test_what_cannot_be_loaded_is_named_in_one_sentence(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-type"}))
     for name in ("roberta-nowhere", "a b c", "/no/such/folder", str(tmp_path)):
-        with pytest.raises(WrongUse) as error:
+        with pytest.raises(UsageError) as error:
             SentenceEncoder.load(name)
         assert "\n" not in str(error.value) and (Path(name).name in str(error.value))
 
 
 def test_settings_are_checked_first(minilm):
     for settings in ({"pooling": "max"}, {"dtype": "int8"}, {"max_length": 1}):
-        with pytest.raises(WrongUse):
+        with pytest.raises(UsageError):
             SentenceEncoder.load("minilm", **settings)
-    with pytest.raises(WrongUse, match="one string"):
+    with pytest.raises(UsageError, match="one string"):
         minilm.encode("text")
     assert minilm.encode([]).shape == (0, 384)

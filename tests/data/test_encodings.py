@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.encodings import HEAD, open_utf8, read_text
 from unmask.data.sources import Lines
 
@@ -99,7 +99,7 @@ def test_older_encodings_are_refused_with_a_guess(tmp_path, codec, language, see
     path = tmp_path / "x.txt"
     path.write_bytes("\n".join(LINES[language]).encode(codec))
     for read in (open_utf8, read_text):
-        with pytest.raises(WrongUse, match=f"x.txt cannot be read as UTF-8.*{seems}") as error:
+        with pytest.raises(UsageError, match=f"x.txt cannot be read as UTF-8.*{seems}") as error:
             read(path)
         assert "\n" not in str(error.value)
 
@@ -108,7 +108,7 @@ def test_a_few_damaged_lines_are_counted_unless_strict(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes("\n".join(LINES["french"]).encode() + b"\ncaf\xe9\ntr\xe8s bien\n")
     assert lines_of(path)[:40] == LINES["french"]
-    with pytest.raises(WrongUse, match="byte 0xe9"):
+    with pytest.raises(UsageError, match="byte 0xe9"):
         open_utf8(path, strict=True)
 
 
@@ -152,16 +152,16 @@ def make_zip(path):
 def test_what_is_no_text_is_refused_by_name(tmp_path, content, says):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(WrongUse, match=f"notes.txt.*{says}") as error:
+    with pytest.raises(UsageError, match=f"notes.txt.*{says}") as error:
         read_text(path)
     assert "\n" not in str(error.value)
 
 
 def test_an_office_document_and_a_missing_file_are_refused(tmp_path):
     make_zip(tmp_path / "letter.docx")
-    with pytest.raises(WrongUse, match="a zip archive or an Office document"):
+    with pytest.raises(UsageError, match="a zip archive or an Office document"):
         read_text(tmp_path / "letter.docx")
-    with pytest.raises(WrongUse, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_text(tmp_path / "none.txt")
 
 
@@ -170,7 +170,7 @@ def test_a_lone_surrogate_of_utf16_spoils_its_line_alone(tmp_path):
     path.write_bytes(b"\xff\xfe" + "good\n".encode("utf-16-le") + b"\x00\xd8" + "\nfine".encode("utf-16-le"))
     good, broken, fine = lines_of(path)
     assert (good, fine) == ("good", "fine") and broken and not broken.isprintable()
-    with pytest.raises(WrongUse, match="surrogate"):
+    with pytest.raises(UsageError, match="surrogate"):
         read_text(path)
 
 

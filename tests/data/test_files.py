@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.files import FORMATS, format_of
 from unmask.data.text import Texts, load_texts
 
@@ -93,7 +93,7 @@ def test_format_of_a_name(name, kind, tmp_path):
 
 def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path):
     (tmp_path / "x.md").write_text("a\nb")
-    with pytest.raises(WrongUse, match=r"ends in .md: files of texts end in .txt, .jsonl, .json"):
+    with pytest.raises(UsageError, match=r"ends in .md: files of texts end in .txt, .jsonl, .json"):
         load_texts(tmp_path / "x.md")
 
 
@@ -129,7 +129,7 @@ def test_every_string_of_arrow_is_text(tmp_path, kind):
 )
 def test_a_parquet_file_without_a_clear_text_is_refused(tmp_path, columns, says):
     parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         load_texts(tmp_path / "x.parquet")
 
 
@@ -147,7 +147,7 @@ def test_a_struct_is_read_by_its_dotted_name(tmp_path, kind):
             writer.write_table(table)
     assert list(load_texts(where, column="doc.text", validation=0.0).train) == TEXTS
     assert list(load_texts(where, column="a.b", validation=0.0).train) == TEXTS[::-1]
-    with pytest.raises(WrongUse, match=r"holds objects: name one of doc\.text"):
+    with pytest.raises(UsageError, match=r"holds objects: name one of doc\.text"):
         load_texts(where, column="doc")
 
 
@@ -156,7 +156,7 @@ def test_shards_may_differ_in_other_columns(tmp_path):
     parquet.write_table(pyarrow.table({"text": TEXTS[9:], "meta": ["x"] * 11}), tmp_path / "train-1.parquet")
     assert list(load_texts(tmp_path, validation=0.0).train) == TEXTS
     parquet.write_table(pyarrow.table({"body": TEXTS}), tmp_path / "train-2.parquet")
-    with pytest.raises(WrongUse, match="train-2.parquet has no column 'text'"):
+    with pytest.raises(UsageError, match="train-2.parquet has no column 'text'"):
         load_texts(tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_a_folder_is_its_files_one_after_the_other(tmp_path, form, files):
 def test_a_folder_of_several_formats_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.csv").write_text("text\na")
-    with pytest.raises(WrongUse, match=r"files of several formats \(1 txt, 1 csv\)"):
+    with pytest.raises(UsageError, match=r"files of several formats \(1 txt, 1 csv\)"):
         load_texts(tmp_path)
     assert list(load_texts(f"{tmp_path}/*.txt", validation=0.0).train) == ["a"]
 
@@ -194,7 +194,7 @@ def test_a_folder_names_what_it_leaves(tmp_path):
     data = load_texts(tmp_path, validation="test")
     assert (list(data.train), list(data.validation)) == (["text of train.txt"], ["text of test.txt"])
     assert data.report.note == "1 file; not read: constraints.txt, cover.pdf, test.txt"
-    with pytest.raises(WrongUse, match="no split 'tset'"):
+    with pytest.raises(UsageError, match="no split 'tset'"):
         load_texts(tmp_path, validation="tset")
 
 
@@ -214,12 +214,12 @@ def test_the_files_of_a_folder_choose_their_column_together(tmp_path):
     ],
 )
 def test_names_of_no_file_are_one_sentence(name, says):
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         load_texts(name)
 
 
 def test_a_file_of_plain_text_has_no_column(tmp_path):
     for name in ("x.txt", "x"):
         (tmp_path / name).write_text("a\nb")
-        with pytest.raises(WrongUse, match="is plain text and has no column 'text'"):
+        with pytest.raises(UsageError, match="is plain text and has no column 'text'"):
             load_texts(tmp_path / name, column="text")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.text import load_texts
 
 TEXTS = [f"sentence number {i} about the dragon" for i in range(400)]
@@ -43,23 +43,23 @@ def test_documents_of_every_shape_hold_the_same_texts(tmp_path, shape):
 
 @pytest.mark.parametrize("shape", ["objects", "indented", "strings", "jq"])
 def test_a_document_named_jsonl_is_said(tmp_path, shape):
-    with pytest.raises(WrongUse, match="not an object a line: name it .json$"):
+    with pytest.raises(UsageError, match="not an object a line: name it .json$"):
         read(tmp_path, SHAPES[shape], "x.jsonl")
 
 
 def test_a_list_with_an_object_a_line_is_said(tmp_path):
-    with pytest.raises(WrongUse, match="name it .json$"):
+    with pytest.raises(UsageError, match="name it .json$"):
         read(tmp_path, "[\n" + ",\n".join(json.dumps(row) for row in OBJECTS) + "\n]", "x.jsonl")
 
 
 def test_lines_of_strings_are_texts(tmp_path):
     assert list(read(tmp_path, a_line(TEXTS), "x.jsonl").train) == TEXTS
-    with pytest.raises(WrongUse, match="made of strings and has no column 'text'"):
+    with pytest.raises(UsageError, match="made of strings and has no column 'text'"):
         read(tmp_path, a_line(TEXTS), "x.jsonl", column="text")
 
 
 def test_lines_of_objects_in_a_text_file_are_said(tmp_path):
-    with pytest.raises(WrongUse, match="holds a JSON object a line: name it .jsonl"):
+    with pytest.raises(UsageError, match="holds a JSON object a line: name it .jsonl"):
         read(tmp_path, a_line(OBJECTS), "x.txt")
 
 
@@ -81,7 +81,7 @@ def test_a_poem_that_begins_with_a_bracket_is_text(tmp_path):
     ],
 )
 def test_what_holds_no_rows_is_refused(tmp_path, content, name, says):
-    with pytest.raises(WrongUse, match=says) as error:
+    with pytest.raises(UsageError, match=says) as error:
         read(tmp_path, content, name)
     assert "\n" not in str(error.value)
 
@@ -94,13 +94,13 @@ def test_a_text_that_comes_late_is_found(tmp_path):
 
 def test_ids_beside_chats_are_never_texts(tmp_path):
     for key, turn in (("messages", {"role": "user", "content": "why"}), ("conversations", {"from": "a", "value": "b"})):
-        with pytest.raises(WrongUse, match=f"column '{key}' of .* holds chats: write each as one text"):
+        with pytest.raises(UsageError, match=f"column '{key}' of .* holds chats: write each as one text"):
             read(tmp_path, a_line({"id": f"c{i}", key: [turn]} for i in range(9)), "x.jsonl")
 
 
 def test_a_nested_column_is_read_by_its_dotted_name(tmp_path):
     content = a_line([{"url": f"http://x/{i}", "doc": {"text": text}} for i, text in enumerate(TEXTS)] + [{"url": "x"}])
-    with pytest.raises(WrongUse, match=r"column= one of doc\.text"):
+    with pytest.raises(UsageError, match=r"column= one of doc\.text"):
         read(tmp_path, content, "x.jsonl")
     data = read(tmp_path, content, "x.jsonl", column="doc.text")
     assert list(data.train) == TEXTS and data.report.malformed == 1

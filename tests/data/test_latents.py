@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.latents import cache_root, cached_latents
 
 WIDTH = 6
@@ -145,18 +145,18 @@ def test_an_encoder_that_breaks_its_word_leaves_nothing_behind(tmp_path):
         def encode(self, texts, batch_size=64, progress=False):
             return np.full((len(texts), WIDTH), np.nan, np.float32)
 
-    with pytest.raises(WrongUse, match="width of 7"):
+    with pytest.raises(UsageError, match="width of 7"):
         get(texts(3), Wide(), tmp_path)
-    with pytest.raises(WrongUse, match="not finite"):
+    with pytest.raises(UsageError, match="not finite"):
         get(texts(3), Broken(), tmp_path)
     assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_no_texts_and_wrong_settings(tmp_path):
     assert get([], Hashing(), tmp_path).shape == (0, WIDTH)
-    with pytest.raises(WrongUse, match="float32, float16"):
+    with pytest.raises(UsageError, match="float32, float16"):
         get(texts(2), Hashing(), tmp_path, dtype="bf16")
-    with pytest.raises(WrongUse, match="at least 1"):
+    with pytest.raises(UsageError, match="at least 1"):
         get(texts(2), Hashing(), tmp_path, batch_size=0)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FILE, FIRST_CHARACTER, FIRST_TOKEN, PAD, MixedTokenizer
 from unmask.data.tokenizer import train_bpe
 
@@ -116,13 +116,13 @@ def test_damaged_file_is_refused(tmp_path, text):
 
 
 def test_wrong_settings_are_refused(tmp_path):
-    with pytest.raises(WrongUse, match="'words'.*did you mean 'word'"):
+    with pytest.raises(UsageError, match="'words'.*did you mean 'word'"):
         MixedTokenizer(BPE, blocks="words")
-    with pytest.raises(WrongUse, match="k >= 1"):
+    with pytest.raises(UsageError, match="k >= 1"):
         MixedTokenizer(BPE, blocks="tokens:0")
-    with pytest.raises(WrongUse, match="max_block=3"):
+    with pytest.raises(UsageError, match="max_block=3"):
         MixedTokenizer(BPE, max_block=3)
-    with pytest.raises(WrongUse, match="tokenizer.json"):
+    with pytest.raises(UsageError, match="tokenizer.json"):
         MixedTokenizer.from_file(tmp_path / "none.json")
     train_bpe(CORPUS, 300).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert MixedTokenizer.from_file(tmp_path / "tokenizer.json").decode_block([]) == ""

@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.prose import prompts, prose
 
 
@@ -54,7 +54,7 @@ def test_prose_of_rows_is_their_column_joined(tmp_path, said):
     assert prose(tmp_path / "x.parquet") == "one\ntwo"
     assert said() == [f"{tmp_path}/x.parquet: 3 rows read, 2 kept; left out: 1 empty"]
     (tmp_path / "x.csv").write_text('id;body\n1;"one"\n2;"two"\n')
-    with pytest.raises(WrongUse, match="column= one of body"):
+    with pytest.raises(UsageError, match="column= one of body"):
         prose(tmp_path / "x.csv")
     assert prose(tmp_path / "x.csv", "body") == "one\ntwo"
 
@@ -79,11 +79,11 @@ def test_prose_of_a_folder_of_texts_keeps_files_apart(tmp_path):
 )
 def test_what_holds_no_text_is_refused(tmp_path, read, content, says):
     (tmp_path / "x.txt").write_bytes(content)
-    with pytest.raises(WrongUse, match=says) as error:
+    with pytest.raises(UsageError, match=says) as error:
         read(tmp_path / "x.txt")
     assert "\n" not in str(error.value) and "x.txt" in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(WrongUse, match="there is no file 'none.txt'"):
+    with pytest.raises(UsageError, match="there is no file 'none.txt'"):
         prompts("none.txt")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from unmask.data import stored
-from unmask.data.stored import stored_canvases
 from unmask.data.text import load_texts
+from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import encode_fixed, train_bpe
 
 TEXTS = [" ".join("abcde"[(i * j) % 5] for j in range(1, 2 + i % 9)) for i in range(60)]

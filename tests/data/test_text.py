@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.text import Texts, load_texts
 
 
@@ -120,7 +120,7 @@ def test_a_split_by_name_leaves_out_what_is_also_in_the_training_split(tmp_path)
     )
     data = load_texts(tmp_path / "d", validation="test")
     assert (list(data.train), list(data.validation)) == (["a b", "c d", "e f"], ["g h"])
-    with pytest.raises(WrongUse, match="did you mean 'test'"):
+    with pytest.raises(UsageError, match="did you mean 'test'"):
         load_texts(tmp_path / "d", validation="tset")
 
 
@@ -171,7 +171,7 @@ def test_no_held_out_verse_was_seen_under_any_translation_or_pair():
     ],
 )
 def test_wrong_use_is_one_sentence(settings, says):
-    with pytest.raises(WrongUse, match=says) as error:
+    with pytest.raises(UsageError, match=says) as error:
         load_texts(**settings)
     assert "\n" not in str(error.value)
 
@@ -179,15 +179,15 @@ def test_wrong_use_is_one_sentence(settings, says):
 def test_a_wrong_column_names_those_that_exist(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("title,body\nx,y\n")
-    with pytest.raises(WrongUse, match="title, body"):
+    with pytest.raises(UsageError, match="title, body"):
         load_texts(path)
-    with pytest.raises(WrongUse, match="did you mean 'body'"):
+    with pytest.raises(UsageError, match="did you mean 'body'"):
         load_texts(path, column="bodi")
 
 
 def test_a_file_without_text_says_so(tmp_path):
     (tmp_path / "empty.txt").write_bytes(b"")
-    with pytest.raises(WrongUse, match="no usable text"):
+    with pytest.raises(UsageError, match="no usable text"):
         load_texts(tmp_path / "empty.txt")
 
 
@@ -197,5 +197,5 @@ def test_a_damaged_saved_dataset_is_named(tmp_path):
     datasets.Dataset.from_dict({"text": [f"line {i}" for i in range(50)]}).save_to_disk(str(tmp_path / "saved"))
     (arrow,) = (tmp_path / "saved").glob("*.arrow")
     arrow.write_bytes(arrow.read_bytes()[:100])
-    with pytest.raises(WrongUse, match="cannot be read as a saved dataset"):
+    with pytest.raises(UsageError, match="cannot be read as a saved dataset"):
         load_texts(tmp_path / "saved")

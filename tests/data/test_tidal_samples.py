@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.arithmetic import LARGEST, arithmetic
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, PAD, MixedTokenizer
 from unmask.data.tidal.samples import (
@@ -55,7 +55,7 @@ def test_truncation_drops_the_oldest_tokens_and_moves_the_block():
     assert cut.blocks[0][0] == len(cut.tokens)
     batch = layout([[cut]])
     assert int((batch["target"] != IGNORE).sum()) == len(cut.blocks[0][1]) - 1
-    with pytest.raises(WrongUse, match="length=4"):
+    with pytest.raises(UsageError, match="length=4"):
         block_sample(TOKENIZER, "1 =", " 13122", length=4)
 
 
@@ -98,14 +98,14 @@ def test_packing_keeps_every_segment_within_the_length():
     assert all(sum(map(len, row)) <= 8 for row in rows)
     assert sorted(len(s) for row in rows for s in row) == sorted(sizes)
     assert len(rows) == 4
-    with pytest.raises(WrongUse, match="rows of 6"):
+    with pytest.raises(UsageError, match="rows of 6"):
         pack(segments, 6)
 
 
 def test_canvas_of_a_block():
     filled = fixed_block(block_sample(TOKENIZER, "1 =", " 2"), 6)
     assert filled.blocks[0][1][-3:] == [PAD] * 3 and len(filled.blocks[0][1]) == 7
-    with pytest.raises(WrongUse, match="canvas of 2"):
+    with pytest.raises(UsageError, match="canvas of 2"):
         fixed_block(block_sample(TOKENIZER, "1 =", " 2"), 2)
 
 
@@ -132,7 +132,7 @@ def test_arithmetic_is_right_seeded_and_disjoint():
 
 
 def test_too_many_problems_are_refused():
-    with pytest.raises(WrongUse, match="at most half"):
+    with pytest.raises(UsageError, match="at most half"):
         arithmetic(100, 50, 0, largest=5)
 
 
@@ -151,5 +151,5 @@ def test_short_operands_are_common_in_training_and_change_nothing_that_is_held_o
     assert few(plain.train) < 0.04 < 0.1 < few(mixed.train) < 0.3
     assert few(mixed.held_out) < 0.04
     assert max(max(p.a, p.b) for p in mixed.train) <= LARGEST
-    with pytest.raises(WrongUse, match="short=2"):
+    with pytest.raises(UsageError, match="short=2"):
         arithmetic(10, short=2)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.corpora import verses
 from unmask.data.tokenizer import decode, encode_fixed, from_encoder, train_bpe
 
@@ -88,13 +88,13 @@ def test_decoding_stops_at_the_first_eos_and_skips_specials():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(WrongUse, match="at least 259"):
+    with pytest.raises(UsageError, match="at least 259"):
         train_bpe(TEXTS, 100)
-    with pytest.raises(WrongUse, match="'drop' or 'truncate'"):
+    with pytest.raises(UsageError, match="'drop' or 'truncate'"):
         encode_fixed(BPE, TEXTS, 32, over_long="cut")
-    with pytest.raises(WrongUse, match="at least 2"):
+    with pytest.raises(UsageError, match="at least 2"):
         encode_fixed(BPE, TEXTS, 1)
-    with pytest.raises(WrongUse, match="folder or a hub id"):
+    with pytest.raises(UsageError, match="folder or a hub id"):
         from_encoder("no-such-tokenizer-here")
 
 

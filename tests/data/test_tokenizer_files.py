@@ -29,7 +29,7 @@ from transformers import (
 )
 
 import unmask
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.unknown import UnknownTokens, require_known, unknown_tokens, warn_of_unknown
 from unmask.data.tokenizer import encode_fixed, from_encoder, train_bpe
 from unmask.data.tokenizer_files import holds_tokenizer, require_words
@@ -118,7 +118,7 @@ def test_unknown_tokens_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "unmask"):
         warn_of_unknown(found, "m", "prompts")
     assert "prompts: 33.3 % of the tokens are unknown (<unk>) to the tokenizer of 'm'" in caplog.text
-    with pytest.raises(WrongUse, match="100 % of the tokens are unknown .<unk>. to the tokenizer of 'm'"):
+    with pytest.raises(UsageError, match="100 % of the tokens are unknown .<unk>. to the tokenizer of 'm'"):
         require_known(unknown_tokens(tokenizer, ["x y", "z"]), "m")
 
 

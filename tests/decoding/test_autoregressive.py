@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from unmask.core.draw import categorical, restrict
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical, restrict
 from unmask.decoding.autoregressive import next_tokens
 
 V, END = 12, 11
@@ -60,7 +60,7 @@ def test_next_tokens_at_temperature_0_takes_the_best():
     assert torch.equal(found[:, 0], LAW_VV[first_B].argmax(-1)) and torch.equal(
         found, written(first_B, first_B + 5, range(3))
     )
-    with pytest.raises(WrongUse, match="temperature=-1"):
+    with pytest.raises(UsageError, match="temperature=-1"):
         written(first_B, first_B, temperature=-1.0)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from decoding_toy import CachingNet, TinyNet, canvas
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.cache import caches
 from unmask.decoding.cache_error import cache_error
@@ -253,17 +253,17 @@ def test_any_cache_refreshed_at_each_step_is_none(name: str) -> None:
 
 def test_what_cannot_remember_is_refused() -> None:
     plan = DecodingPlan(cache="dual")
-    with pytest.raises(WrongUse, match="cache='dual' needs a model that remembers keys, and this TinyNet does not"):
+    with pytest.raises(UsageError, match="cache='dual' needs a model that remembers keys, and this TinyNet does not"):
         generate(TinyNet(), canvas(), plan)
     for settings in ({"self_conditioning": True}, {"relations": 2}):
         model = native(1, **settings)
-        with pytest.raises(WrongUse, match="this MaskedDiffusionModel does not"):
+        with pytest.raises(UsageError, match="this MaskedDiffusionModel does not"):
             generate(model, torch.full((1, 8), 300), plan)
-        with pytest.raises(WrongUse, match="self-conditioning or relations"):
+        with pytest.raises(UsageError, match="self-conditioning or relations"):
             model.cached_body(torch.full((1, 8), 300))
-    with pytest.raises(WrongUse, match="beside a memory"):
+    with pytest.raises(UsageError, match="beside a memory"):
         llada(1).cached_body(torch.full((1, 8), 300), at_BL=torch.ones(1, 8, dtype=torch.bool))
-    with pytest.raises(WrongUse, match="needs a plan with a cache"):
+    with pytest.raises(UsageError, match="needs a plan with a cache"):
         cache_error(TinyNet(), canvas(), DecodingPlan())
     assert set(caches) == {"prefix", "dual"} and DecodingPlan().cache is None
 

@@ -12,7 +12,7 @@ import torch
 
 from decoding_toy import MASK, CachingNet, TinyNet, canvas
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream
 from unmask.core.registry import Leaf, Registry
 from unmask.decoding import DecodingPlan, Order, Trace, generate
@@ -240,7 +240,7 @@ def test_the_table_above_covers_the_plan() -> None:
     ],
 )
 def test_a_plan_refuses_what_it_cannot_do(settings: dict[str, Any], word: str) -> None:
-    with pytest.raises(WrongUse, match="(?s).*") as error:
+    with pytest.raises(UsageError, match="(?s).*") as error:
         DecodingPlan(**settings)
     assert word in str(error.value) and "\n" not in str(error.value)
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from decoding_toy import LookupDenoiser, subsets
 from oracles import toy_joint
 from unmask.decoding import DecodingPlan, generate
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.remasking.cap import Cap
 from unmask.decoding.remasking.conf import Conf
 from unmask.decoding.remasking.loop import Loop
 from unmask.decoding.remasking.rescale import Rescale
+from unmask.decoding.state import SamplerState
 from unmask.diffusion.schedule import schedules
 
 N = 8000
@@ -251,7 +251,7 @@ def test_low_confidence_is_hidden_first() -> None:
     x_BL = torch.tensor([[5, 3, 3, 7]])
     fill_BL = torch.tensor([[False, True, True, True]])
     all_BL = torch.ones_like(fill_BL)
-    canvas = Canvas.start(x_BL, fill_BL, all_BL, torch.tensor([0]), mask_id=9, seed=0, steps=4, block_length=None)
+    canvas = SamplerState.start(x_BL, fill_BL, all_BL, torch.tensor([0]), mask_id=9, seed=0, steps=4, block_length=None)
     canvas.x_RL = torch.tensor([[5, 3, 9, 7]])
     canvas.chance_RL = torch.tensor([[0.0, 0.9, 0.0, 0.2]], dtype=torch.float64)
     t = torch.tensor([0.5], dtype=torch.float64)

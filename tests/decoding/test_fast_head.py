@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask.core.denoiser import Body, Denoiser
 from unmask.decoding import DecodingPlan, generate
-from unmask.decoding.head import FEWEST, FastHead
+from unmask.decoding.packed_lm_head import FEWEST, PackedLMHead
 
 
 class Wide(Denoiser):
@@ -30,7 +30,7 @@ class Wide(Denoiser):
 
 def test_logits_equal_the_denoisers_own() -> None:
     net = Wide()
-    fast = FastHead(net, calls=100)
+    fast = PackedLMHead(net, calls=100)
     for rows in (1, 7, 16, 80):
         h_ND = torch.randn(rows, 64, generator=torch.Generator().manual_seed(rows))
         logits_NV = fast(h_ND)
@@ -42,7 +42,7 @@ def test_logits_equal_the_denoisers_own() -> None:
 
 def test_a_bias_that_changes_is_used() -> None:
     net = Wide()
-    fast = FastHead(net, calls=100)
+    fast = PackedLMHead(net, calls=100)
     h_ND = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
     for bias in (net.bias, net.bias + 1, None):
         net.bias = bias  # type: ignore[assignment]
@@ -54,14 +54,14 @@ def test_half_precision_is_the_one_that_autocast_would_use() -> None:
     h_ND = torch.randn(9, 64, generator=torch.Generator().manual_seed(1))
     net, half = Wide(), Wide(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        fast = FastHead(net, calls=100)
+        fast = PackedLMHead(net, calls=100)
         logits_NV, own_NV = fast(h_ND), net.head(h_ND)
     assert logits_NV.dtype == own_NV.dtype == torch.bfloat16
     torch.testing.assert_close(logits_NV, own_NV)
-    torch.testing.assert_close(FastHead(half, calls=100)(h_ND.bfloat16()), half.head(h_ND.bfloat16()))
+    torch.testing.assert_close(PackedLMHead(half, calls=100)(h_ND.bfloat16()), half.head(h_ND.bfloat16()))
     wide = Wide(torch.float64)
     with torch.autocast("cpu", torch.bfloat16):
-        assert FastHead(wide, calls=100)(h_ND.double()).dtype == torch.float64
+        assert PackedLMHead(wide, calls=100)(h_ND.double()).dtype == torch.float64
 
 
 def test_it_steps_aside() -> None:
@@ -71,11 +71,11 @@ def test_it_steps_aside() -> None:
 
     h_ND = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
     for net, calls in ((Own(), 100), (Wide(), 2), (Wide(torch.float64), 100)):
-        fast = FastHead(net, calls)
+        fast = PackedLMHead(net, calls)
         h = h_ND.to(net.embed.dtype)
         assert torch.equal(fast(h), net.head(h)) and fast._packed is None
     fresh = Wide(fresh=True)
-    fast = FastHead(fresh, 100)
+    fast = PackedLMHead(fresh, 100)
     for _ in range(3):
         torch.testing.assert_close(fast(h_ND), fresh.head(h_ND), rtol=1e-5, atol=1e-4)
     assert fast._packed is None  # a weight made anew each time is not laid out each time

@@ -13,22 +13,24 @@ from decoding_toy import EOS, MASK, PAD, VOCAB, TinyNet, canvas
 from oracles import UniformDenoiser
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.decoding import DecodingPlan, Guidance, Progress, Trace, generate
 from unmask.decoding import rows as rows_module
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.guidance import guide
-from unmask.decoding.head import FastHead
+from unmask.decoding.logit_stats import LogitStats
 from unmask.decoding.order import ranked
-from unmask.decoding.rows import RowStats
+from unmask.decoding.packed_lm_head import PackedLMHead
+from unmask.decoding.state import SamplerState
 
 
 def latents(rows: int = 4) -> Condition:
     return Condition.of(torch.randn(rows, 16, generator=torch.Generator().manual_seed(7)))
 
 
-def stats_of(logits_NV: Tensor, *needs: str) -> RowStats:
-    return RowStats(lambda k: logits_NV if k is None else logits_NV[k], len(logits_NV), logits_NV.shape[1], set(needs))
+def stats_of(logits_NV: Tensor, *needs: str) -> LogitStats:
+    return LogitStats(
+        lambda k: logits_NV if k is None else logits_NV[k], len(logits_NV), logits_NV.shape[1], set(needs)
+    )
 
 
 # -- statistics -----------------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ def test_candidates_of_no_score_still_come_before_given_positions() -> None:
 
     ids = torch.tensor([0])
     all_BL = torch.ones(1, 6, dtype=torch.bool)
-    c = Canvas.start(x_BL, x_BL == MASK, all_BL, ids, mask_id=MASK, seed=0, steps=None, block_length=None)
+    c = SamplerState.start(x_BL, x_BL == MASK, all_BL, ids, mask_id=MASK, seed=0, steps=None, block_length=None)
     order_RL, rank_RL = ranked(torch.full((1, 6), float("-inf"), dtype=torch.float64), c.open_RL, c)
     assert set(order_RL[0, :4].tolist()) == {2, 3, 4, 5}
     assert torch.equal(order_RL.gather(1, rank_RL), torch.arange(6)[None])
@@ -174,8 +176,8 @@ def test_a_head_that_is_one_product_mixes_the_branches_before_it() -> None:
     plain, own = TinyNet(conditional=True), Own(conditional=True)
     h_2ND = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
     for gamma in (0.0, 0.5, 3.0):
-        mixed, rows = FastHead(plain, 1).guided(*h_2ND, gamma)
-        apart, own_rows = FastHead(own, 1).guided(*h_2ND, gamma)
+        mixed, rows = PackedLMHead(plain, 1).guided(*h_2ND, gamma)
+        apart, own_rows = PackedLMHead(own, 1).guided(*h_2ND, gamma)
         torch.testing.assert_close(mixed.softmax(-1), apart.softmax(-1))
         assert (rows, own_rows) == (5, 10) and (mixed[:, MASK] == float("-inf")).all()
 
@@ -217,9 +219,9 @@ def test_guidance_by_prompt_needs_no_attention_mask(gamma: float) -> None:
 
 
 def test_guidance_with_nothing_to_guide_by_is_refused() -> None:
-    with pytest.raises(WrongUse, match="nothing to guide by"):
+    with pytest.raises(UsageError, match="nothing to guide by"):
         generate(TinyNet(), torch.full((1, 5), MASK), DecodingPlan(guidance=2.0))
-    with pytest.raises(WrongUse, match="semantic condition"):
+    with pytest.raises(UsageError, match="semantic condition"):
         generate(TinyNet(), canvas(), DecodingPlan(guidance=Guidance(2.0, "null")))
 
 
@@ -328,7 +330,7 @@ def test_a_row_may_stop_at_its_first_eos() -> None:
 
 
 def test_stopping_at_eos_needs_an_eos() -> None:
-    with pytest.raises(WrongUse, match="eos_id"):
+    with pytest.raises(UsageError, match="eos_id"):
         generate(UniformDenoiser(), torch.full((1, 4), 10), DecodingPlan(stop_at_eos=True))
 
 
@@ -362,7 +364,7 @@ def test_a_hook_may_write_and_hide() -> None:
     there = (events["row"] == 1) & (events["position"] == 5)
     assert events["kind"][there].tolist() == [0, 3, 0]
     assert out.forwards_B.tolist() == [8, 9]
-    with pytest.raises(WrongUse, match="given token"):
+    with pytest.raises(UsageError, match="given token"):
         generate(TinyNet(), x_BL, token_hook=lambda step, now_BL: torch.full_like(now_BL, 3))
 
 
@@ -431,7 +433,7 @@ def test_repetition_penalty_spares_padding_and_ignores_an_added_constant() -> No
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], word: str) -> None:
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         generate(TinyNet(), **{"x_BL": canvas(), **arguments})
     assert word in str(error.value)
 
@@ -439,7 +441,7 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], word: str) -> None
 def test_a_canvas_longer_than_the_model_is_refused() -> None:
     net = TinyNet()
     net.max_length = 8
-    with pytest.raises(WrongUse, match="12 tokens is longer than the model's 8"):
+    with pytest.raises(UsageError, match="12 tokens is longer than the model's 8"):
         generate(net, canvas())
 
 
@@ -462,15 +464,15 @@ def test_a_damaged_trace_is_refused(change: Any, word: str) -> None:
     assert trace is not None
     data = trace.to_dict()
     change(data)
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         Trace.from_dict(data)
     assert word in str(error.value)
 
 
 def test_a_file_that_is_no_trace_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(WrongUse, match="is not a file"):
+    with pytest.raises(UsageError, match="is not a file"):
         Trace.load(tmp_path / "none.json")
     for content in (b"\xff\xfe", b"{", b"[1]", b"null"):
         (tmp_path / "bad.json").write_bytes(content)
-        with pytest.raises(WrongUse, match=r"bad\.json"):
+        with pytest.raises(UsageError, match=r"bad\.json"):
             Trace.load(tmp_path / "bad.json")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unmask.core.denoiser import Body, Denoiser
 from unmask.decoding import DecodingPlan, generate
-from unmask.decoding.layout import _Product, laid_out_body
+from unmask.decoding.weight_prepacking import _Product, laid_out_body
 
 WIDTH, V, MASK = 64, 50, 49
 

@@ -22,7 +22,7 @@ from unmask.decoding.quota import quotas
 from unmask.decoding.remask import remaskers
 from unmask.decoding.rule import samplers
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.diffusion.schedule import schedules
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
@@ -95,7 +95,7 @@ def test_every_schedule_listed_trains_and_writes(schedule: str) -> None:
     for spec in (schedules.spec_of(leaf) for leaf in schedules.get(schedule).examples()):
         out = generate(model, x_BL, DecodingPlan(sampler=samplers.make("ancestral", schedule=spec)), valid_BL=valid_BL)
         assert not (out.sequences[valid_BL] == MASK).any()
-        found = token_losses(model, MaskLaw("time", spec).corrupt(x_BL % MASK, MASK, generator(1)))
+        found = token_losses(model, MaskingProcess("time", spec).corrupt(x_BL % MASK, MASK, generator(1)))
         assert torch.isfinite(found.ce_N).all()
 
 
@@ -104,7 +104,7 @@ def test_every_schedule_listed_trains_and_writes(schedule: str) -> None:
 def test_an_untrained_model_costs_log_v_and_never_less_than_nothing(estimator: str, tilt: float) -> None:
     """x-transformers' weighted loss is negative, xlm's bound is twice it, dLLM_Reason's is four times it."""
     model = network()
-    law = MaskLaw(estimator, "sgdd" if estimator == "grid" else "linear", tilt=tilt)
+    law = MaskingProcess(estimator, "sgdd" if estimator == "grid" else "linear", tilt=tilt)
     ids_BL = torch.randint(0, MASK, (2000, 16), generator=torch.Generator().manual_seed(1))
     found = token_losses(model, law.corrupt(ids_BL, MASK, generator(2)))
     assert (found.ce_N > 0).all() and (found.weight_B > 0).all() and (found.row_nelbo() >= 0).all()

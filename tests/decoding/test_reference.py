@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding import DecodingPlan, generate
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_the_fast_path_gives_the_same_tokens_at_temperature_zero(steps: int, blo
 def test_what_a_sampler_does_not_know_is_refused(style: str, settings: dict[str, Any], word: str) -> None:
     net = SCRIPT.ParityNet()
     x_BL, _ = SCRIPT.canvas(net, {"prompts": [5], "length": 16}, 1)
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         generate(net, x_BL, DecodingPlan(**settings), reference=style)  # type: ignore[arg-type]
     assert word in str(error.value)
 
@@ -99,12 +99,12 @@ def test_dream_refuses_rows_that_it_would_damage() -> None:
     net = SCRIPT.ParityNet()
     x_BL, _ = SCRIPT.canvas(net, {"prompts": [5, 5], "length": 16}, 1)
     x_BL[0, 8] = 3
-    with pytest.raises(WrongUse, match="equally many"):
+    with pytest.raises(UsageError, match="equally many"):
         generate(net, x_BL, DecodingPlan(order="margin", quota="linear"), reference="dream")
 
 
 def test_arguments_without_effect_are_refused() -> None:
     net = SCRIPT.ParityNet()
     x_BL, _ = SCRIPT.canvas(net, {"prompts": [5], "length": 16}, 1)
-    with pytest.raises(WrongUse, match="callback has no effect"):
+    with pytest.raises(UsageError, match="callback has no effect"):
         generate(net, x_BL, DecodingPlan(order="random", quota="linear"), reference=True, callback=print)

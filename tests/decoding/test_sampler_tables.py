@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.cache import caches
 from unmask.decoding.order import orders
 from unmask.decoding.quota import quotas
@@ -43,7 +43,7 @@ def test_tables_name_every_leaf_and_setting(kind: str, capsys: pytest.CaptureFix
     for row in KINDS[kind].table():
         assert f"| `{row['name']}` |" in table and row["settings"] in table and row["reference"] in table
         assert row["name"] in said
-    with pytest.raises(WrongUse, match="did you mean 'orders'"):
+    with pytest.raises(UsageError, match="did you mean 'orders'"):
         markdown("order")
 
 

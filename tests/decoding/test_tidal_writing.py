@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, PAD, MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.plan import DecodingPlan
@@ -191,15 +191,15 @@ def test_masked_blocks_are_filled_by_our_samplers():
 
 def test_wrong_use_is_refused():
     writer = CharacterWriter(tidal(), TOKENIZER)
-    with pytest.raises(WrongUse, match="must be a list"):
+    with pytest.raises(UsageError, match="must be a list"):
         list(stream_blocks(writer, TOKENIZER, "text"))
-    with pytest.raises(WrongUse, match="max_blocks=0"):
+    with pytest.raises(UsageError, match="max_blocks=0"):
         list(stream_blocks(writer, TOKENIZER, ["text"], max_blocks=0))
-    with pytest.raises(WrongUse, match="different row_ids"):
+    with pytest.raises(UsageError, match="different row_ids"):
         list(stream_blocks(writer, TOKENIZER, ["a", "b"], row_ids=[1, 1]))
-    with pytest.raises(WrongUse, match="no effect at temperature=0"):
+    with pytest.raises(UsageError, match="no effect at temperature=0"):
         CharacterWriter(tidal(), TOKENIZER, top_k=3)
-    with pytest.raises(WrongUse, match="temperature=-1"):
+    with pytest.raises(UsageError, match="temperature=-1"):
         CharacterWriter(tidal(), TOKENIZER, temperature=-1)
-    with pytest.raises(WrongUse, match="max_prefix=0"):
+    with pytest.raises(UsageError, match="max_prefix=0"):
         CharacterWriter(tidal(), TOKENIZER, max_prefix=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diagnosis_subjects import make_causal
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import faults
 from unmask.diagnosis.faults._cached import CacheFault, evicted
@@ -40,7 +40,7 @@ def test_the_mistake_is_named(name):
 def test_compounding_ratio_at_an_interval():
     verdict = diagnose(faults.make("compounding_ratio:interval=4").inject(make_causal()), only=["cache"])
     assert verdict.causes[0].finding.numbers["faults"][0] == "compounding ratio"
-    with pytest.raises(WrongUse, match="interval=0 must be at least 1"):
+    with pytest.raises(UsageError, match="interval=0 must be at least 1"):
         faults.make("compounding_ratio:interval=0")
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from oracles import JointDenoiser, UniformDenoiser, toy_joint
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.baselines import Baselines
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.checks.bound_calibration import own_bound
 from unmask.diagnosis.checks.draw_calibration import fit_temperature, likelihood
 from unmask.diagnosis.checks.factorisation import _staircase
 from unmask.diagnosis.checks.length import _ks_chance
-from unmask.diagnosis.lab import BUDGETS, Lab, moved
+from unmask.diagnosis.context import BUDGETS, CheckContext, moved
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
@@ -130,7 +130,7 @@ def test_smirnov_series() -> None:
 
 def test_own_bound_of_an_exact_joint_is_its_entropy() -> None:
     subject = toy()
-    lab = Lab(subject, BUDGETS["full"])
+    lab = CheckContext(subject, BUDGETS["full"])
     truth = -subject.denoiser.log_prob(lab.batch.ids_BL) / 6  # type: ignore[attr-defined]
     found = own_bound(lab)
     # the bound of exact marginals under random orders is exact in expectation
@@ -143,7 +143,7 @@ def test_moved_is_total_variation() -> None:
 
 
 def test_an_exact_model_is_at_home_in_its_own_text() -> None:
-    finding = run_check(checks.make("compounding"), Lab(toy(), replace(BUDGETS["full"], samples=64)))
+    finding = run_check(checks.make("compounding"), CheckContext(toy(), replace(BUDGETS["full"], samples=64)))
     assert finding.status == "pass"
     assert abs(finding.numbers["own_excess_nats"]) < 0.25
 
@@ -151,7 +151,7 @@ def test_an_exact_model_is_at_home_in_its_own_text() -> None:
 def test_a_uniform_model_scores_log_v() -> None:
     ids = torch.randint(0, 10, (64, 16), generator=torch.Generator().manual_seed(0))
     subject = NativeSubject(UniformDenoiser(), Batch(ids), Batch(ids))
-    lab = Lab(subject, BUDGETS["quick"])
+    lab = CheckContext(subject, BUDGETS["quick"])
     assert subject.training_view(Batch(ids), 0).loss == pytest.approx(math.log(10), rel=1e-5)
     assert own_bound(lab).value == pytest.approx(math.log(10), rel=1e-5)
     finding = run_check(checks.make("bound_calibration"), lab)
@@ -167,13 +167,13 @@ def test_a_bound_without_weights_is_compared_with_our_own() -> None:
             return replace(view, weight_N=None, loss=view.loss * self.scale)
 
     subject = Secretive(toy())
-    assert run_check(checks.make("bound_calibration"), Lab(subject, BUDGETS["quick"])).status == "pass"
+    assert run_check(checks.make("bound_calibration"), CheckContext(subject, BUDGETS["quick"])).status == "pass"
     subject.scale = 2.0
-    assert run_check(checks.make("bound_calibration"), Lab(subject, BUDGETS["quick"])).status == "fail"
+    assert run_check(checks.make("bound_calibration"), CheckContext(subject, BUDGETS["quick"])).status == "fail"
 
 
 def test_hidden_states_hide_what_they_say() -> None:
-    lab = Lab(toy(), BUDGETS["quick"])
+    lab = CheckContext(toy(), BUDGETS["quick"])
     x, hidden = lab.hide(lab.batch.ids_BL, 0.5)
     assert torch.equal(x == lab.mask_id, hidden) and bool((hidden.sum(1) == 3).all())
     assert torch.equal(x[~hidden], lab.batch.ids_BL[~hidden])
@@ -186,7 +186,7 @@ class Nothing(Subject):
 
 
 def test_what_is_not_provided_is_never_a_pass() -> None:
-    lab = Lab(Nothing(), BUDGETS["quick"])
+    lab = CheckContext(Nothing(), BUDGETS["quick"])
     for name in checks:
         assert run_check(checks.make(name), lab).status == "not_run", name
     assert not any(Nothing().provides(m) or lab.subject.provides(m) for m in METHODS)
@@ -199,7 +199,7 @@ def test_a_method_that_raises_is_a_finding_with_its_message(method: str) -> None
         raise KeyError("no <weights> here")
 
     subject = type("Broken", (Wrapped,), {method: broken})(toy())
-    lab = Lab(subject, BUDGETS["quick"])
+    lab = CheckContext(subject, BUDGETS["quick"])
     found = [run_check(checks.make(name), lab) for name in ("train_inference", "safe_words")]
     said = [f for f in found if f.status == "fail" and "no <weights> here" in f.measured]
     assert said and said[0].numbers["method"] == method and said[0].share == 1.0
@@ -214,24 +214,24 @@ def test_nan_and_wrong_shapes_are_findings() -> None:
         short = False
 
     subject = Odd(toy())
-    finding = run_check(checks.make("loss_by_ratio"), Lab(subject, BUDGETS["quick"]))
+    finding = run_check(checks.make("loss_by_ratio"), CheckContext(subject, BUDGETS["quick"]))
     assert finding.status == "fail" and "NaN" in finding.measured
     subject.short = True
-    finding = run_check(checks.make("loss_by_ratio"), Lab(subject, BUDGETS["quick"]))
+    finding = run_check(checks.make("loss_by_ratio"), CheckContext(subject, BUDGETS["quick"]))
     assert finding.status == "fail" and "positions were asked for" in finding.measured
 
 
 def test_a_check_that_breaks_is_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     check = checks.make("mask_mass")
     monkeypatch.setattr(type(check), "run", lambda self, lab: 1 / 0)
-    finding = run_check(check, Lab(toy(), BUDGETS["quick"]))
+    finding = run_check(check, CheckContext(toy(), BUDGETS["quick"]))
     assert finding.status == "not_run" and "ZeroDivisionError" in finding.why
 
 
 def test_forwards_are_counted_and_do_not_depend_on_the_corpus() -> None:
     counts = []
     for rows in (700, 3000):
-        lab = Lab(toy(rows), BUDGETS["quick"])
+        lab = CheckContext(toy(rows), BUDGETS["quick"])
         run_check(checks.make("loss_by_ratio"), lab)
         counts.append(lab.subject.forwards)
     # six ratios of 48 rows, and four views of training
@@ -243,7 +243,7 @@ def test_a_loss_that_ignores_the_targets_proves_nothing() -> None:
         def training_view(self, batch: Batch, seed: int) -> TrainingView:
             return self.inner.training_view(replace(batch, target_BL=None), seed)
 
-    finding = run_check(checks.make("scored_visible"), Lab(Stubborn(toy()), BUDGETS["quick"]))
+    finding = run_check(checks.make("scored_visible"), CheckContext(Stubborn(toy()), BUDGETS["quick"]))
     assert finding.status == "not_run" and "batch.targets" in finding.next_step
 
 
@@ -256,20 +256,20 @@ def test_noise_that_is_not_seeded_is_said() -> None:
             return self.inner.training_view(batch, seed + self.calls)
 
     for name in ("scored_visible", "train_inference"):
-        finding = run_check(checks.make(name), Lab(Careless(toy()), BUDGETS["quick"]))
+        finding = run_check(checks.make(name), CheckContext(Careless(toy()), BUDGETS["quick"]))
         assert finding.status == "fail" and "draw all its noise from the seed" in finding.measured
 
 
 def test_padding_is_asked_about_only_where_it_is_heeded() -> None:
     subject = toy()
     subject.ragged = False
-    assert run_check(checks.make("future_invariance"), Lab(subject, BUDGETS["quick"])).status == "not_run"
+    assert run_check(checks.make("future_invariance"), CheckContext(subject, BUDGETS["quick"])).status == "not_run"
 
 
 def test_two_texts_are_the_least() -> None:
     subject = NativeSubject(UniformDenoiser(), Batch(torch.zeros(1, 4, dtype=torch.long)))
-    with pytest.raises(WrongUse, match="at least 2"):
-        _ = Lab(subject, BUDGETS["quick"]).batch
+    with pytest.raises(UsageError, match="at least 2"):
+        _ = CheckContext(subject, BUDGETS["quick"]).batch
 
 
 def test_generated_rows_must_be_as_many_as_asked() -> None:
@@ -277,5 +277,5 @@ def test_generated_rows_must_be_as_many_as_asked() -> None:
         def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
             return self.inner.generate(batch.rows(0, 3), seed, **settings)
 
-    finding = run_check(checks.make("frontier"), Lab(Lazy(toy()), BUDGETS["quick"]))
+    finding = run_check(checks.make("frontier"), CheckContext(Lazy(toy()), BUDGETS["quick"]))
     assert finding.status == "fail" and "wrote 3 texts" in finding.measured

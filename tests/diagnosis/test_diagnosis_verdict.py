@@ -13,7 +13,7 @@ import torch
 
 from diagnosis_subjects import LENGTH, VOCAB, corpus
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.callback import QuickProbe
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import faults
@@ -86,7 +86,7 @@ def test_the_page_and_the_data_are_one_tree(tmp_path: Path) -> None:
     verdict.save(tmp_path / "v.html")
     verdict.save(tmp_path / "v.json")
     assert json.loads((tmp_path / "v.json").read_text(encoding="utf-8")) == tree
-    with pytest.raises(WrongUse, match="v.pdf"):
+    with pytest.raises(UsageError, match="v.pdf"):
         verdict.save(tmp_path / "v.pdf")
 
 
@@ -104,11 +104,11 @@ def test_the_terminal_shows_text_as_it_is() -> None:
 
 
 def test_unknown_names_are_refused(sgdd: NativeSubject) -> None:
-    with pytest.raises(WrongUse, match="latent_use"):
+    with pytest.raises(UsageError, match="latent_use"):
         diagnose(sgdd, only=["latent_us"])
-    with pytest.raises(WrongUse, match="quick"):
+    with pytest.raises(UsageError, match="quick"):
         diagnose(sgdd, budget="quik")  # type: ignore[arg-type]
-    with pytest.raises(WrongUse, match="not a Subject"):
+    with pytest.raises(UsageError, match="not a Subject"):
         diagnose(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from diagnosis_subjects import make_causal
 from unmask.diagnosis.check import checks
+from unmask.diagnosis.context import BUDGETS
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import Fault, faults
-from unmask.diagnosis.lab import BUDGETS
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import explained_by

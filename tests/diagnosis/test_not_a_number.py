@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from unmask.diagnosis.check import Check, checks, run_check
+from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.finding import Finding, Plot, sound
-from unmask.diagnosis.lab import BUDGETS, Lab
 from unmask.diagnosis.subject import Batch, State, Subject
 from unmask.diagnosis.verdict import judge
 from unmask.reporting.verdict import page
@@ -69,12 +69,12 @@ def test_a_check_that_measures_nan_does_not_pass(monkeypatch: pytest.MonkeyPatch
     class Careless(Check):
         title, fault, needs = "Is it?", "It is not.", ("data",)
 
-        def run(self, lab: Lab) -> Finding:
+        def run(self, lab: CheckContext) -> Finding:
             lost = float(torch.tensor([]).mean())
             return Finding("fail" if lost > 0.5 else "pass", measured=f"{lost:+.3f} nats", numbers={"lost": lost})
 
     monkeypatch.setattr(checks, "name_of", lambda check: "careless")
-    found = run_check(Careless(), Lab(Tiny([[0, 1], [1, 2]]), BUDGETS["quick"]))
+    found = run_check(Careless(), CheckContext(Tiny([[0, 1], [1, 2]]), BUDGETS["quick"]))
     assert found.status == "warn" and found.measured == "+nan nats" and "no answer" in found.why
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.checks.draw_calibration import _kept
+from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.fault import faults
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import BUDGETS, Lab
 from unmask.diagnosis.native import NativeSubject, tried
 from unmask.diagnosis.subject import Generated, Subject
 
@@ -47,7 +47,7 @@ def under(subject: NativeSubject, **plan: Any) -> NativeSubject:
 
 
 def found(subject: Subject, *names: str) -> dict[str, Finding]:
-    lab = Lab(subject, BUDGETS["quick"])
+    lab = CheckContext(subject, BUDGETS["quick"])
     return {name: run_check(checks.make(name), lab) for name in names}
 
 
@@ -106,5 +106,7 @@ def test_logits_are_restricted_as_the_draw_was() -> None:
 def test_a_cache_that_the_model_has_not_is_refused_in_its_name(sgdd: NativeSubject) -> None:
     denoiser = copy.copy(sgdd.denoiser)
     denoiser.__class__ = type("Forgetful", (type(denoiser),), {"can_cache": False})
-    with pytest.raises(WrongUse, match="cache='prefix' needs a model that remembers keys, and this Forgetful does not"):
+    with pytest.raises(
+        UsageError, match="cache='prefix' needs a model that remembers keys, and this Forgetful does not"
+    ):
         NativeSubject(denoiser, sgdd.held_out, plan=DecodingPlan(cache="prefix", block_length=6))

@@ -14,7 +14,7 @@ from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.subject import State
 from unmask.diagnosis.tidal import tidal_subject
 from unmask.diffusion.blocks import block_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
@@ -40,7 +40,7 @@ def trained(attention="tidal", writes="blocks", blocks="number", steps=250):
     g, optimizer = torch.Generator().manual_seed(1), torch.optim.AdamW(net.parameters(), lr=3e-3)
     for step in range(steps):
         rows = [data[i] for i in torch.randint(0, len(data), (64,), generator=g).tolist()]
-        loss = block_losses(net, collate(rows), MaskLaw("count"), g).loss
+        loss = block_losses(net, collate(rows), MaskingProcess("count"), g).loss
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 30, 2 - 2 * step / steps)
         optimizer.zero_grad()
         loss.backward()

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from unmask.core.condition import Condition
-from unmask.core.draw import categorical
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, FIRST_TOKEN, PAD, MixedTokenizer
 from unmask.data.tidal.samples import Segment, layout
 from unmask.diagnosis.diagnose import diagnose

@@ -8,7 +8,7 @@ from oracles import JointDenoiser, toy_joint
 from unmask.core.random import generator
 from unmask.diffusion.linear_ce import linear_cross_entropy
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.diffusion.process import MaskedBatch, MaskingProcess
 
 
 def exact_nelbo(model: JointDenoiser, row: torch.Tensor) -> float:
@@ -47,7 +47,9 @@ def test_wrong_denoiser_bound_is_above():
     assert bound > entropy + 0.01
 
 
-@pytest.mark.parametrize("law", [MaskLaw("count"), MaskLaw("time", "cosine"), MaskLaw("count", tilt=2.0)])
+@pytest.mark.parametrize(
+    "law", [MaskingProcess("count"), MaskingProcess("time", "cosine"), MaskingProcess("count", tilt=2.0)]
+)
 def test_estimators_agree_with_enumeration(law):
     model = JointDenoiser(toy_joint(2))
     row = model.support()[5]
@@ -63,7 +65,7 @@ def test_views_by_hand():
     model = JointDenoiser(toy_joint(1))
     clean = torch.tensor([[0, 1, 2], [2, 2, 0]])
     masked = torch.tensor([[True, False, True], [True, True, True]])
-    c = Corruption(
+    c = MaskedBatch(
         clean.masked_fill(masked, model.mask_id),
         clean,
         masked,
@@ -140,7 +142,7 @@ def test_bf16_autocast_keeps_the_loss_close():
 def test_token_weights_change_the_trained_loss_only():
     model = JointDenoiser(toy_joint(3))
     ids = torch.tensor([[0, 1, 2]] * 8)
-    c = MaskLaw("count").corrupt(ids, model.mask_id, generator(0))
+    c = MaskingProcess("count").corrupt(ids, model.mask_id, generator(0))
     plain = token_losses(model, c)
     light = token_losses(model, c, token_weight_BL=torch.tensor([1.0, 1.0, 0.0]).expand(8, 3))
     torch.testing.assert_close(plain.ce_N, light.ce_N)
@@ -152,7 +154,7 @@ def test_token_weights_change_the_trained_loss_only():
 def test_before_leaves_out_padding_and_nothing_else():
     model = JointDenoiser(toy_joint(3))
     ids = torch.tensor([[0, 1, 2], [2, 0, 1]])
-    found = token_losses(model, MaskLaw("time").corrupt(ids, model.mask_id, generator(4)))
+    found = token_losses(model, MaskingProcess("time").corrupt(ids, model.mask_id, generator(4)))
     text = found.before(torch.tensor([2, 3]))
     keep = [i for i, (r, c) in enumerate(zip(found.row_N, found.col_N, strict=True)) if c < (2, 3)[int(r)]]
     assert text.ce_N.tolist() == found.ce_N[keep].tolist() and len(text.row_N) == len(keep)

@@ -4,22 +4,22 @@ import pytest
 import torch
 
 from oracles import UniformDenoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw, spread
+from unmask.diffusion.process import MaskingProcess, spread
 
 LAWS = {
-    "count": MaskLaw("count"),
-    "count tilted": MaskLaw("count", tilt=2.0),
-    "count plain": MaskLaw("count", antithetic=False),
-    "time linear": MaskLaw("time", "linear"),
-    "time cosine": MaskLaw("time", "cosine"),
-    "time log_linear": MaskLaw("time", "log_linear"),
-    "time polynomial": MaskLaw("time", "polynomial"),
-    "time tilted": MaskLaw("time", "linear", tilt=2.0),
-    "grid": MaskLaw("grid", "sgdd"),
-    "grid coarse tilted": MaskLaw("grid", "sgdd:steps=20", tilt=2.0),
+    "count": MaskingProcess("count"),
+    "count tilted": MaskingProcess("count", tilt=2.0),
+    "count plain": MaskingProcess("count", antithetic=False),
+    "time linear": MaskingProcess("time", "linear"),
+    "time cosine": MaskingProcess("time", "cosine"),
+    "time log_linear": MaskingProcess("time", "log_linear"),
+    "time polynomial": MaskingProcess("time", "polynomial"),
+    "time tilted": MaskingProcess("time", "linear", tilt=2.0),
+    "grid": MaskingProcess("grid", "sgdd"),
+    "grid coarse tilted": MaskingProcess("grid", "sgdd:steps=20", tilt=2.0),
 }
 
 
@@ -38,7 +38,7 @@ def test_uniform_model_scores_log_v(law):
 
 
 def test_count_law_is_exact_for_every_count():
-    law = MaskLaw("count", tilt=2.0)
+    law = MaskingProcess("count", tilt=2.0)
     ids = torch.zeros(5000, 5, dtype=torch.long)
     c = law.corrupt(ids, 9, generator(0))
     n = c.masked_BL.sum(1)
@@ -57,7 +57,7 @@ def test_count_law_is_exact_for_every_count():
 def test_llada_form_equals_nelbo_under_the_uniform_law():
     model = UniformDenoiser()
     ids = torch.randint(0, 10, (64, 9), generator=generator(3))
-    found = token_losses(model, MaskLaw("count").corrupt(ids, model.mask_id, generator(4)))
+    found = token_losses(model, MaskingProcess("count").corrupt(ids, model.mask_id, generator(4)))
     torch.testing.assert_close(found.llada(), found.nelbo())
 
 
@@ -65,17 +65,17 @@ def test_only_open_positions_are_hidden_and_none_is_no_row():
     ids = torch.arange(40).reshape(4, 10)
     open_BL = torch.zeros_like(ids, dtype=torch.bool)
     open_BL[:, 3:6] = True
-    c = MaskLaw("count").corrupt(ids, 99, generator(0), open_BL)
+    c = MaskingProcess("count").corrupt(ids, 99, generator(0), open_BL)
     assert not (c.masked_BL & ~open_BL).any() and c.masked_BL.any(1).all()
     assert torch.equal(c.x_BL[~c.masked_BL], ids[~c.masked_BL])
     open_BL[2] = False
-    with pytest.raises(WrongUse, match="row 2"):
-        MaskLaw().corrupt(ids, 99, generator(0), open_BL)
+    with pytest.raises(UsageError, match="row 2"):
+        MaskingProcess().corrupt(ids, 99, generator(0), open_BL)
 
 
 def test_a_part_is_that_part_of_the_whole_batch():
     ids = torch.randint(0, 9, (8, 6), generator=generator(5))
-    for law in (MaskLaw("count"), MaskLaw("time", "cosine"), MaskLaw("count", word_dropout=0.3)):
+    for law in (MaskingProcess("count"), MaskingProcess("time", "cosine"), MaskingProcess("count", word_dropout=0.3)):
         whole = law.corrupt(ids, 9, generator(6))
         half = law.corrupt(ids[4:], 9, generator(6), part=(4, 8))
         assert torch.equal(whole.x_BL[4:], half.x_BL)
@@ -85,16 +85,16 @@ def test_a_part_is_that_part_of_the_whole_batch():
 def test_word_dropout_hides_more_and_keeps_the_loss_but_bounds_nothing():
     model = UniformDenoiser()
     ids = torch.randint(0, 10, (512, 20), generator=generator(7))
-    plain = MaskLaw("time").corrupt(ids, model.mask_id, generator(8))
-    dropped = MaskLaw("time", word_dropout=0.5).corrupt(ids, model.mask_id, generator(8))
+    plain = MaskingProcess("time").corrupt(ids, model.mask_id, generator(8))
+    dropped = MaskingProcess("time", word_dropout=0.5).corrupt(ids, model.mask_id, generator(8))
     assert (dropped.masked_BL >= plain.masked_BL).all()
     more = dropped.masked_BL.float().mean() - plain.masked_BL.float().mean()
     assert float(more) == pytest.approx(0.25, abs=0.02)
     found = token_losses(model, dropped)
     assert len(found.ce_N) == int(dropped.masked_BL.sum())
-    with pytest.raises(WrongUse, match="no bound"):
+    with pytest.raises(UsageError, match="no bound"):
         found.nelbo()
-    with pytest.raises(WrongUse, match="no bound"):
+    with pytest.raises(UsageError, match="no bound"):
         token_losses(model, dropped, weighting="nelbo")
 
 
@@ -104,9 +104,9 @@ def test_antithetic_times_fill_the_unit_interval_evenly():
 
 
 def test_wrong_laws_are_refused():
-    with pytest.raises(WrongUse, match="no grid"):
-        MaskLaw("grid", "linear")
-    with pytest.raises(WrongUse, match="tilt"):
-        MaskLaw(tilt=0)
-    with pytest.raises(WrongUse, match="estimator='n'"):
-        MaskLaw("n")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no grid"):
+        MaskingProcess("grid", "linear")
+    with pytest.raises(UsageError, match="tilt"):
+        MaskingProcess(tilt=0)
+    with pytest.raises(UsageError, match="estimator='n'"):
+        MaskingProcess("n")  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.process import reveal_probability
 from unmask.diffusion.schedule import schedules
 
@@ -39,13 +39,13 @@ def test_reveal_probabilities_telescope(name, schedule):
 
 
 def test_unknown_schedule_and_setting_name_the_nearest():
-    with pytest.raises(WrongUse, match="did you mean 'cosine'"):
+    with pytest.raises(UsageError, match="did you mean 'cosine'"):
         schedules.make("cosin")
-    with pytest.raises(WrongUse, match="did you mean 'power'"):
+    with pytest.raises(UsageError, match="did you mean 'power'"):
         schedules.make("polynomial:powr=2")
-    with pytest.raises(WrongUse, match="not a number"):
+    with pytest.raises(UsageError, match="not a number"):
         schedules.make("polynomial:power=big")
-    with pytest.raises(WrongUse, match="must be positive"):
+    with pytest.raises(UsageError, match="must be positive"):
         schedules.make("polynomial:power=-1")
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 import unmask
-from unmask.data import ranks
+from unmask.core import distributed
 from unmask.data.latents import cached_latents
 from unmask.families import trainer_of
+from unmask.training.base_trainer import SHARDS_ON_CPUS
 from unmask.training.checkpoint import checkpoints, last_checkpoint
 from unmask.training.recipe import parse
 from unmask.training.run import train
-from unmask.training.steady import SHARDS_ON_CPUS
 
 
 class Spelling:
@@ -79,10 +79,10 @@ def cut_off(folder: Path, texts: str, rows: int) -> None:
 
 def main(folder: Path, texts: str, rows: int) -> dict:
     torch.set_num_threads(1)
-    found = {"processes": ranks.count()}
+    found = {"processes": distributed.world_size()}
     # training with whole copies; its probe samples together
     model = unmask.train(recipe(texts, folder / "copies", rows))
-    found["copies"] = {"losses": losses(folder / "copies"), "weights": ranks.gather([total(model)])}
+    found["copies"] = {"losses": losses(folder / "copies"), "weights": distributed.gather_object([total(model)])}
 
     # one step's gradient, whole and in micro-batches: SGD, for AdamW hides a factor
     found["norms"] = {}
@@ -92,18 +92,18 @@ def main(folder: Path, texts: str, rows: int) -> dict:
         unmask.train(recipe(texts, folder / f"micro{micros}", rows // micros, **sgd, **short))
         found["norms"][str(micros)] = logged(folder / f"micro{micros}", "grad_norm")
 
-    if ranks.count() > 1 and SHARDS_ON_CPUS:
+    if distributed.world_size() > 1 and SHARDS_ON_CPUS:
         # sharded weights: what an earlier launch left behind, and on to the end
         found["cut at"] = [p.name for p in checkpoints(folder / "sharded")]
         again = unmask.train(recipe(texts, folder / "sharded", rows, fsdp="full_shard auto_wrap"))
-        found["sharded"] = {"losses": losses(folder / "sharded"), "weights": ranks.gather([total(again)])}
+        found["sharded"] = {"losses": losses(folder / "sharded"), "weights": distributed.gather_object([total(again)])}
 
     encoder = Spelling()
     lines = Path(texts).read_text().splitlines()
     vectors = cached_latents(lines, encoder, folder / "cache", shard_rows=16, progress=False)
     found["latents"] = {
-        "encoded": ranks.gather([encoder.seen]),
-        "right": ranks.gather([bool((vectors[:] == Spelling().encode(lines)).all())]),
+        "encoded": distributed.gather_object([encoder.seen]),
+        "right": distributed.gather_object([bool((vectors[:] == Spelling().encode(lines)).all())]),
     }
 
     loaded = unmask.load(folder / "copies", "cpu")
@@ -124,6 +124,6 @@ if __name__ == "__main__":
             cut_off(Path(out), texts, int(rows))
         os._exit(0)  # as after a crash: nobody says goodbye
     seen = main(Path(out), texts, int(rows))
-    if ranks.first():
+    if distributed.is_main_process():
         (Path(out) / "seen.json").write_text(json.dumps(seen))
-    ranks.wait()
+    distributed.barrier()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.training.steady import SHARDS_ON_CPUS
+from unmask.training.base_trainer import SHARDS_ON_CPUS
 
 HERE = Path(__file__).parent
 TELLING = os.environ | {"PYTHONFAULTHANDLER": "1"}  # an abort says where

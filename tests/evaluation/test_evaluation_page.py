@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from test_latent_use import IDS, LATENTS, Copier
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.generation import rewrite, score_generation
 
@@ -80,11 +80,11 @@ def test_rewrite_goes_in_batches_and_counts():
 
     assert rewrite(shout, ["a", "b", "c"], batch_size=2) == ["A", "B", "C"]
     assert seen == [2, 1]
-    with pytest.raises(WrongUse, match="1 texts for 2"):
+    with pytest.raises(UsageError, match="1 texts for 2"):
         rewrite(lambda texts: ["x"], ["a", "b"])
-    with pytest.raises(WrongUse, match="0 outputs"):
+    with pytest.raises(UsageError, match="0 outputs"):
         score_generation([], ["a"])
-    with pytest.raises(WrongUse, match="do not pair up with 1 inputs"):
+    with pytest.raises(UsageError, match="do not pair up with 1 inputs"):
         score_generation(["a", "b"], ["a", "b"], inputs=["a"])
 
 

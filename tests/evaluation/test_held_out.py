@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.text import load_texts
 from unmask.evaluation.held_out import held_out
 from unmask.families.tidal import TidalText
@@ -45,17 +45,17 @@ def test_of_another_file_every_text_counts_that_was_not_trained_on(corpus, tmp_p
     for written, known in both_ways(model, other):
         assert sorted(written) == sorted([*new, own.validation[0]]) and list(known) == list(own.train)
     other.write_text("\n".join(own.train[:20]), encoding="utf-8")
-    with pytest.raises(WrongUse, match="trained on"):
+    with pytest.raises(UsageError, match="trained on"):
         held_out(model, other)
-    with pytest.raises(WrongUse, match="trained on"):
+    with pytest.raises(UsageError, match="trained on"):
         TidalText.examples(model, other)
 
 
 def test_a_column_that_is_not_there_is_refused(corpus):
     for model, data in ((trained(data=str(corpus)), None), (trained(data="verses"), "verses")):
-        with pytest.raises(WrongUse, match="column"):
+        with pytest.raises(UsageError, match="column"):
             held_out(model, data, "foo")
-        with pytest.raises(WrongUse, match="column"):
+        with pytest.raises(UsageError, match="column"):
             TidalText.examples(model, data, "foo")
 
 
@@ -90,5 +90,5 @@ def test_what_is_left_out_of_scored_texts_is_said_once(corpus, tmp_path, caplog)
 
 
 def test_a_column_beside_texts_in_memory_is_refused():
-    with pytest.raises(WrongUse, match="column='text' goes with the name of a file"):
+    with pytest.raises(UsageError, match="column='text' goes with the name of a file"):
         held_out(trained(), ["a b", "c d"], "text")

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.evaluation import judge as module
 from unmask.evaluation.judge import Quality, judge_texts, quality_metrics
 from unmask.models.causal import CausalModel
@@ -129,8 +129,8 @@ def test_without_a_judge_words_are_counted(judge):
 
 
 def test_wrong_use_is_named(judge):
-    with pytest.raises(WrongUse, match="no text"):
+    with pytest.raises(UsageError, match="no text"):
         judge_texts([], judge)
     mute = PreTrainedTokenizerFast(tokenizer_object=judge.tokenizer.backend_tokenizer)
-    with pytest.raises(WrongUse, match="'mute' has no BOS"):
+    with pytest.raises(UsageError, match="'mute' has no BOS"):
         judge_texts(["a b"], CausalModel(judge.model, mute, "mute", "mute"), bos=True)

@@ -8,7 +8,7 @@ import torch
 
 from oracles import UniformDenoiser
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.evaluation.latent_use import derangement, latent_use, matched_noise, measure_posterior, posterior_of
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
@@ -112,7 +112,7 @@ def test_posterior_numbers():
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(WrongUse, match="takes no latent"):
+    with pytest.raises(UsageError, match="takes no latent"):
         latent_use(UniformDenoiser(), IDS, LATENTS)
-    with pytest.raises(WrongUse, match="at least 2"):
+    with pytest.raises(UsageError, match="at least 2"):
         latent_use(Copier(), IDS[:1], LATENTS[:1])

@@ -10,8 +10,8 @@ import torch
 from oracles import JointDenoiser, UniformDenoiser, toy_joint
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body
-from unmask.core.errors import WrongUse
-from unmask.diffusion.process import MaskLaw
+from unmask.core.errors import UsageError
+from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.likelihood import EDGES, bound
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
@@ -85,7 +85,13 @@ def texts(n=6, length=12, seed=0):
 
 
 @pytest.mark.parametrize(
-    "law", [MaskLaw("count"), MaskLaw("count", tilt=2.0), MaskLaw("time", tilt=2.0), MaskLaw("grid", "sgdd")]
+    "law",
+    [
+        MaskingProcess("count"),
+        MaskingProcess("count", tilt=2.0),
+        MaskingProcess("time", tilt=2.0),
+        MaskingProcess("grid", "sgdd"),
+    ],
 )
 def test_uniform_model_scores_log_v(law):
     model = UniformDenoiser(vocab_size=11, mask_id=10)
@@ -228,15 +234,15 @@ def test_labels_name_each_bin():
 
 
 def test_wrong_use_is_named(tiny):
-    with pytest.raises(WrongUse, match="word_dropout=0.3"):
-        bound(tiny, texts(), law=MaskLaw(word_dropout=0.3))
-    with pytest.raises(WrongUse, match="text 1 holds the mask id 2"):
+    with pytest.raises(UsageError, match="word_dropout=0.3"):
+        bound(tiny, texts(), law=MaskingProcess(word_dropout=0.3))
+    with pytest.raises(UsageError, match="text 1 holds the mask id 2"):
         bound(tiny, torch.tensor([[5, 1], [2, 1]]))
-    with pytest.raises(WrongUse, match="3 conditions do not pair up with 6"):
+    with pytest.raises(UsageError, match="3 conditions do not pair up with 6"):
         bound(tiny, texts(), Condition.of(torch.zeros(3, 5)))
-    with pytest.raises(WrongUse, match="samples=0"):
+    with pytest.raises(UsageError, match="samples=0"):
         bound(tiny, texts(), samples=0)
-    with pytest.raises(WrongUse, match=r"\(0, 4\)"):
+    with pytest.raises(UsageError, match=r"\(0, 4\)"):
         bound(tiny, torch.zeros(0, 4, dtype=torch.long))
 
 

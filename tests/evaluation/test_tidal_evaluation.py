@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
 from unmask.models.text_model import Card
@@ -63,9 +63,9 @@ def test_the_batch_size_changes_nothing_that_is_written():
     whole = write(text_model, prompts, temperature=1.0, seed=4, max_blocks=3)
     parts = write(text_model, prompts, temperature=1.0, seed=4, max_blocks=3, batch_size=2)
     assert whole.texts == parts.texts and whole.ended == parts.ended
-    with pytest.raises(WrongUse, match="batch_size=0"):
+    with pytest.raises(UsageError, match="batch_size=0"):
         write(text_model, prompts, batch_size=0)
-    with pytest.raises(WrongUse, match="order has no effect"):
+    with pytest.raises(UsageError, match="order has no effect"):
         write(text_model, prompts, plan={"order": "margin"})
 
 
@@ -82,9 +82,9 @@ def test_texts_longer_than_a_row_are_counted(writes):
     wide = unmask.evaluate(plain, texts, length=200)
     assert wide.texts == 3 and not wide.left_out.count
     assert not unmask.diagnose(plain, texts, length=200, only=["batch_invariance"]).notes
-    with pytest.raises(WrongUse, match="length=3: none of 3 texts fits"):
+    with pytest.raises(UsageError, match="length=3: none of 3 texts fits"):
         unmask.evaluate(plain, texts, length=3)
-    with pytest.raises(WrongUse, match="length=1 must lie in 2.."):
+    with pytest.raises(UsageError, match="length=1 must lie in 2.."):
         unmask.evaluate(plain, texts, length=1)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles import PUZZLES, Shards, build
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
@@ -127,7 +127,7 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
     kept = json.loads((tmp_path / "experiment_order_learners.json").read_text())["scales"]["cpu"]["arms"]
     for draw in ("0", "1"):
         assert kept["identity"][draw]["curve"] == found["identity"][draw]["curve"]
-    with pytest.raises(WrongUse, match="--test has no effect"):
+    with pytest.raises(UsageError, match="--test has no effect"):
         study.run("order_learners", replace(effort, tests=("x",)), out=tmp_path, pages=tmp_path, say=quiet)
     assert "| masked diffusion |" in path.read_text()
     assert "* *identity* before *uniform*: " in path.read_text()
@@ -181,7 +181,7 @@ def test_zebras_train_and_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     # the set that is drawn is the study's own, or else the first one of the scale
     text = zebra.page({"scales": {"cpu": results}}).markdown()
     assert "| 3x3, % solved |" in text and "Boards of 3x3 solved" in text and "not measured" not in text
-    with pytest.raises(WrongUse, match="no test set is called '4x4'"):
+    with pytest.raises(UsageError, match="no test set is called '4x4'"):
         zebra.measure(replace(effort, tests=("4x4",)), results, lambda: None, quiet)
 
 
@@ -212,7 +212,7 @@ def test_ways_beyond_spend_the_same_and_are_compared(monkeypatch: pytest.MonkeyP
     assert solve(model, kind, batch, plan).correct_B.sum() > random + 20
     text = beyond.page({"scales": {"cpu": results}}).markdown()
     assert text.count("\n| ") == 15 + 1 and "4 givens, 6 forwards" in text
-    with pytest.raises(WrongUse, match="train it first"):
+    with pytest.raises(UsageError, match="train it first"):
         beyond.measure(study.Effort(runs=tmp_path / "none"), {}, lambda: None, quiet)
 
 

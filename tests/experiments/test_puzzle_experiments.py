@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from unmask import cli
-from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
+from unmask.core.errors import CheckpointError, UnmaskError, UsageError
 from unmask.data.puzzles import PUZZLES, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra import Zebra
@@ -133,20 +133,20 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
 ) -> None:
     run = Run(steps=4, batch=8)
     # nothing is trained yet: nothing is measured, and no numbers of an untrained network are written
-    with pytest.raises(WrongUse, match="holds no checkpoint"):
+    with pytest.raises(UsageError, match="holds no checkpoint"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
     state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=1e-9, say=quiet)
     assert state.step == 0 and last_checkpoint(tmp_path) is None
     train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
-    with pytest.raises(WrongUse, match="lr=0.002, this one has lr=0.1"):
+    with pytest.raises(UsageError, match="lr=0.002, this one has lr=0.1"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, Run(steps=4, batch=8, lr=0.1), tmp_path, say=quiet)
-    with pytest.raises(WrongUse, match="another shape"):
+    with pytest.raises(UsageError, match="another shape"):
         train(PuzzleDenoiser.fresh(MINI, Shape(dim=32), 0), shards, run, tmp_path, say=quiet)
     # what else a run is made of: where both say it, it must be the same
     known = tmp_path / "known"
     made = {"data": "these", "network": "this"}
     train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made=made, until=2, say=quiet)
-    with pytest.raises(WrongUse, match="holds a run with data=these, this one has data=others"):
+    with pytest.raises(UsageError, match="holds a run with data=these, this one has data=others"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made={**made, "data": "others"}, say=quiet)
     assert train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, known, made=made, say=quiet).step == 4
     # who measures elsewhere does not say that it was trained there
@@ -287,9 +287,9 @@ def test_the_causal_solver_learns_and_keeps_givens(shards: Shards, held_out: Puz
         logits_BV = model.net(input_ids=row_BT[:, : 2 * k + 1]).logits[:, -1, 1 : MINI.vocab_size]
         x_BL.scatter_(1, order_BL[:, k : k + 1], logits_BV.argmax(1, keepdim=True) + 1)
     assert torch.equal(x_BL, solved.x_BL)
-    with pytest.raises(WrongUse, match="must be one of raster, solver"):
+    with pytest.raises(UsageError, match="must be one of raster, solver"):
         CausalSolver(MINI, CausalShape(), "spiral", 0)
-    with pytest.raises(WrongUse, match="needs boards with ranks"):
+    with pytest.raises(UsageError, match="needs boards with ranks"):
         CausalSolver(MINI, CausalShape(dim=16, layers=1, heads=2), "solver", 0).loss(some)
 
 
@@ -300,7 +300,7 @@ def test_wilson_interval_against_its_closed_form() -> None:
         assert math.isclose((p - 0.8) ** 2, z2 * p * (1 - p) / 10, rel_tol=1e-9)
     assert wilson(0, 500).low == 0 and 0 < wilson(0, 500).high < 0.01 and wilson(500, 500).high == 1
     assert percent({"value": 0.642, "low": 0.6, "high": 0.683}) == "64.2 [60.0, 68.3]"
-    with pytest.raises(WrongUse, match="at least one"):
+    with pytest.raises(UsageError, match="at least one"):
         wilson(0, 0)
 
 
@@ -394,7 +394,7 @@ def test_wrong_experiments_are_refused_before_any_work(tmp_path: Path, capsys: p
     assert "device='gpu' is not one: write cpu, cuda" in capsys.readouterr().err
     assert command("experiment", "sudoku", "--page", f"--out={tmp_path}") == 2
     assert "run `unmask experiment sudoku` first" in capsys.readouterr().err
-    with pytest.raises(WrongUse, match="did you mean 'plain'"):
+    with pytest.raises(UsageError, match="did you mean 'plain'"):
         study.Effort(arms=("plane",)).chosen(("relations", "plain"))
     (tmp_path / "experiment_sudoku.json").write_text("[1]")
     assert command("experiment", "sudoku", "--page", f"--out={tmp_path}") == 2

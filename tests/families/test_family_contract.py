@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.model import Model, Output
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
@@ -109,7 +109,7 @@ def test_a_setting_is_honoured_or_refused_by_name(name, loaded):
     others = {"order": "margin", "top_k": 3, "loops": 2, "verify": "rules", "stop_at_eos": True, "guidance": 3.0}
     for setting, value in others.items():
         if setting not in model.honours:
-            with pytest.raises(WrongUse, match=f"{setting}=.*has no effect on {model.words[:20]}"):
+            with pytest.raises(UsageError, match=f"{setting}=.*has no effect on {model.words[:20]}"):
                 unmask.sample(model, prompts(name), **{setting: value})
     fields = {f.name for f in dataclasses.fields(SamplingConfig)}
     assert model.honours <= fields
@@ -126,7 +126,7 @@ def test_output_is_written_and_a_trace_drawn_or_refused(name, loaded, tmp_path):
         assert "<html" in out.save_trace(tmp_path / "trace.html").read_text()[:200]
         assert out.save_trace(tmp_path / "trace.json").stat().st_size > 2
     else:
-        with pytest.raises(WrongUse, match="no trace"):
+        with pytest.raises(UsageError, match="no trace"):
             out.save_trace(tmp_path / "trace.html")
 
 
@@ -139,7 +139,7 @@ def test_scores_and_verdicts_are_given_or_refused(name, loaded):
     ):
         try:
             assert isinstance(ask(), wanted)
-        except WrongUse as refused:
+        except UsageError as refused:
             assert name not in ("bert", "tidal") and "\n" not in str(refused)
 
 
@@ -148,7 +148,7 @@ def test_what_is_saved_loads_again_or_the_refusal_says_why(name, loaded, tmp_pat
     model = loaded(name)
     try:
         folder = model.save(tmp_path / "copy")
-    except WrongUse as refused:
+    except UsageError as refused:
         assert "copy" in str(refused)
         return
     again = unmask.load(folder, "cpu")

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 import unmask
 from tiny_training import generation, run, write_texts
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_parts_of_models_are_named_as_what_they_are(trained, tmp_path):
     lora = tmp_path / "lora"
     lora.mkdir()
     (lora / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base"}')
-    with pytest.raises(WrongUse, match="is a LoRA adapter of 'someone/base', not a whole model: merge it"):
+    with pytest.raises(UsageError, match="is a LoRA adapter of 'someone/base', not a whole model: merge it"):
         unmask.load(lora, "cpu")
     pointer = tmp_path / "pointer"
     shutil.copytree(trained, pointer)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.family import Family
 from unmask.core.model import Model, Output
 from unmask.families import families
@@ -71,10 +71,10 @@ def test_what_it_does_not_do_is_one_sentence(echo, tmp_path):
         (lambda: echo.save(tmp_path / "y"), "is not saved again"),
         (lambda: unmask.sample(echo, ["x"]).save_trace("x.html"), "there is no trace"),
     ):
-        with pytest.raises(WrongUse, match=says):
+        with pytest.raises(UsageError, match=says):
             ask()
 
 
 def test_what_is_no_model_is_said():
-    with pytest.raises(WrongUse, match="sample takes a model from unmask.load, not a dict"):
+    with pytest.raises(UsageError, match="sample takes a model from unmask.load, not a dict"):
         unmask.sample({}, ["x"])

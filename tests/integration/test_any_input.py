@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.prose import prompts
 from unmask.data.puzzles.puzzle import PUZZLES
 from unmask.data.text import load_texts
@@ -39,7 +39,7 @@ def refused_or_fine(work):
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             work()
-    except WrongUse as error:
+    except UsageError as error:
         assert 0 < len(str(error)) < 1000
         assert "Traceback" not in str(error)
 
@@ -102,6 +102,6 @@ def test_traces(start, events, mask_id):
 )
 def test_values_that_transformers_chokes_on_are_one_sentence(line: str) -> None:
     settings = {"output_dir": "runs/x", "conditioning": "none", "task": "unconditional", **yaml.safe_load(line)}
-    with pytest.raises(WrongUse, match="the settings do not fit") as caught:
+    with pytest.raises(UsageError, match="the settings do not fit") as caught:
         parse(settings)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import torch
 
 import unmask
 from unmask import recipes
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.decoding.order import orders
 from unmask.decoding.trace import Trace
 from unmask.training.recipe import parse, read_recipe
@@ -73,9 +73,9 @@ def test_trace_replays_joins_batches_and_is_written(model, tmp_path):
     assert torch.equal(Trace.load(tmp_path / "trace.json").replay(), out.sequences.cpu())
     page = out.save_trace(tmp_path / "trace.html").read_text(encoding="utf-8")
     assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
-    with pytest.raises(WrongUse, match="trace=True"):
+    with pytest.raises(UsageError, match="trace=True"):
         unmask.sample(model, TEXTS, steps=2).save_trace(tmp_path / "x.html")
-    with pytest.raises(WrongUse, match="html or .json"):
+    with pytest.raises(UsageError, match="html or .json"):
         out.save_trace(tmp_path / "x.gif")
 
 
@@ -131,7 +131,7 @@ def test_evaluate_is_complete_and_saved(model, tmp_path):
     ],
 )
 def test_wrong_use_is_one_sentence(model, call, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         call(model)
 
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.causal import CausalModel
 
 WORDS = ["<unk>", "</s>", *(f"w{i}" for i in range(30))]
@@ -112,7 +112,7 @@ def test_each_setting_changes_something(model: CausalModel) -> None:
     ],
 )
 def test_what_has_no_meaning_is_refused(model: CausalModel, settings: dict[str, object], says: str) -> None:
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         unmask.sample(model, **{"texts": TEXTS, **settings})
 
 
@@ -121,16 +121,16 @@ def test_it_is_diagnosed_on_texts(model: CausalModel) -> None:
     status = {f.check: f.status for f in verdict.findings}
     assert status["batch_invariance"] == status["future_invariance"] == "pass"
     assert status["latent_use"] == "not_run"
-    with pytest.raises(WrongUse, match="data="):
+    with pytest.raises(UsageError, match="data="):
         unmask.diagnose(model)
-    with pytest.raises(WrongUse, match="unmask kv"):
+    with pytest.raises(UsageError, match="unmask kv"):
         unmask.evaluate(model, TEXTS)
 
 
 def test_the_column_to_diagnose_is_asked_for_and_honoured(model: CausalModel, tmp_path: Path) -> None:
     rows = [{"id": f"d{i}", "body": f"w{i % 30} w{i // 30}"} for i in range(900)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(WrongUse, match="column= one of body"):
+    with pytest.raises(UsageError, match="column= one of body"):
         unmask.diagnose(model, tmp_path / "x.jsonl")
     verdict = unmask.diagnose(model, tmp_path / "x.jsonl", column="body", only=["batch_invariance"])
     assert [f.status for f in verdict.findings] == ["pass"]

@@ -19,7 +19,7 @@ from transformers import (
 
 import unmask
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.tasks import Problem, run_task
 from unmask.models.causal import CausalModel
@@ -119,12 +119,12 @@ def test_a_causal_model_answers_a_task(folders: dict[str, Path]) -> None:
 def test_a_causal_model_refuses_what_it_cannot_do(folders: dict[str, Path]) -> None:
     model = unmask.load(folders["llama"], device="cpu")
     hole = Problem("h", "def f():\n", "\n    return x\n", "    x = 1", head="", tail="")
-    with pytest.raises(WrongUse, match="holes to fill, and a causal model .llama. does not see"):
+    with pytest.raises(UsageError, match="holes to fill, and a causal model .llama. does not see"):
         run_task(model, "humaneval_single", problems=[hole])
     for setting in ({"order": "margin"}, {"steps": 4}, {"block_length": 4}, {"cache": "dual"}):
-        with pytest.raises(WrongUse, match=f"{next(iter(setting))}=.* has no effect on a causal model"):
+        with pytest.raises(UsageError, match=f"{next(iter(setting))}=.* has no effect on a causal model"):
             run_task(model, "gsm_symbolic", problems=questions(), **setting)
-    with pytest.raises(WrongUse, match="not by a str"):
+    with pytest.raises(UsageError, match="not by a str"):
         run_task("llama", "gsm_symbolic", problems=questions())  # type: ignore[arg-type]
 
 
@@ -153,7 +153,7 @@ def test_a_causal_diagnosis_has_rows_of_a_length(folders: dict[str, Path]) -> No
     verdict = unmask.diagnose(model, texts, length=32, only=["batch_invariance"])
     assert verdict.notes == (f"The last {tokens % 32} tokens of the texts are left out: they fill no row of 32.",)
     for wrong in (65, 7, 0):
-        with pytest.raises(WrongUse, match=f"length={wrong} must lie in 8..64"):
+        with pytest.raises(UsageError, match=f"length={wrong} must lie in 8..64"):
             unmask.diagnose(model, texts, length=wrong)
 
 
@@ -173,5 +173,5 @@ def test_kv_reports_unknown_tokens(folders: dict[str, Path]) -> None:
     result = bench(model, "a house by the sea " * 40, small)
     assert any("% of the tokens are unknown (a) to the tokenizer of llama" in note for note in result.notes)
     model.tokenizer.unk_token = "e"
-    with pytest.raises(WrongUse, match="of the tokens are unknown"):
+    with pytest.raises(UsageError, match="of the tokens are unknown"):
         bench(model, "e" * 400, small)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unmask import recipes
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.text_model import load_native
 from unmask.training.recipe import parse, read_recipe
 from unmask.training.run import train
@@ -89,7 +89,7 @@ def test_recipe_runs(name, tmp_path, standins, phase_one):
 def test_shipped_recipes_are_found_and_others_named():
     assert "demo" in recipes.names()
     assert recipes.find("recipes/demo.yaml").name == "demo.yaml" == recipes.find("demo").name
-    with pytest.raises(WrongUse, match="did you mean 'sgdd_verses'"):
+    with pytest.raises(UsageError, match="did you mean 'sgdd_verses'"):
         recipes.find("sgdd_verse")
 
 
@@ -101,7 +101,7 @@ def test_the_papers_vocabularies_train_without_a_logit_tensor(vocab):
     from unmask.core.random import generator
     from unmask.diffusion.linear_ce import CHUNK_NUMBERS, CHUNKS_A_PRODUCT
     from unmask.diffusion.objective import token_losses
-    from unmask.diffusion.process import MaskLaw
+    from unmask.diffusion.process import MaskingProcess
     from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
     class Largest(TorchDispatchMode):
@@ -117,7 +117,7 @@ def test_the_papers_vocabularies_train_without_a_logit_tensor(vocab):
         MaskedDiffusionConfig(vocab_size=vocab, dim=8, heads=2, layers=1, ffn_dim=16, max_position_embeddings=64)
     )
     ids = torch.randint(3, vocab, (48, 64), generator=generator(0))
-    c = MaskLaw(tilt=2.0).corrupt(ids, net.mask_id, generator(1))
+    c = MaskingProcess(tilt=2.0).corrupt(ids, net.mask_id, generator(1))
     with Largest() as seen:
         token_losses(net, c).loss.backward()
     assert int(c.masked_BL.sum()) * vocab > 2 * seen.numbers

@@ -7,7 +7,7 @@ import pytest
 
 from unmask.cli import kv, main
 from unmask.cli.puzzle import _text
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.puzzle import PUZZLES
 from unmask.training.recipe import read_recipe
 
@@ -67,7 +67,7 @@ def test_commands_ask_for_a_column_and_refuse_a_wrong_one(stderr, tmp_path, comm
 
 def test_a_column_without_a_file_is_refused(stderr):
     assert "--column x has no effect without --file" in stderr("sample", "no_model", "--column", "x")
-    with pytest.raises(WrongUse, match="--column x goes with a file as --text"):
+    with pytest.raises(UsageError, match="--column x goes with a file as --text"):
         kv.read_text("story", "x")
 
 
@@ -96,7 +96,7 @@ def test_kv_prefers_a_file_to_a_name_and_that_to_a_folder(tmp_path, monkeypatch)
     assert len(kv.read_text("verses-kjv")) > 100_000
     (tmp_path / "story").write_text(PAGE_BREAKS, encoding="utf-16")
     assert kv.read_text("story") == PAGE_BREAKS
-    with pytest.raises(WrongUse, match=r"there is no file 'gone\.txt'"):
+    with pytest.raises(UsageError, match=r"there is no file 'gone\.txt'"):
         kv.read_text("gone.txt")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import unmask
 from unmask import recipes
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import EOS
 from unmask.evaluation.tidal import write
 from unmask.reporting.evaluation import tidal_grids
@@ -54,16 +54,16 @@ def test_samples_keep_trace_and_attention(trained, tmp_path):
     assert "drawn" in out.save_trace(tmp_path / "t.html").read_text()
     page = out.save_attention(tmp_path / "a.html", row=1).read_text()
     assert page.count("<figure>") == model.denoiser.config.layers * model.denoiser.config.heads
-    with pytest.raises(WrongUse, match="no block 7"):
+    with pytest.raises(UsageError, match="no block 7"):
         out.save_attention(tmp_path / "a.html", number=7)
 
 
 def test_what_has_no_effect_is_refused(trained):
     model = unmask.load(trained("tidal_arithmetic")[0])
     for setting in ({"guidance": 3.0}, {"block_length": 4}, {"repetition_penalty": 1.2}, {"order": "margin"}):
-        with pytest.raises(WrongUse, match=f"{next(iter(setting))}(=.*)? has no effect"):
+        with pytest.raises(UsageError, match=f"{next(iter(setting))}(=.*)? has no effect"):
             unmask.sample(model, ["1 + 2 ="], **setting)
-    with pytest.raises(WrongUse, match="must be a list"):
+    with pytest.raises(UsageError, match="must be a list"):
         unmask.sample(model, "1 + 2 =")
 
 
@@ -96,7 +96,7 @@ def test_counts_and_names_that_do_not_fit(trained, tmp_path):
         (lambda: unmask.sample(model, ["1 + 1 ="], precision="fp61"), "precision='fp61'"),
         (lambda: export(model, tmp_path / "out"), "a tidal model has no export"),
     ):
-        with pytest.raises(WrongUse, match=said):
+        with pytest.raises(UsageError, match=said):
             call()
 
 

@@ -10,7 +10,7 @@ import torch
 from tiny_causal import KINDS, ids, make
 from tiny_reader import PROSE, TinyReader
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.kvcache import timing
@@ -136,9 +136,9 @@ def test_facts_lie_at_their_depth_and_contexts_have_their_length():
         assert len(made) == 300
         places = [i for i in range(len(made) - 2) if torch.equal(made[i : i + 3], fact)]
         assert len(places) == 1 and abs(places[0] / (len(made) - 3) - depth) < 0.06
-    with pytest.raises(WrongUse, match="too short for 1 facts"):
+    with pytest.raises(UsageError, match="too short for 1 facts"):
         filler.around([(0.0, "a b c")], 3, 0)
-    with pytest.raises(WrongUse, match="give a longer one"):
+    with pytest.raises(UsageError, match="give a longer one"):
         filler.around([], 10**6, 0)
 
 
@@ -164,7 +164,7 @@ def test_texts_without_full_stops_fill_their_contexts_too(starts):
 
 
 def test_a_context_without_room_for_a_passage_is_refused():
-    with pytest.raises(WrongUse, match="context=47 tokens is too short"):
+    with pytest.raises(UsageError, match="context=47 tokens is too short"):
         _copy(TinyReader(), Filler(TinyReader(), PROSE), 47, 0)
     probe = _copy(TinyReader(), Filler(TinyReader(), PROSE), 48, 0)
     assert (len(probe.context), len(probe.question), len(probe.answer)) == (48, 16, 8)
@@ -327,7 +327,7 @@ def test_where_no_press_removes_anything_the_full_cache_is_measured(budgets, tmp
 
 @pytest.mark.parametrize("sizes", [[], [(0, 20)], [(1, 0)]])
 def test_sizes_that_cannot_be_timed_are_refused(sizes):
-    with pytest.raises(WrongUse, match="sizes="):
+    with pytest.raises(UsageError, match="sizes="):
         timing.measure(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
 
 
@@ -352,7 +352,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_scored(monkeyp
     from unmask.kvcache import bench as room
 
     monkeypatch.setattr(room, "score", lambda *a, **k: pytest.fail("scored"))
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         bench(TinyReader("gpt2"), PROSE, replace(SMALL, **changed))
 
 
@@ -433,13 +433,13 @@ def test_windows_are_cut_evenly_and_never_too_long():
     body = causal.encode(PROSE)
     found = cut(causal, PROSE, Settings(context=60, continuation=40, windows=3))
     assert torch.equal(found[0], body[:100]) and torch.equal(found[2], body[(len(body) - 100) // 2 * 2 :][:100])
-    with pytest.raises(WrongUse, match="give a longer text"):
+    with pytest.raises(UsageError, match="give a longer text"):
         cut(causal, "Too short.", Settings(context=60, continuation=40))
-    with pytest.raises(WrongUse, match="has 512 positions"):
+    with pytest.raises(UsageError, match="has 512 positions"):
         cut(causal, PROSE, Settings(context=500, continuation=40))
-    with pytest.raises(WrongUse, match="continuation=1"):
+    with pytest.raises(UsageError, match="continuation=1"):
         cut(causal, PROSE, Settings(continuation=1))
-    with pytest.raises(WrongUse, match="no budget"):
+    with pytest.raises(UsageError, match="no budget"):
         plan([], Settings(budgets=()))
     assert math.isfinite(Settings().seed)
 
@@ -492,5 +492,5 @@ def test_quantised_caches_need_their_package_and_known_bits(monkeypatch):
     if importlib.util.find_spec("optimum") is None:  # and that is said before anything is measured
         with pytest.raises(MissingExtra, match="pip install optimum-quanto"):
             bench(TinyReader(), "Too short, which is said later.", Settings(quantize=(4,)))
-    with pytest.raises(WrongUse, match="quantize=3"):
+    with pytest.raises(UsageError, match="quantize=3"):
         plan(presses.parse("knorm"), Settings(quantize=(3,)))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from unmask.cli import kv as command
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 
 pytest.importorskip("kvpress")
 
@@ -100,12 +100,12 @@ def test_wrong_use_is_said_before_a_model_is_loaded(app, monkeypatch, words, say
 
     monkeypatch.setattr(causal, "load_causal", lambda *a, **k: pytest.fail("a model was loaded"))
     done = run(app, *words)
-    assert isinstance(done.exception, WrongUse) and says in str(done.exception)
+    assert isinstance(done.exception, UsageError) and says in str(done.exception)
 
 
 def test_a_device_that_does_not_exist_is_one_sentence(app, model):
     done = run(app, model, "--device", "gpu")
-    assert isinstance(done.exception, WrongUse) and "device='gpu' is not one: write cpu" in str(done.exception)
+    assert isinstance(done.exception, UsageError) and "device='gpu' is not one: write cpu" in str(done.exception)
 
 
 def test_without_kvpress_the_command_says_what_to_install(app, monkeypatch):

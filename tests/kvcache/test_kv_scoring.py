@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_causal import ids, make
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed, evict
@@ -263,11 +263,11 @@ def test_a_cache_used_twice_is_not_the_same_cache():
 
 
 def test_wrong_settings_are_one_sentence():
-    with pytest.raises(WrongUse, match="interval=0"):
+    with pytest.raises(UsageError, match="interval=0"):
         Rolling(0)
-    with pytest.raises(WrongUse, match="positions='near'"):
+    with pytest.raises(UsageError, match="positions='near'"):
         Rolling(8, "near")
-    with pytest.raises(WrongUse, match="chunk=0"):
+    with pytest.raises(UsageError, match="chunk=0"):
         Prefill(make("llama"), ids(8), chunk=0)
     with pytest.raises(PressFailed):
         evict_unknown()

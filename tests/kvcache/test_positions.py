@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_causal import KINDS, WINDOW, ids, make
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.diagnosis.faults.stale_mask import StaleMask
@@ -133,7 +133,7 @@ def test_shrunken_positions_are_what_transformers_does_by_default():
 def test_other_positions_are_refused_with_the_true_one():
     model = make("llama")
     whole, _, state = compressed(model, "knorm", 15)
-    with pytest.raises(WrongUse, match="true position is 40"):
+    with pytest.raises(UsageError, match="true position is 40"):
         state.feed(whole[:, CONTEXT:], position_ids=torch.arange(15, 15 + NEW)[None])
     state.feed(whole[:, CONTEXT:], position_ids=torch.arange(CONTEXT, CONTEXT + NEW)[None])
     assert state.next_B.tolist() == [CONTEXT + NEW]
@@ -209,18 +209,18 @@ def test_cache_relative_mode_closes_up_and_equals_kvpress_rerotation():
 
 
 def test_what_cannot_be_moved_is_refused():
-    with pytest.raises(WrongUse, match="no rotary positions"):
+    with pytest.raises(UsageError, match="no rotary positions"):
         PositionedCache(make("gpt2"), 1, "cache")
-    with pytest.raises(WrongUse, match="positions='slots'"):
+    with pytest.raises(UsageError, match="positions='slots'"):
         PositionedCache(make("llama"), 1, "slots")
-    with pytest.raises(WrongUse, match="same number everywhere"):
+    with pytest.raises(UsageError, match="same number everywhere"):
         compressed(make("llama"), "skip_layers:press=knorm,layers=1", 15, mode="cache")
 
 
 def test_learned_positions_end():
     model = make("gpt2")
     state = Prefill(model, ids(120)).compressed(presses.make("knorm"), 20)
-    with pytest.raises(WrongUse, match="beyond the 128"):
+    with pytest.raises(UsageError, match="beyond the 128"):
         state.feed(ids(9))
 
 
@@ -239,14 +239,14 @@ def test_bytes_are_those_of_the_storages():
 def test_models_without_a_kv_cache_are_refused():
     from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForConditionalGeneration
 
-    with pytest.raises(WrongUse, match="state-space"):
+    with pytest.raises(UsageError, match="state-space"):
         require_kv_cache(MambaForCausalLM(MambaConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, state_size=4)))
     tiny_t5 = T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8, decoder_start_token_id=0)
-    with pytest.raises(WrongUse, match="encoder-decoder"):
+    with pytest.raises(UsageError, match="encoder-decoder"):
         require_kv_cache(T5ForConditionalGeneration(tiny_t5))
     for kind in KINDS:
         require_kv_cache(make(kind))
     model = make("llama")
     model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(WrongUse, match="flash_attention_2"):
+    with pytest.raises(UsageError, match="flash_attention_2"):
         require_kv_cache(model)

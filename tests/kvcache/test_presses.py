@@ -8,7 +8,7 @@ import torch
 import transformers
 from tiny_causal import ids, make
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.kvcache.budget import Budget, ratio_for
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
@@ -161,11 +161,11 @@ def test_keep_and_removed_are_opposites():
     assert Budget.parse("256t").tokens(1000) == 256 == Budget.of(tokens=256).tokens(300)
     assert Budget.of(tokens=256).tokens(100) == 100
     for wrong in ("0", "1.1", "-0.5", "a"):
-        with pytest.raises(WrongUse, match="keep="):
+        with pytest.raises(UsageError, match="keep="):
             Budget.parse(wrong)
-    with pytest.raises(WrongUse, match="compression_ratio=1"):
+    with pytest.raises(UsageError, match="compression_ratio=1"):
         Budget.of(compression_ratio=1)
-    with pytest.raises(WrongUse, match="exactly one"):
+    with pytest.raises(UsageError, match="exactly one"):
         Budget.of(keep=0.5, tokens=3)
 
 
@@ -264,7 +264,7 @@ def test_names_settings_and_hints():
         "": "names no press",
         "snapkv:window_size": "has no value",
     }.items():
-        with pytest.raises(WrongUse, match=words.replace("(", r"\(")):
+        with pytest.raises(UsageError, match=words.replace("(", r"\(")):
             presses.parse(text)
 
 
@@ -289,7 +289,7 @@ def test_register_adds_a_press_from_outside():
         assert {"name": "last_tokens", "summary": "Keeps the last tokens."}.items() <= presses.table()[
             presses.names().index("last_tokens")
         ].items()
-        with pytest.raises(WrongUse, match="not a BasePress"):
+        with pytest.raises(UsageError, match="not a BasePress"):
             presses.register(int, "int")
     finally:
         presses.unregister("last_tokens")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.bootstrap import ratio_interval, statistic_interval
 
 
@@ -72,7 +72,7 @@ def test_statistic_interval_resamples_rows():
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(WrongUse, match="level=95"):
+    with pytest.raises(UsageError, match="level=95"):
         ratio_interval([1.0, 2.0], level=95)
-    with pytest.raises(WrongUse, match="one number a text"):
+    with pytest.raises(UsageError, match="one number a text"):
         ratio_interval([1.0, 2.0], [1.0])

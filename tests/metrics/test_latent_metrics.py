@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.active_units import active_units
 from unmask.metrics.kl import kl_to_standard_normal
 from unmask.metrics.mutual_information import mutual_information
@@ -25,7 +25,7 @@ def test_active_units_at_the_threshold():
     s = math.sqrt(0.01 / 2)
     mu = torch.tensor([[1.01 * s, 0.99 * s, 0.0], [-1.01 * s, -0.99 * s, 0.0]]) + 5.0
     assert active_units(mu).tolist() == [True, False, False]
-    with pytest.raises(WrongUse, match="at least 2"):
+    with pytest.raises(UsageError, match="at least 2"):
         active_units(mu[:1])
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.length import cut, length_distance, length_histogram, text_lengths
 from unmask.metrics.mauve import mauve
 
@@ -31,7 +31,7 @@ def test_length_distances_agree_with_scipy():
     shifted = length_distance(a + 7, a)
     assert shifted.wasserstein == pytest.approx(7) and shifted.mean - shifted.data_mean == pytest.approx(7)
     assert length_distance(a, a).ks == 0
-    with pytest.raises(WrongUse, match="0 texts"):
+    with pytest.raises(UsageError, match="0 texts"):
         length_distance([], a)
 
 

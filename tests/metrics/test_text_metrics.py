@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.bleu import bleu
 from unmask.metrics.distinct_n import distinct_n
 from unmask.metrics.exact_match import exact_match
@@ -25,7 +25,7 @@ def test_words_drop_case_and_punctuation_but_keep_apostrophes():
 def test_ngrams_of_short_sequences_and_zero():
     assert list(ngrams([1, 2, 3], 2)) == [(1, 2), (2, 3)]
     assert list(ngrams([1], 2)) == []
-    with pytest.raises(WrongUse, match="n=0"):
+    with pytest.raises(UsageError, match="n=0"):
         ngrams([1], 0)
 
 
@@ -63,13 +63,13 @@ def test_bleu_brevity_penalty():
     score = bleu(["a b c d e"], ["a b c d e f g h i j"])
     assert score.brevity_penalty == pytest.approx(math.exp(1 - 10 / 5))
     assert score.bleu == pytest.approx(100 * math.exp(-1))
-    with pytest.raises(WrongUse, match="at least one text"):
+    with pytest.raises(UsageError, match="at least one text"):
         bleu([], [])
 
 
 def test_pairs_must_pair_up():
     for metric in (exact_match, word_recall, token_accuracy, bleu):
-        with pytest.raises(WrongUse, match="2 hypotheses cannot be compared with 1"):
+        with pytest.raises(UsageError, match="2 hypotheses cannot be compared with 1"):
             metric(["a", "b"], ["a"])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.word_distribution import word_distribution_overlap
 from unmask.metrics.word_f1 import word_f1
 
@@ -17,5 +17,5 @@ def test_word_distribution_overlap_by_hand():
     # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): JS = (log2(4/3) + 1/2 log2(2/3) + 1/2 log2(2)) / 2
     assert word_distribution_overlap(["a"], ["a b"]) == pytest.approx(1 - 0.311278, abs=1e-5)
     assert word_distribution_overlap([""], ["a b"]) == 0.0
-    with pytest.raises(WrongUse, match="no word"):
+    with pytest.raises(UsageError, match="no word"):
         word_distribution_overlap(["a"], [""])

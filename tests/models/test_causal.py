@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.models import causal
 from unmask.models.causal import load_causal
 
@@ -40,15 +40,15 @@ def test_a_folder_loads_frozen_and_is_named_by_its_weights(tmp_path):
 
 def test_ids_beyond_the_embedding_are_refused(tmp_path):
     loaded = load_causal(save(tmp_path / "m", [*WORDS, "beyond"]))
-    with pytest.raises(WrongUse, match="token id 6 is outside the 6 rows"):
+    with pytest.raises(UsageError, match="token id 6 is outside the 6 rows"):
         loaded.encode("a beyond")
 
 
 def test_wrong_names_are_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(WrongUse, match="no causal language model can be loaded"):
+    with pytest.raises(UsageError, match="no causal language model can be loaded"):
         load_causal(tmp_path / "empty")
-    with pytest.raises(WrongUse, match="dtype='int8'"):
+    with pytest.raises(UsageError, match="dtype='int8'"):
         load_causal(tmp_path, dtype="int8")
     monkeypatch.setattr(causal, "_PACKAGE", "no_such_package")
     monkeypatch.setenv("UNMASK_CACHE", str(tmp_path))
@@ -58,7 +58,7 @@ def test_wrong_names_are_one_sentence(tmp_path, monkeypatch):
 
 def test_a_model_without_tokenizer_is_refused(tmp_path):
     GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
-    with pytest.raises(WrongUse, match="tokenizer"):
+    with pytest.raises(UsageError, match="tokenizer"):
         load_causal(tmp_path)
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import unmask
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.causal import CausalModel
 from unmask.models.causal_writing import Writing, end_ids, write_on
 
@@ -103,5 +103,5 @@ def test_every_end_of_generation_config_ends_a_text(tmp_path: Path) -> None:
     [({"length": 0}, "length=0"), ({"repetition_penalty": 0.0}, "repetition_penalty=0"), ({"top_k": 0}, "top_k=0")],
 )
 def test_writing_refuses_what_does_not_fit(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         Writing(**settings)

@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GenerationConfig
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.layers import rotary
 from unmask.models.tidal import TidalConfig
@@ -186,7 +186,7 @@ def test_condition_null_and_rows(kind):
 def test_null_condition_gets_gradient_only_where_rows_are_dropped():
     net = build("adaln")
     x, cond = batch(net)
-    c = MaskLaw().corrupt(x.clamp(min=3), MASK, generator(0))
+    c = MaskingProcess().corrupt(x.clamp(min=3), MASK, generator(0))
     token_losses(net, c, cond).loss.backward()
     assert net.latent.null_steer.grad is None or net.latent.null_steer.grad.abs().max() == 0
     net.zero_grad()
@@ -235,14 +235,14 @@ def test_relations_reach_the_logits_and_get_gradient():
     before = net.logits(x)
     after = net.body(x, relations_RLL=torch.zeros(2, L, L))
     assert not torch.allclose(before[:, 3:], net.head(after.h_BLD[x == MASK])[:, 3:])
-    token_losses(net, MaskLaw().corrupt(x.clamp(min=3), MASK, generator(0))).loss.backward()
+    token_losses(net, MaskingProcess().corrupt(x.clamp(min=3), MASK, generator(0))).loss.backward()
     assert net.blocks[0].attn.relation.grad.abs().max() > 0
 
 
 def test_deep_supervision_is_the_mean_loss_of_every_loop_and_leaves_the_views_alone():
     net = build("loops that see the input again")
     clean = torch.randint(3, V, (6, L), generator=generator(3))
-    corruption = MaskLaw().corrupt(clean, MASK, generator(4))
+    corruption = MaskingProcess().corrupt(clean, MASK, generator(4))
     fewer = []
     for loops in (1, 2, 3):
         net.config.loops = loops
@@ -291,15 +291,15 @@ def test_embeddings_start_from_an_encoder():
     ],
 )
 def test_wrong_settings_are_named(settings, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         MaskedDiffusionConfig(**{"vocab_size": V, **settings})
 
 
 def test_too_long_and_wrong_latents_are_refused():
     net = build("adaln")
-    with pytest.raises(WrongUse, match="longer than the model's 8"):
+    with pytest.raises(UsageError, match="longer than the model's 8"):
         net.body(torch.full((1, 9), MASK))
-    with pytest.raises(WrongUse, match="width 5"):
+    with pytest.raises(UsageError, match="width 5"):
         net.body(torch.full((1, 4), MASK), Condition.of(torch.zeros(1, 5)))
 
 
@@ -328,5 +328,5 @@ def test_latents_that_are_all_one_are_refused():
     from unmask.models.latent import Whitening
 
     for rows in (1, 5):
-        with pytest.raises(WrongUse, match=f"all {rows} training latents are one vector"):
+        with pytest.raises(UsageError, match=f"all {rows} training latents are one vector"):
             Whitening(4).fit(torch.ones(rows, 4))

@@ -10,7 +10,7 @@ import pytest
 from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 import unmask
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.models.causal import CausalModel, load_causal
 from unmask.models.kind import kind_of, require_causal, require_masked
@@ -82,7 +82,7 @@ def test_kind_of_names_the_family_that_reads_it(raw: dict[str, Any], family: str
 def test_kind_of_names_what_nothing_here_reads(raw: dict[str, Any], said: str) -> None:
     kind = kind_of(raw)
     assert kind.family == "other" and said in kind.said
-    for require, error in ((require_causal, WrongUse), (require_masked, CheckpointError)):
+    for require, error in ((require_causal, UsageError), (require_masked, CheckpointError)):
         with pytest.raises(error, match="'x' is a") as caught:
             require(kind, "x")
         assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_kind_of_names_what_nothing_here_reads(raw: dict[str, Any], said: str) -
 
 def test_own_code_is_run_only_if_it_is_no_diffusion() -> None:
     require_causal(kind_of(config("phi-own", "PhiForCausalLM", auto_map=CODE)), "x", own_code=True)
-    with pytest.raises(WrongUse, match="diffusion"):
+    with pytest.raises(UsageError, match="diffusion"):
         require_causal(kind_of(config("sdar", "SDARForCausalLM", auto_map=CODE)), "x", own_code=True)
 
 
@@ -112,7 +112,7 @@ def test_load_causal_refuses_masks_and_loads_decoders(tmp_path: Path, words: Pre
     ):
         net.save_pretrained(tmp_path / name)
         words.save_pretrained(tmp_path / name)
-    with pytest.raises(WrongUse, match="masked language model .BertForMaskedLM., not a causal one") as caught:
+    with pytest.raises(UsageError, match="masked language model .BertForMaskedLM., not a causal one") as caught:
         load_causal(tmp_path / "masked")
     assert "\n" not in str(caught.value)
     assert isinstance(unmask.load(tmp_path / "decoder", device="cpu"), CausalModel)
@@ -120,7 +120,7 @@ def test_load_causal_refuses_masks_and_loads_decoders(tmp_path: Path, words: Pre
     tree = json.loads((tmp_path / "decoder" / "config.json").read_text())
     (tmp_path / "decoder" / "config.json").write_text(json.dumps(tree | {"is_decoder": False}))
     for call in (load_causal, unmask.load):
-        with pytest.raises(WrongUse, match="without is_decoder"):
+        with pytest.raises(UsageError, match="without is_decoder"):
             call(tmp_path / "decoder")
 
 

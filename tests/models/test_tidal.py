@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, MASK, PAD
 from unmask.data.tidal.samples import Segment, layout, pack
 from unmask.models.tidal import ATTENTION, POSITIONS, TidalConfig, TidalModel
@@ -232,13 +232,13 @@ def test_attention_weights_are_those_that_are_used(mode):
     ],
 )
 def test_wrong_settings_are_refused(settings, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         TidalConfig(**settings)
 
 
 def test_places_that_learned_positions_lack_are_refused():
     net = model(positions="learned", max_position_embeddings=4, max_block=4)
-    with pytest.raises(WrongUse, match="end at token 4, the input goes to 6"):
+    with pytest.raises(UsageError, match="end at token 4, the input goes to 6"):
         net(torch.tensor([[A] * 6 + [BOB]]))
-    with pytest.raises(WrongUse, match="offsets end at 5, the input goes to 6"):
+    with pytest.raises(UsageError, match="offsets end at 5, the input goes to 6"):
         net(torch.tensor([[A, BOB] + [X] * 6]))

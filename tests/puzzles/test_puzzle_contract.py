@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.puzzles import PUZZLES, Mixture, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sorting import Sorting
@@ -77,7 +77,7 @@ def test_sudoku_boards_keep_their_promise() -> None:
     assert set(batch.given_BL.sum(dim=1).tolist()) == {30, 31, 32}
     asked = puzzle.read(puzzle.show(batch.question_BL[0]))
     assert torch.equal(asked.answer_BL[0], batch.answer_BL[0])
-    with pytest.raises(WrongUse, match="16 cells"):
+    with pytest.raises(UsageError, match="16 cells"):
         puzzle.read("." * 16)
 
 
@@ -150,7 +150,7 @@ def test_boards_stay_on_their_side_whatever_the_seed_and_symmetry(settings: dict
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, said: str) -> None:
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         Sudoku(**settings)
 
 
@@ -167,21 +167,21 @@ def test_build_is_resumable_and_exact(tmp_path: Path) -> None:
     build(puzzle, 50, out=whole, seed=3, shard_size=20)
     assert {f.name: f.read_bytes() for f in whole.iterdir()} == bytes_, "and no temporary file stays behind"
     assert (whole / "00000.arrow").stat().st_mtime_ns == kept
-    with pytest.raises(WrongUse, match="other seed"):
+    with pytest.raises(UsageError, match="other seed"):
         build(puzzle, 50, out=whole, seed=4, shard_size=20)
-    with pytest.raises(WrongUse, match="seed=-1"):
+    with pytest.raises(UsageError, match="seed=-1"):
         build(puzzle, 5, out=tmp_path / "d", seed=-1)
-    with pytest.raises(WrongUse, match=r"write PUZZLES.make\('sudoku'\)"):
+    with pytest.raises(UsageError, match=r"write PUZZLES.make\('sudoku'\)"):
         build("sudoku", 5, out=tmp_path / "d")
     (tmp_path / "taken").write_text("")
-    with pytest.raises(WrongUse, match="is a file"):
+    with pytest.raises(UsageError, match="is a file"):
         build(puzzle, 5, out=tmp_path / "taken")
     assert not (tmp_path / "d").exists()
-    with pytest.raises(WrongUse, match="n=0 boards"):
+    with pytest.raises(UsageError, match="n=0 boards"):
         puzzle.sample(0, rng())
-    with pytest.raises(WrongUse, match="n=0"):
+    with pytest.raises(UsageError, match="n=0"):
         build(puzzle, 0, out=tmp_path / "b")
-    with pytest.raises(WrongUse, match="256"):
+    with pytest.raises(UsageError, match="256"):
         build(Sorting(top=300), 5, out=tmp_path / "c")
 
 
@@ -225,11 +225,11 @@ def test_stream_visits_every_puzzle_once_an_epoch_and_resumes(tmp_path: Path) ->
     assert torch.equal(back.answer_BL, every.answer_BL[[59, 0, 17]])
     assert same(shards.take([59, 0]), every[torch.tensor([59, 0])])
     for wrong in ([60], [-1]):
-        with pytest.raises(WrongUse, match="there are 0 to 59"):
+        with pytest.raises(UsageError, match="there are 0 to 59"):
             shards.take(wrong)
-    with pytest.raises(WrongUse, match="step=-1"):
+    with pytest.raises(UsageError, match="step=-1"):
         shards.batch(8, 0, -1)
-    with pytest.raises(WrongUse, match="batches of 61"):
+    with pytest.raises(UsageError, match="batches of 61"):
         shards.batch(61, seed=0, step=0)
 
 
@@ -253,11 +253,11 @@ def test_a_mixture_fills_its_share_of_every_batch(tmp_path: Path) -> None:
     said = "12 of sudoku:size=6,fewest=14,most=14; 25% of each batch out of 8 of sudoku:size=6,fewest=20,most=20"
     assert mixed.describe() == said
     for share in (0.0, 1.0, -0.5):
-        with pytest.raises(WrongUse, match=f"share={share}"):
+        with pytest.raises(UsageError, match=f"share={share}"):
             Mixture(main, rare, share)
-    with pytest.raises(WrongUse, match="batches of 1 have no room for 25% of their rows"):
+    with pytest.raises(UsageError, match="batches of 1 have no room for 25% of their rows"):
         mixed.batch(1, 0, 0)
-    with pytest.raises(WrongUse, match="canvases"):
+    with pytest.raises(UsageError, match="canvases"):
         Mixture(main, Shards(build(Sudoku(size=4), 2, out=tmp_path / "small")), 0.5)
 
 
@@ -308,7 +308,7 @@ def test_shah_files_are_read_and_validated(tmp_path: Path) -> None:
         bad = rows.astype(np.int64).copy()
         change(bad)  # type: ignore[operator]
         np.save(file, bad)
-        with pytest.raises(WrongUse, match=said):
+        with pytest.raises(UsageError, match=said):
             read_shah(file)
 
     refused(lambda r: r.__setitem__((3, 0), 90), "row 3 .* number of givens")
@@ -317,9 +317,9 @@ def test_shah_files_are_read_and_validated(tmp_path: Path) -> None:
     refused(lambda r: r.__setitem__((4, 3), 10), "row 4 .* outside 1 to 9")
     refused(lambda r: r.__setitem__((2, 3), r[2, 3] % 9 + 1), "row 2 .* no solved board")
     np.save(file, rows[:, :-1])
-    with pytest.raises(WrongUse, match=f"{COLUMNS} columns"):
+    with pytest.raises(UsageError, match=f"{COLUMNS} columns"):
         read_shah(file)
-    with pytest.raises(WrongUse, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_shah(tmp_path / "none.npy")
     for name, write in (
         ("empty.npy", lambda f: f.write_bytes(b"")),
@@ -328,5 +328,5 @@ def test_shah_files_are_read_and_validated(tmp_path: Path) -> None:
         ("folder.npy", lambda f: f.mkdir()),
     ):
         write(tmp_path / name)
-        with pytest.raises(WrongUse, match="no plain .npy array of numbers"):
+        with pytest.raises(UsageError, match="no plain .npy array of numbers"):
             read_shah(tmp_path / name)

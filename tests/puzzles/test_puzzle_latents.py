@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.kinds.hashing import Hashing
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sorting import Sorting
@@ -21,7 +21,7 @@ def test_triples_are_distinct_seeded_and_run_through_all() -> None:
     assert len({tuple(sorted(t)) for t in some.tolist()}) == 275
     assert torch.equal(some, NaeSat(n=25, p=275, seed=1).triples)
     assert not torch.equal(some, NaeSat(n=25, p=275, seed=2).triples)
-    with pytest.raises(WrongUse, match="20 triples"):
+    with pytest.raises(UsageError, match="20 triples"):
         NaeSat(n=6, p=21)
 
 
@@ -89,6 +89,6 @@ def test_text_is_read_and_refused() -> None:
     puzzle = NaeSat(n=3, p=1)
     assert puzzle.read("01.1").answer_BL.tolist() == [[1, 2, 0, 2]]
     for line, said in (("0101.", "4 values, not 5"), ("0121", "value 3 is '2'"), ("0110", "make it 1")):
-        with pytest.raises(WrongUse, match=said):
+        with pytest.raises(UsageError, match=said):
             puzzle.read(line)
     assert Sorting(n=2, top=30).read("12 . 5 .").answer_BL.tolist() == [[13, 0, 6, 0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.sudoku.generate import dig, grids
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import by_singles, solve, valid
@@ -152,15 +152,15 @@ def test_text_round_trips() -> None:
     ],
 )
 def test_bad_text_names_the_place(line: str, said: str) -> None:
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         parse(line)
 
 
 def test_no_and_several_solutions_are_told_apart() -> None:
     assert text(solution(parse(EASY))) == EASY_SOLVED
-    with pytest.raises(WrongUse, match="no solution"):
+    with pytest.raises(UsageError, match="no solution"):
         solution(parse(EASY[:2] + "1" + EASY[3:]))
-    with pytest.raises(WrongUse, match=r"several solutions \(r\dc\d can be \d or \d\)"):
+    with pytest.raises(UsageError, match=r"several solutions \(r\dc\d can be \d or \d\)"):
         solution(parse("." + EASY[1:10] + "." * 71))
 
 
@@ -180,9 +180,9 @@ def test_paths_follow_the_seven_strategies() -> None:
 
 def test_the_grader_tells_easy_from_hard() -> None:
     assert grade(parse(EASY)) == (2.0, "Very Easy")
-    with pytest.raises(WrongUse, match="cannot be graded"):
+    with pytest.raises(UsageError, match="cannot be graded"):
         grade(parse(EASY[:2] + "1" + EASY[3:]))
-    with pytest.raises(WrongUse, match="not graded after 0.5 seconds"):
+    with pytest.raises(UsageError, match="not graded after 0.5 seconds"):
         grade(parse(HARD), seconds=0.5)
 
 
@@ -200,5 +200,5 @@ def test_what_singles_fill_the_strategies_fill() -> None:
 
 
 def test_paths_are_for_nine_by_nine() -> None:
-    with pytest.raises(WrongUse, match="9x9"):
+    with pytest.raises(UsageError, match="9x9"):
         path(parse("." * 16))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.kinds.zebra import Zebra
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.data.puzzles.split import is_test
@@ -183,7 +183,7 @@ def test_relations_follow_the_clues_and_not_the_answer() -> None:
     ],
 )
 def test_bad_text_is_explained(line: str, said: str) -> None:
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         parse(line)
 
 
@@ -195,7 +195,7 @@ def test_case_and_spaces_do_not_matter() -> None:
 def test_a_puzzle_too_large_for_the_canvas_is_refused() -> None:
     made = generate(4, 4, 1, np.random.default_rng(8))
     line = "; ".join(["4x4"] + [clue_text(c, 4, 4) for c in made.clue_BK3[0] if c[0]])
-    with pytest.raises(WrongUse, match="4x4"):
+    with pytest.raises(UsageError, match="4x4"):
         Zebra(3, 3).read(line)
 
 

@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.render import save_page
 from unmask.data.tidal.mixed_tokenizer import BOB, MixedTokenizer
 from unmask.models.tidal import TidalModel
@@ -36,5 +36,5 @@ def test_attention_page_shows_every_head(tmp_path):
     want = weights[1, 1, start + 1, start]
     assert shown[f"{names[start + 1]} looks at <bob>: {want:.3f}"] == pytest.approx(float(want), abs=6e-4)
     assert f"{float(weights[0, 0, start:, start:].sum(-1).mean()):.0%} of the block's attention" in unescape(page)
-    with pytest.raises(WrongUse, match="do not fit"):
+    with pytest.raises(UsageError, match="do not fit"):
         attention_svg(weights[0, 0], names[1:])

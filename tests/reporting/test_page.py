@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from markupsafe import Markup
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.reporting.page import (
     Embed,
     Figure,
@@ -46,11 +46,11 @@ def test_every_variable_in_a_plot_is_defined_for_light_and_dark():
 
 
 def test_blocks_refuse_plain_text_as_markup_and_ragged_tables():
-    with pytest.raises(WrongUse, match="'s' holds markup as plain text"):
+    with pytest.raises(UsageError, match="'s' holds markup as plain text"):
         render_page("t", [Section("s", [Html("<b>x</b>")])])
-    with pytest.raises(WrongUse, match="figure_svg"):
+    with pytest.raises(UsageError, match="figure_svg"):
         render_page("t", [Section("s", [Figure("<svg></svg>")])])
-    with pytest.raises(WrongUse, match="'x' has 2 columns"):
+    with pytest.raises(UsageError, match="'x' has 2 columns"):
         Table("x", ("a", "b"), [("1",)])
     html = render_page("t", [Section("s", [Text("<i>"), Embed("<b>in</b>", 'x"y'), Html(Markup("<hr>"))])])
     assert "&lt;i&gt;" in html and 'srcdoc="&lt;b&gt;in&lt;/b&gt;"' in html and "<hr>" in html
@@ -62,7 +62,7 @@ def test_gallery_and_dim_rows_are_drawn_and_checked():
     html = render_page("t", [Section("s", [Gallery([drawing, drawing]), table])])
     assert html.count("<figure>") == 2 and html.count("a &lt; b") == 2
     assert html.count('<tr class="dim">') == 1 and html.index("<td") < html.index('<tr class="dim">')
-    with pytest.raises(WrongUse, match="figure_svg"):
+    with pytest.raises(UsageError, match="figure_svg"):
         render_page("t", [Section("s", [Gallery([drawing, Figure("<svg></svg>")])])])
 
 

@@ -8,19 +8,19 @@ import torch
 from transformers import TrainerCallback
 
 from tiny_training import generation, history, run, settings, steps_with, write_texts
-from unmask.core.errors import WrongUse
-from unmask.diffusion.process import MaskLaw
+from unmask.core.errors import UsageError
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import load_native, read_weights
 from unmask.training.arguments import TrainArguments
+from unmask.training.base_trainer import BaseTrainer
 from unmask.training.figures import reported
+from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.optimizer import muon_and_adamw
 from unmask.training.passes import completed, steps_of
 from unmask.training.ranking import greater_is_better
 from unmask.training.recipe import parse
 from unmask.training.scores import held_out_scores
-from unmask.training.steady import SteadyTrainer
-from unmask.training.trainer import DiffusionTrainer
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def texts(tmp_path_factory):
 def trainers(monkeypatch):
     """The trainers that were made."""
     made = []
-    real = SteadyTrainer.__init__
+    real = BaseTrainer.__init__
 
     def noting(self, *args, **kwargs):
         real(self, *args, **kwargs)
         made.append(self)
 
-    monkeypatch.setattr(SteadyTrainer, "__init__", noting)
+    monkeypatch.setattr(BaseTrainer, "__init__", noting)
     return made
 
 
@@ -71,7 +71,7 @@ def test_evaluation_may_start_late_and_may_start_first(texts, tmp_path):
 
 
 def test_a_delay_longer_than_the_epochs(texts, tmp_path):
-    with pytest.raises(WrongUse, match="eval_delay=30 leaves no evaluation in a run of 10 steps"):
+    with pytest.raises(UsageError, match="eval_delay=30 leaves no evaluation in a run of 10 steps"):
         run(texts, tmp_path / "run", max_steps=..., num_train_epochs=1, eval_delay=30)
 
 
@@ -143,14 +143,16 @@ def test_no_checkpoint_at_all(texts, tmp_path):
 
 @pytest.mark.parametrize("given", [True, "true"])
 def test_a_direction_that_keeps_the_worst_is_refused(texts, tmp_path, given):
-    with pytest.raises(WrongUse, match="greater_is_better=True would keep the worst checkpoint: of nelbo, smaller is"):
+    with pytest.raises(
+        UsageError, match="greater_is_better=True would keep the worst checkpoint: of nelbo, smaller is"
+    ):
         parse(settings(texts, tmp_path, metric_for_best_model="eval_nelbo", greater_is_better=given))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "eval_los", "rouge", "d_null", "kl_nats", "bits_per_character"])
 def test_a_metric_that_will_not_be_there_is_refused(texts, tmp_path, metric):
     with pytest.raises(
-        WrongUse, match=f"metric_for_best_model='{metric}' is no figure of this run: .*reports generation"
+        UsageError, match=f"metric_for_best_model='{metric}' is no figure of this run: .*reports generation"
     ):
         parse(settings(texts, tmp_path / "run", metric_for_best_model=metric))
 
@@ -176,11 +178,13 @@ def test_directions_follow_from_names(name, greater):
 
 
 def test_a_missing_figure_is_named_at_the_first_evaluation(texts, tmp_path, monkeypatch):
-    real = DiffusionTrainer.held_out
+    real = MaskedDiffusionTrainer.held_out
     monkeypatch.setattr(
-        DiffusionTrainer, "held_out", lambda s, n: {k: v for k, v in real(s, n).items() if k != "loss_r25"}
+        MaskedDiffusionTrainer, "held_out", lambda s, n: {k: v for k, v in real(s, n).items() if k != "loss_r25"}
     )
-    with pytest.raises(WrongUse, match="metric_for_best_model='loss_r25' is no figure of this evaluation: generation"):
+    with pytest.raises(
+        UsageError, match="metric_for_best_model='loss_r25' is no figure of this evaluation: generation"
+    ):
         run(texts, tmp_path / "run", metric_for_best_model="loss_r25")
 
 
@@ -318,12 +322,12 @@ def test_a_step_is_always_full_and_no_row_is_dropped(texts, tmp_path, trainers):
         def on_step_end(self, *_, **__):
             sizes.append(len(trainers[0]._last_batch["input_ids"]))
 
-    real = DiffusionTrainer.train
+    real = MaskedDiffusionTrainer.train
     try:
-        DiffusionTrainer.train = lambda self, **k: (self.add_callback(Sizes()), real(self, **k))[1]
+        MaskedDiffusionTrainer.train = lambda self, **k: (self.add_callback(Sizes()), real(self, **k))[1]
         run(texts, tmp_path / "run", per_device_train_batch_size=30, max_steps=5, dataloader_drop_last=True)
     finally:
-        DiffusionTrainer.train = real
+        MaskedDiffusionTrainer.train = real
     assert sizes == [30] * 5
     rows = list(trainers[0]._get_train_sampler())
     assert sorted(rows[:100]) == list(range(100)) and len(rows) == 150
@@ -345,6 +349,6 @@ def test_a_conditional_run_reports_what_is_promised():
         for _ in range(40)
     ]
     stack = lambda part: {k: torch.stack([row[k] for row in part]) for k in part[0]}  # noqa: E731
-    found = held_out_scores(net, rows, stack, MaskLaw(), SimpleNamespace(eval_texts=40, seed=0))
+    found = held_out_scores(net, rows, stack, MaskingProcess(), SimpleNamespace(eval_texts=40, seed=0))
     given = SimpleNamespace(family="denoiser", bottleneck=4, start_from=None)
     assert {*found, "generation"} == set(reported(given, "reconstruction"))

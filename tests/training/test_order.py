@@ -2,7 +2,7 @@
 
 import torch
 
-from unmask.training.order import ShuffledRows, shuffled
+from unmask.training.shuffle import ShuffledRows, shuffled
 
 
 def test_every_epoch_visits_every_row_once():

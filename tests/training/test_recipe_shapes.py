@@ -5,7 +5,7 @@ import codecs
 import pytest
 
 from unmask import recipes
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.training.names import _CALLED
 from unmask.training.recipe import parse, read_recipe
 
@@ -52,20 +52,20 @@ def test_a_recipe_in_utf_16(tmp_path):
 
 
 def test_a_setting_that_stands_twice(tmp_path):
-    with pytest.raises(WrongUse, match="is not YAML: max_steps stands twice"):
+    with pytest.raises(UsageError, match="is not YAML: max_steps stands twice"):
         read(tmp_path, "max_steps: 10\ndim: 8\nmax_steps: 20\n")
 
 
 def test_a_folder_of_recipes(tmp_path):
     (tmp_path / "one.yaml").write_text(FLAT)
-    with pytest.raises(WrongUse, match="is a folder: name one recipe in it, such as one.yaml"):
+    with pytest.raises(UsageError, match="is a folder: name one recipe in it, such as one.yaml"):
         recipes.find(tmp_path)
 
 
 def test_a_nested_recipe():
-    with pytest.raises(WrongUse, match="^optimisation holds a mapping: settings stand side by side"):
+    with pytest.raises(UsageError, match="^optimisation holds a mapping: settings stand side by side"):
         parse({**BASE, "optimisation": {"learning_rate": 1e-3}})
-    with pytest.raises(WrongUse, match="^data must be a single value, got .*: settings stand side by side"):
+    with pytest.raises(UsageError, match="^data must be a single value, got .*: settings stand side by side"):
         parse({**BASE, "data": {"data": "x.txt"}})
 
 
@@ -73,7 +73,7 @@ def test_null_is_no_value_where_there_may_be_none(tmp_path):
     tree = read(tmp_path, "save_total_limit: null\ncolumn: ~\n")
     assert made(**tree).save_total_limit is None  # not the default 2
     assert made("--save_total_limit", "none").save_total_limit is None
-    with pytest.raises(WrongUse, match="max_grad_norm needs a value, got None"):
+    with pytest.raises(UsageError, match="max_grad_norm needs a value, got None"):
         made(max_grad_norm=None)
 
 
@@ -87,14 +87,14 @@ def test_mappings_come_as_yaml_or_json():
     assert made(accelerator_config={"non_blocking": True}).accelerator_config.non_blocking is True
     assert made(optim="sgd").optim_args is None
     for wrong, said in (("{min_lr", "is not a JSON mapping"), ("min_lr=1", "must be a mapping"), ([1], "single value")):
-        with pytest.raises(WrongUse, match=f"lr_scheduler_kwargs.*{said}"):
+        with pytest.raises(UsageError, match=f"lr_scheduler_kwargs.*{said}"):
             made(lr_scheduler_kwargs=wrong)
-    with pytest.raises(WrongUse, match="lr_scheduler_kwargs must have names on its left sides"):
+    with pytest.raises(UsageError, match="lr_scheduler_kwargs must have names on its left sides"):
         made(lr_scheduler_kwargs={1: 2})
 
 
 def test_lists_only_where_there_are_several():
-    with pytest.raises(WrongUse, match=r"data must be a single value, got \['a.txt', 'b.txt'\]"):
+    with pytest.raises(UsageError, match=r"data must be a single value, got \['a.txt', 'b.txt'\]"):
         made(data=["a.txt", "b.txt"])
 
 
@@ -102,9 +102,9 @@ def test_lists_only_where_there_are_several():
 def test_switches_need_no_value():
     assert made("--bf16", "--max_steps", "7", bf16=False).bf16 is True
     assert made("--no_bf16", "--logging-first-step").bf16 is False
-    with pytest.raises(WrongUse, match="--max_steps needs a value"):
+    with pytest.raises(UsageError, match="--max_steps needs a value"):
         made("--max_steps", "--bf16")
-    with pytest.raises(WrongUse, match="no setting is called 'no_max_steps'"):
+    with pytest.raises(UsageError, match="no setting is called 'no_max_steps'"):
         made("--no_max_steps")
 
 
@@ -112,7 +112,7 @@ def test_switches_need_no_value():
     ("word", "meant"), [("-o", "output_dir"), ("-lr", "learning_rate"), ("-e", "num_train_epochs")]
 )
 def test_short_flags_name_the_long_one(word, meant):
-    with pytest.raises(WrongUse, match=f"^'{word}' is not a flag: did you mean --{meant}"):
+    with pytest.raises(UsageError, match=f"^'{word}' is not a flag: did you mean --{meant}"):
         made(word, "3")
 
 
@@ -134,15 +134,15 @@ def test_short_flags_name_the_long_one(word, meant):
     ],
 )
 def test_usual_names_lead_to_the_setting(word, meant):
-    with pytest.raises(WrongUse, match=f"no setting is called .*: did you mean '{meant}'"):
+    with pytest.raises(UsageError, match=f"no setting is called .*: did you mean '{meant}'"):
         made(f"--{word}", "3")
-    with pytest.raises(WrongUse, match=f"did you mean '{meant}'"):
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
         parse({**BASE, word.replace("-", "_"): 3})
 
 
 def test_a_usual_name_of_something_refused():
     with pytest.raises(
-        WrongUse, match="no setting is called 'label_smoothing': label_smoothing_factor cannot be honoured"
+        UsageError, match="no setting is called 'label_smoothing': label_smoothing_factor cannot be honoured"
     ):
         made("--label_smoothing", "0.1")
 
@@ -168,7 +168,7 @@ def test_usual_names_lead_to_settings_that_exist():
     ],
 )
 def test_values_of_another_kind(flags, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         made(*flags)
 
 
@@ -187,13 +187,13 @@ def test_no_file_beside_the_program_adds_settings(tmp_path, monkeypatch):
 def test_epochs_or_steps():
     assert made().max_steps == 1000
     assert made(num_train_epochs=2).max_steps == -1 and made(num_train_epochs=2).num_train_epochs == 2
-    with pytest.raises(WrongUse, match="max_steps=50 and num_train_epochs=2 both say how long to train"):
+    with pytest.raises(UsageError, match="max_steps=50 and num_train_epochs=2 both say how long to train"):
         made(max_steps=50, num_train_epochs=2)
-    with pytest.raises(WrongUse, match="both say how long to train"):
+    with pytest.raises(UsageError, match="both say how long to train"):
         made("--max_steps", "50", "--num_train_epochs", "2")
     assert made(max_steps=-1).num_train_epochs == 3 and made(max_steps=-1, num_train_epochs=2).num_train_epochs == 2
     for steps in (0, -5):
-        with pytest.raises(WrongUse, match=f"max_steps={steps} must be at least 1, or -1"):
+        with pytest.raises(UsageError, match=f"max_steps={steps} must be at least 1, or -1"):
             made(max_steps=steps)
 
 

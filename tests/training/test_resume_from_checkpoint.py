@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tiny_training import generation, history, run, steps_with, write_texts
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.models.text_model import load_native
 
 BEST = generation(lambda step: -abs(step - 2))
@@ -92,7 +92,7 @@ def test_true_is_the_last_checkpoint(texts, whole, again):
     ],
 )
 def test_what_is_no_checkpoint(texts, whole, tmp_path, name, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         go_on(texts, tmp_path / "new", whole / name, data="no_such_corpus.txt")
     assert not (tmp_path / "new").exists()
 
@@ -105,13 +105,15 @@ def test_a_damaged_one(texts, again, tmp_path):
 
 
 def test_of_another_recipe(texts, whole, tmp_path):
-    with pytest.raises(WrongUse, match="whole holds a run with dim=8 and this recipe has dim=16: .* start_from takes"):
+    with pytest.raises(
+        UsageError, match="whole holds a run with dim=8 and this recipe has dim=16: .* start_from takes"
+    ):
         go_on(texts, tmp_path / "new", whole / "checkpoint-4", dim=16)
     assert not (tmp_path / "new").exists()
 
 
 def test_into_a_folder_with_checkpoints_of_its_own(texts, whole, again, tmp_path):
-    with pytest.raises(WrongUse, match="holds checkpoints of its own .*needs another output_dir"):
+    with pytest.raises(UsageError, match="holds checkpoints of its own .*needs another output_dir"):
         go_on(texts, again, go_and_make(texts, tmp_path) / "checkpoint-4")
 
 
@@ -123,14 +125,14 @@ def go_and_make(texts, tmp_path):
 
 def test_one_that_stands_in_no_run(texts, whole, tmp_path):
     shutil.copytree(whole / "checkpoint-4", tmp_path / "alone" / "checkpoint-4")
-    with pytest.raises(WrongUse, match="stands in no run folder: .* holds no recipe.json"):
+    with pytest.raises(UsageError, match="stands in no run folder: .* holds no recipe.json"):
         go_on(texts, tmp_path / "new", tmp_path / "alone" / "checkpoint-4")
 
 
 def test_contradictions_are_refused(texts, whole, tmp_path):
-    with pytest.raises(WrongUse, match="resume_from_checkpoint=False: leave it out, or --resume false"):
+    with pytest.raises(UsageError, match="resume_from_checkpoint=False: leave it out, or --resume false"):
         go_on(texts, tmp_path / "new", False)
-    with pytest.raises(WrongUse, match="resume=False does not go with resume_from_checkpoint="):
+    with pytest.raises(UsageError, match="resume=False does not go with resume_from_checkpoint="):
         go_on(texts, tmp_path / "new", whole / "checkpoint-4", resume=False)
 
 

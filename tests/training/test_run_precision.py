@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tiny_training import generation, history, run, settings, write_texts
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.text_model import load_native
 from unmask.training.recipe import parse
 from unmask.training.run import train
@@ -82,7 +82,7 @@ def test_bf16_differs_from_fp32_and_is_what_trains(texts, tmp_path, monkeypatch)
     ],
 )
 def test_two_words_for_one_thing_must_agree(texts, tmp_path, given, says):
-    with pytest.raises(WrongUse, match=says):
+    with pytest.raises(UsageError, match=says):
         parse(settings(texts, tmp_path, **given))
 
 
@@ -91,8 +91,8 @@ def test_the_old_words_and_the_launchers_still_count(texts, tmp_path, monkeypatc
     assert parse(settings(texts, tmp_path, bf16=True), ["--precision", "fp32"]).train.precision == "fp32"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert parse(settings(texts, tmp_path, **AUTO)).train.precision == "bf16"
-    with pytest.raises(WrongUse, match="mixed_precision='bf16' of the launcher does not go with"):
+    with pytest.raises(UsageError, match="mixed_precision='bf16' of the launcher does not go with"):
         parse(settings(texts, tmp_path, bf16=..., precision="fp32"))
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(WrongUse, match="must be 'no' or 'bf16'"):
+    with pytest.raises(UsageError, match="must be 'no' or 'bf16'"):
         parse(settings(texts, tmp_path, **AUTO))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.integrations import integration_utils
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.training.effect import NEEDS
 from unmask.training.loggers import READERS, loggers
 from unmask.training.recipe import parse
@@ -49,7 +49,7 @@ def made(*flags, **given):
     ],
 )  # fmt: skip
 def test_useless_settings_say_what_they_need(given, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         parse({**BASE, **given})
 
 
@@ -62,7 +62,7 @@ def test_a_flag_may_switch_off_what_the_recipe_tunes():
     assert "eval_steps" not in found.given and found.train.eval_strategy == "no"
     found = parse({**BASE, "optimizer": "muon", "muon_lr": 0.5}, ["--optimizer", "adamw"])
     assert "muon_lr" not in found.given and found.train.muon_lr == 0.02
-    with pytest.raises(WrongUse, match="muon_lr=0.5 has no effect"):
+    with pytest.raises(UsageError, match="muon_lr=0.5 has no effect"):
         parse({**BASE, "optimizer": "muon"}, ["--optimizer", "adamw", "--muon_lr", "0.5"])
     parse({**BASE, "warmup_steps": 100}, ["--lr_scheduler_type", "constant"])
     parse({**BASE, "adam_beta1": 0.8}, ["--optim", "sgd"])
@@ -104,7 +104,7 @@ def test_every_need_names_settings():
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_one_sentence(given, said):
-    with pytest.raises(WrongUse, match=said) as refused:
+    with pytest.raises(UsageError, match=said) as refused:
         parse({**BASE, **given})
     assert "\n" not in str(refused.value)
 
@@ -119,7 +119,7 @@ def test_an_optimiser_that_reads_its_own_settings_may_have_them(monkeypatch):
 
     monkeypatch.setitem(trainer_optimizer._OPTIMIZER_HANDLERS, name, handler)
     assert parse({**BASE, "optim": "sgd", "optim_args": {"momentum": 0.9}}).train.optim_args == "momentum=0.9"
-    with pytest.raises(WrongUse, match="optim='sgd' with optim_args='momentum=fast' cannot be built"):
+    with pytest.raises(UsageError, match="optim='sgd' with optim_args='momentum=fast' cannot be built"):
         parse({**BASE, "optim": "sgd", "optim_args": "momentum=fast"})
 
 
@@ -128,7 +128,7 @@ def test_plateau_schedules_know_the_direction():
     assert made(**plateau).lr_scheduler_kwargs == {"mode": "max"}  # generation
     assert made(**plateau, metric_for_best_model="loss").lr_scheduler_kwargs == {"mode": "min"}
     assert made(**plateau, lr_scheduler_kwargs={"patience": 1}).lr_scheduler_kwargs == {"patience": 1, "mode": "max"}
-    with pytest.raises(WrongUse, match="mode='min' does not go with metric_for_best_model='generation'"):
+    with pytest.raises(UsageError, match="mode='min' does not go with metric_for_best_model='generation'"):
         made(**plateau, lr_scheduler_kwargs={"mode": "min"})
 
 
@@ -175,7 +175,7 @@ def test_loggers_by_name(here, given, wanted):
     ],
 )
 def test_loggers_that_are_none(here, given, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         loggers(given)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from unmask import api
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.denoiser import MaskedDiffusionConfig
 from unmask.models.tidal import TidalConfig
 from unmask.training.recipe import parse
@@ -45,7 +45,7 @@ def settings(tmp_path, **changed):
     ],
 )
 def test_refused_before_any_work(tmp_path, changed, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         api.train(parse(settings(tmp_path, **changed)))
     assert not (tmp_path / "run").exists()
 
@@ -55,12 +55,12 @@ def test_refused_before_any_work(tmp_path, changed, said):
     ("name", "value"), [("heads", 0), ("dim", 0), ("layers", 0), ("ffn_dim", -1), ("dropout", 2.0), ("dropout", -0.1)]
 )
 def test_shapes_that_no_network_has(config, name, value):
-    with pytest.raises(WrongUse, match=f"{name}={value}"):
+    with pytest.raises(UsageError, match=f"{name}={value}"):
         config(**{name: value})
 
 
 def test_a_start_of_the_other_kind_is_refused(tmp_path, capsys):
     api.train(parse(settings(tmp_path)))
     changed = {"task": "reconstruction", "conditioning": "adaln", "start_from": str(tmp_path / "run")}
-    with pytest.raises(WrongUse, match="it takes no semantic vector"):
+    with pytest.raises(UsageError, match="it takes no semantic vector"):
         api.train(parse(settings(tmp_path, **changed, output_dir=str(tmp_path / "next"))))

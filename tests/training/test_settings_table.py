@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unmask.cli import main
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.training import settings as table
 from unmask.training.arguments import TrainArguments
 from unmask.training.recipe import parse
@@ -42,7 +42,7 @@ def test_every_field_is_classified_once():
 def test_refused_settings_say_why(name):
     why = table.REFUSED[name]
     for given, flags in (({name: another(name)}, ()), ({}, [f"--{name}", str(another(name))])):
-        with pytest.raises(WrongUse, match=f"^{name}.* cannot be honoured: ") as refused:
+        with pytest.raises(UsageError, match=f"^{name}.* cannot be honoured: ") as refused:
             parse({**BASE, **given}, flags)
         assert str(refused.value).endswith(why) and "\n" not in str(refused.value)
 
@@ -58,12 +58,12 @@ def test_refused_settings_may_stand_at_their_default(name):
 @pytest.mark.parametrize("name", ["do_train", "do_eval", "do_predict"])
 def test_switches_of_scripts_are_refused_in_both_positions(name):
     for value in (True, False, "false"):
-        with pytest.raises(WrongUse, match=f"{name}={value!r} cannot be honoured"):
+        with pytest.raises(UsageError, match=f"{name}={value!r} cannot be honoured"):
             parse({**BASE, name: value})
 
 
 def test_python_refuses_as_the_command_line_does():
-    with pytest.raises(WrongUse, match=r"label_smoothing_factor=0\.2 cannot be honoured"):
+    with pytest.raises(UsageError, match=r"label_smoothing_factor=0\.2 cannot be honoured"):
         TrainArguments(output_dir="x", label_smoothing_factor=0.2)
 
 
@@ -71,13 +71,13 @@ def test_a_field_that_nobody_looked_at_is_refused(monkeypatch):
     others = {name: what for name, what in table.HONOURED.items() if name != "logging_first_step"}
     monkeypatch.setattr(table, "HONOURED", others)
     parse(BASE)
-    with pytest.raises(WrongUse, match="logging_first_step=True cannot be honoured: .* does not know it yet"):
+    with pytest.raises(UsageError, match="logging_first_step=True cannot be honoured: .* does not know it yet"):
         parse({**BASE, "logging_first_step": True})
 
 
 @pytest.mark.parametrize("name", sorted(table.GONE))
 def test_names_of_earlier_versions_say_what_is_written_today(name):
-    with pytest.raises(WrongUse, match=f"^{name} is no setting here: ") as refused:
+    with pytest.raises(UsageError, match=f"^{name} is no setting here: ") as refused:
         parse(BASE, [f"--{name}", "1"])
     assert str(refused.value).endswith(table.GONE[name])
 
@@ -85,14 +85,14 @@ def test_names_of_earlier_versions_say_what_is_written_today(name):
 def test_names_of_other_versions_than_the_installed(monkeypatch):
     monkeypatch.setitem(table.HONOURED, "came_later", "")
     monkeypatch.setitem(table.REFUSED, "was_dropped", "write something else")
-    with pytest.raises(WrongUse, match="came_later needs another transformers than the"):
+    with pytest.raises(UsageError, match="came_later needs another transformers than the"):
         parse({**BASE, "came_later": 1})
-    with pytest.raises(WrongUse, match="was_dropped is no setting here: write something else"):
+    with pytest.raises(UsageError, match="was_dropped is no setting here: write something else"):
         parse({**BASE, "was_dropped": 1})
 
 
 def test_tokens_are_not_repeated():
-    with pytest.raises(WrongUse, match="^hub_token cannot be honoured") as refused:
+    with pytest.raises(UsageError, match="^hub_token cannot be honoured") as refused:
         parse({**BASE, "hub_token": "hf_secret"})
     assert "secret" not in str(refused.value)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.dataset import TidalDataset, batches, collate
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, MASK, PAD, MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
@@ -16,9 +16,9 @@ from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.recipes import find
+from unmask.training.base_trainer import last_checkpoint
 from unmask.training.recipe import parse, read_recipe
 from unmask.training.run import train
-from unmask.training.steady import last_checkpoint
 
 TINY = dict(max_steps=4, save_steps=2, eval_steps=2, logging_steps=1, warmup_steps=1, limit=200, validation=0.1,
             vocab_size=290, dim=16, layers=1, heads=2, ffn_dim=16, per_device_train_batch_size=8, bf16=False,
@@ -79,7 +79,7 @@ def test_run_that_stopped_goes_on_exactly(tmp_path):
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, changed, said):
-    with pytest.raises(WrongUse, match=said):
+    with pytest.raises(UsageError, match=said):
         train(
             parse({**read_recipe(find("tidal_arithmetic")), **TINY, "output_dir": str(tmp_path), **changed}), **SILENT
         )
@@ -177,7 +177,7 @@ def test_rows_are_what_each_mode_reads():
     assert found == {tuple(ids) for i in range(len(blocks)) for _, ids in blocks[i][0].blocks}
     too_long = sum(sum(map(len, whole[i])) > 30 for i in range(3))
     assert dataset("causal", length=30).over_long == too_long == 1
-    with pytest.raises(WrongUse, match="none of 3 texts fits"):
+    with pytest.raises(UsageError, match="none of 3 texts fits"):
         dataset("causal", length=14)
     plain = dataset("causal", "tokens")[0][0]
     assert plain.tokens == [EOS, *TOKENIZER.encode(TEXTS[0]), EOS] and plain.train_from == 1
@@ -211,7 +211,7 @@ def test_a_causal_prefix_is_whole_and_a_plain_text_ends_with_its_positions():
     for most, ids in ((5, 6), (500, 20 - 4)):
         found = write(plain, ["abc"], most=most)
         assert found.ended == [False] and len(found.trace) == 1 and len(found.trace[0].ids) == ids
-    with pytest.raises(WrongUse, match="leaves no room to write"):
+    with pytest.raises(UsageError, match="leaves no room to write"):
         write(plain, ["x" * 25])
 
 

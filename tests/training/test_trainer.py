@@ -8,15 +8,15 @@ import torch
 from safetensors.torch import load_file
 
 from unmask.core.condition import Condition
-from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
-from unmask.diffusion.process import MaskLaw
+from unmask.core.errors import CheckpointError, UnmaskError, UsageError
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import load_native
 from unmask.training.ema import Ema
+from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer, last_checkpoint
 from unmask.training.recipe import parse
 from unmask.training.run import train
 from unmask.training.scores import held_out_scores
-from unmask.training.trainer import DiffusionTrainer, last_checkpoint
 
 WORDS = "light darkness water earth heaven day night field seed tree".split()
 
@@ -150,12 +150,12 @@ def test_the_last_weights_are_ranked_too_and_are_what_is_saved_when_the_best_is_
 
 def test_another_recipe_does_not_take_over_a_run_folder(texts, tmp_path):
     train(recipe(texts, tmp_path / "run"), say=lambda _: None)
-    with pytest.raises(WrongUse, match="holds a run with dim=16 and this recipe has dim=32"):
+    with pytest.raises(UsageError, match="holds a run with dim=16 and this recipe has dim=32"):
         train(recipe(texts, tmp_path / "run", dim=32), say=lambda _: None)
 
 
 def test_a_bad_batch_is_skipped_counted_and_kept(texts, tmp_path, monkeypatch):
-    real = DiffusionTrainer.compute_loss
+    real = MaskedDiffusionTrainer.compute_loss
     seen = []
 
     def poisoned(self, model, inputs, **kw):
@@ -168,7 +168,7 @@ def test_a_bad_batch_is_skipped_counted_and_kept(texts, tmp_path, monkeypatch):
             assert all(torch.equal(after[k], v) for k, v in seen[0].items())  # nothing moved, momentum included
         return loss
 
-    monkeypatch.setattr(DiffusionTrainer, "compute_loss", poisoned)
+    monkeypatch.setattr(MaskedDiffusionTrainer, "compute_loss", poisoned)
     train(recipe(texts, tmp_path / "run"), say=lambda _: None)
     history = json.loads((tmp_path / "run/checkpoint-6/trainer_state.json").read_text())["log_history"]
     assert max(h.get("skipped_batches", 0) for h in history) == 1
@@ -178,8 +178,10 @@ def test_a_bad_batch_is_skipped_counted_and_kept(texts, tmp_path, monkeypatch):
 
 
 def test_training_stops_when_nothing_is_finite(texts, tmp_path, monkeypatch):
-    real = DiffusionTrainer.compute_loss
-    monkeypatch.setattr(DiffusionTrainer, "compute_loss", lambda s, m, i, **kw: real(s, m, i, **kw) * float("inf"))
+    real = MaskedDiffusionTrainer.compute_loss
+    monkeypatch.setattr(
+        MaskedDiffusionTrainer, "compute_loss", lambda s, m, i, **kw: real(s, m, i, **kw) * float("inf")
+    )
     with pytest.raises(UnmaskError, match="3 times in a row, last at step 2; that batch is in bad_batch_step2"):
         train(recipe(texts, tmp_path / "run", bad_batches=3), say=lambda _: None)
 
@@ -215,7 +217,7 @@ def test_ema_by_hand_and_foreign_averages_are_refused(tmp_path):
 
 
 def test_too_few_kept_checkpoints_and_unreadable_folders_are_refused_before_work(texts, tmp_path):
-    with pytest.raises(WrongUse, match="save_total_limit"):
+    with pytest.raises(UsageError, match="save_total_limit"):
         recipe(texts, tmp_path, save_total_limit=1)
     (tmp_path / "file").write_text("x")
     with pytest.raises(CheckpointError, match="cannot be written"):
@@ -242,7 +244,7 @@ def test_held_out_bounds_leave_the_bottleneck_out_and_name_it():
     ids, latents = torch.randint(3, 20, (8, 6)), torch.randn(8, 5)
     rows = [{"input_ids": i, "length": torch.tensor(6), "latent": z} for i, z in zip(ids, latents, strict=True)]
     stack = lambda part: {k: torch.stack([row[k] for row in part]) for k in part[0]}  # noqa: E731
-    scores = held_out_scores(net, rows, stack, MaskLaw(), SimpleNamespace(eval_texts=8, seed=0))
+    scores = held_out_scores(net, rows, stack, MaskingProcess(), SimpleNamespace(eval_texts=8, seed=0))
     logits = net.logits(torch.full((1, 6), net.mask_id), cond=Condition.of(latents[:1]))
     each = -float(logits.detach().log_softmax(-1).max())
     assert scores["nelbo"] == pytest.approx(each, rel=1e-5) and scores["loss"] == pytest.approx(each, rel=1e-5)

@@ -40,13 +40,13 @@ def build():  # type: ignore[no-untyped-def]  # typer is imported late
 
 def main(words: list[str] | None = None) -> None:
     """Run the command line; errors a user can act on are one sentence on stderr."""
-    from unmask.core.errors import UnmaskError, WrongUse
+    from unmask.core.errors import UnmaskError, UsageError
 
     try:
         build()(args=words)  # typer says what is wrong with the words themselves, and exits with 2
     except KeyboardInterrupt:
         _stop("stopped", 130)
-    except WrongUse as error:
+    except UsageError as error:
         _stop(error, 2)
     except (UnmaskError, OSError) as error:
         # OSError: a full disk, a folder that may not be written, in the operating system's own words

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 
 #: settings whose values are names with settings of their own, or a number or a word
@@ -75,4 +75,4 @@ def _value(field: dataclasses.Field[Any], value: Any) -> Any:
     try:
         return int(value)
     except ValueError as error:
-        raise WrongUse(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error
+        raise UsageError(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error

@@ -30,14 +30,14 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask import api
-        from unmask.core.errors import WrongUse
-        from unmask.data import ranks
+        from unmask.core import distributed
+        from unmask.core.errors import UsageError
         from unmask.data.hub import results_place
 
         if report is not None and report.suffix != ".html":
-            raise WrongUse(f"--report {report} must end in .html")
+            raise UsageError(f"--report {report} must end in .html")
         if json is not None and json.suffix != ".json":
-            raise WrongUse(f"--json {json} must end in .json")
+            raise UsageError(f"--json {json} must end in .json")
         loaded = api.load(model)
         console = Console()
         verdict = api.diagnose(
@@ -48,10 +48,10 @@ def register(app: typer.Typer) -> None:
             budget=budget,  # type: ignore[arg-type]
             only=check or None,
             seed=seed,
-            progress=console.is_terminal and ranks.first(),
+            progress=console.is_terminal and distributed.is_main_process(),
             share=True,
         )
-        if not ranks.first():
+        if not distributed.is_main_process():
             raise typer.Exit(verdict.exit_code)
         console.print(verdict)
         page = report or results_place(model, "diagnosis", ".html")

@@ -54,19 +54,19 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask import api
-        from unmask.core.errors import WrongUse
-        from unmask.data import ranks
+        from unmask.core import distributed
+        from unmask.core.errors import UsageError
         from unmask.data.hub import results_place
 
         if task is not None:
             others = {"data": data, "column": column, "length": length, "guidance": settings.pop("guidance", None)}
             for name, given in others.items():
                 if given is not None:
-                    raise WrongUse(f"--{name} {given} has no effect with --task, which has problems of its own")
+                    raise UsageError(f"--{name} {given} has no effect with --task, which has problems of its own")
             _task(model, task, texts, {**settings, "execute": execute}, out)
             return
         if execute:
-            raise WrongUse("--execute has no effect without --task")
+            raise UsageError("--execute has no effect without --task")
         loaded = api.load(model)
         result = api.evaluate(
             loaded,
@@ -78,7 +78,7 @@ def register(app: typer.Typer) -> None:
             share=True,
             **settings,
         )
-        if not ranks.first():
+        if not distributed.is_main_process():
             return
         console = Console()
         for table in result.tables():

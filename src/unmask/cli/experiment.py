@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask.core.device import device_of
-        from unmask.core.errors import WrongUse
+        from unmask.core.errors import UsageError
         from unmask.experiments.study import Effort, rewrite, run, study
 
         console = Console()
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
             given = [option for option, value in numbers.items() if value is not None]
             given += [option for option, value in (("arm", arm), ("test", test), ("device", device)) if value]
             if given:
-                raise WrongUse(f"--{given[0]} has no effect with --page, which only rewrites the page")
+                raise UsageError(f"--{given[0]} has no effect with --page, which only rewrites the page")
             say(str(rewrite(name, out=out, pages=pages)))
             return
         effort = Effort(

@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask import api
-        from unmask.core.errors import WrongUse
+        from unmask.core.errors import UsageError
 
         if precision not in ("fp32", "bf16"):
-            raise WrongUse(f"--precision {precision} must be fp32 or bf16")
+            raise UsageError(f"--precision {precision} must be fp32 or bf16")
         folder = api.load(model, device="cpu").export(out, torch.bfloat16 if precision == "bf16" else None)
         Console().print(f"AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)", highlight=False)

@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
         """Measure KV-cache compression honestly: quality, retrieval and cost of presses on the same tokens."""
         from rich.console import Console
 
-        from unmask.core.errors import WrongUse
+        from unmask.core.errors import UsageError
         from unmask.kvcache.bench import Settings, bench
         from unmask.kvcache.budget import Budget
         from unmask.kvcache.press import presses
@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
         budgets = [*keep, *(f"{t}t" for t in tokens)]
         budgets += [f"{float(Budget.of(compression_ratio=c).keep or 0):g}" for c in compression_ratio]
         if out.exists() and not out.is_dir():
-            raise WrongUse(f"--out {out} is a file: name a folder")
+            raise UsageError(f"--out {out} is a file: name a folder")
         settings = Settings(
             press=press,
             budgets=tuple(budgets) or Settings.budgets,
@@ -132,9 +132,9 @@ def read_text(name: str, column: str | None = None) -> str:
     """Prose from a file (:func:`unmask.data.prose.prose`), a corpus of :mod:`unmask.data.corpora`, or ``story``.
 
     Raises:
-        WrongUse: no such file or corpus, or a file that holds no text.
+        UsageError: no such file or corpus, or a file that holds no text.
     """
-    from unmask.core.errors import WrongUse, did_you_mean
+    from unmask.core.errors import UsageError, did_you_mean
     from unmask.data import corpora
     from unmask.data.files import is_pattern, looks_like_a_file
     from unmask.data.prose import prose
@@ -144,7 +144,7 @@ def read_text(name: str, column: str | None = None) -> str:
     if os.path.isfile(path) or (not ships and (os.path.exists(path) or is_pattern(name))):
         return prose(name, column)
     if column is not None:
-        raise WrongUse(f"--column {column} goes with a file as --text, and {name!r} is none")
+        raise UsageError(f"--column {column} goes with a file as --text, and {name!r} is none")
     if name == "story":
         found = _story()
         # without the package that carries the story: verses, which models know by heart in part
@@ -152,9 +152,9 @@ def read_text(name: str, column: str | None = None) -> str:
     if name in corpora.VERSES:
         return _verses(corpora.VERSES[name])
     if looks_like_a_file(name):
-        raise WrongUse(f"there is no file {name!r} for --text")
+        raise UsageError(f"there is no file {name!r} for --text")
     known = ["story", *corpora.VERSES]
-    raise WrongUse(f"--text {name!r} is neither a file nor a text that ships: {did_you_mean(name, known)}")
+    raise UsageError(f"--text {name!r} is neither a file nor a text that ships: {did_you_mean(name, known)}")
 
 
 def _story() -> str | None:

@@ -18,18 +18,18 @@ def register(app: typer.Typer) -> None:
         from rich.table import Table
 
         from unmask import recipes
-        from unmask.core.errors import WrongUse, did_you_mean
+        from unmask.core.errors import UsageError, did_you_mean
         from unmask.registries import refilled, registries
 
         if write is not None:
             if what is not None or not write.is_file():
-                raise WrongUse(f"--write {write} must be a page that exists, and says itself what to list")
+                raise UsageError(f"--write {write} must be a page that exists, and says itself what to list")
             write.write_text(refilled(write.read_text(encoding="utf-8")), encoding="utf-8")
             return
         kinds = registries()
         known = [*kinds, "recipes"]
         if what is not None and what not in known:
-            raise WrongUse(f"nothing to list is called {what!r}: {did_you_mean(what, known)}")
+            raise UsageError(f"nothing to list is called {what!r}: {did_you_mean(what, known)}")
         console = Console()
         for name, registry in kinds.items():
             if what in (None, name):

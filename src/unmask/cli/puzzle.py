@@ -53,18 +53,18 @@ def register(app: typer.Typer) -> None:
         import torch
         from rich.console import Console
 
-        from unmask.core.errors import WrongUse, did_you_mean
+        from unmask.core.errors import UsageError, did_you_mean
         from unmask.decoding import DecodingPlan, generate
         from unmask.experiments import puzzle_page
         from unmask.families.puzzle.network import load
         from unmask.families.puzzle.solving import attempt, vanilla
 
         if kind not in KINDS:
-            raise WrongUse(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")
+            raise UsageError(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")
         if trace is not None and trace.suffix not in (".html", ".json"):
-            raise WrongUse(f"a trace is written as .html or .json, not {trace.name!r}")
+            raise UsageError(f"a trace is written as .html or .json, not {trace.name!r}")
         if tries < 1:
-            raise WrongUse(f"tries={tries} must be at least 1")
+            raise UsageError(f"tries={tries} must be at least 1")
         quota = "one" if steps is None else "linear"
         if order == "vanilla":
             plan = replace(vanilla(steps or 24, temperature), seed=seed)
@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
             plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
         solver, _ = load(model or default_model(kind))
         if kind not in type(solver.puzzle).__module__:
-            raise WrongUse(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
+            raise UsageError(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         if loops is not None:
             solver.loops(loops)
         board = solver.puzzle.read(_text(text))
@@ -115,15 +115,15 @@ def default_model(kind: str) -> Path:
     """The checkpoint that comes with the repository.
 
     Raises:
-        WrongUse: there is none.
+        UsageError: there is none.
     """
-    from unmask.core.errors import WrongUse
+    from unmask.core.errors import UsageError
 
     name = Path("checkpoints") / f"{kind}_relations"
     for root in (Path(), Path(__file__).resolve().parents[3]):
         if (root / name / "puzzle.json").is_file():
             return root / name
-    raise WrongUse(f"there is no {name} here: give --model, a folder that `unmask experiment {kind}` wrote")
+    raise UsageError(f"there is no {name} here: give --model, a folder that `unmask experiment {kind}` wrote")
 
 
 def _wrong(board: Any, answer_BL: Any) -> str:
@@ -143,9 +143,9 @@ def _text(text: str) -> str:
     """The puzzle itself, read from its file where a file is named.
 
     Raises:
-        WrongUse: there is no such file, or it is no text (:func:`unmask.data.encodings.read_text`).
+        UsageError: there is no such file, or it is no text (:func:`unmask.data.encodings.read_text`).
     """
-    from unmask.core.errors import WrongUse
+    from unmask.core.errors import UsageError
     from unmask.data.encodings import read_text
 
     # a board may be longer than any file name
@@ -153,7 +153,7 @@ def _text(text: str) -> str:
         return text
     path = Path(text)
     if path.is_dir() or (path.suffix in (".txt", ".md", ".json") and not path.is_file()):
-        raise WrongUse(f"{text!r} is a folder" if path.is_dir() else f"there is no file {text!r}")
+        raise UsageError(f"{text!r} is a folder" if path.is_dir() else f"there is no file {text!r}")
     if not path.is_file():
         return text
     return read_text(path)

@@ -36,8 +36,8 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from unmask import api
-        from unmask.core.errors import WrongUse
-        from unmask.data import ranks
+        from unmask.core import distributed
+        from unmask.core.errors import UsageError
 
         texts = list(text)
         if file is not None:
@@ -45,24 +45,24 @@ def register(app: typer.Typer) -> None:
 
             texts += prompts(file, column)
         elif column is not None:
-            raise WrongUse(f"--column {column} has no effect without --file")
+            raise UsageError(f"--column {column} has no effect without --file")
         if trace is not None and trace.suffix not in (".html", ".json"):
-            raise WrongUse(f"--trace {trace} must end in .html or .json")
+            raise UsageError(f"--trace {trace} must end in .html or .json")
         if attention is not None and attention.suffix != ".html":
-            raise WrongUse(f"--attention {attention} must end in .html")
+            raise UsageError(f"--attention {attention} must end in .html")
         loaded = api.load(model)
         if attention is not None and not loaded.draws_attention:
-            raise WrongUse("--attention draws the blocks of a tidal model; this model writes without blocks")
+            raise UsageError("--attention draws the blocks of a tidal model; this model writes without blocks")
         out: Any = api.sample(
             loaded,
             texts or None,
             n=n,
             **settings,
             trace=trace is not None or (live and loaded.traces),
-            live=live and ranks.first(),
+            live=live and distributed.is_main_process(),
             share=True,
         )
-        if not ranks.first():
+        if not distributed.is_main_process():
             return
         console = Console()
         for i, written in enumerate(out.texts):

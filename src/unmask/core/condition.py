@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.latent_BZ.ndim != 2 or self.present_B.shape != self.latent_BZ.shape[:1]:
-            raise WrongUse(
+            raise UsageError(
                 f"a condition needs latents [B, Z] and present [B], got {tuple(self.latent_BZ.shape)} "
                 f"and {tuple(self.present_B.shape)}"
             )

@@ -10,15 +10,15 @@ class UnmaskError(Exception):
     """Something failed that is not the caller's fault; the CLI prints it and exits 1."""
 
 
-class WrongUse(UnmaskError, ValueError):
+class UsageError(UnmaskError, ValueError):
     """Bad input: a value, a name, a file. The CLI prints it and exits 2."""
 
 
-class MissingExtra(WrongUse):
+class MissingExtra(UsageError):
     """An optional dependency is not installed; the message says what to install."""
 
 
-class CheckpointError(WrongUse):
+class CheckpointError(UsageError):
     """A checkpoint is missing, damaged, foreign, or does not fit its configuration."""
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
@@ -91,23 +91,23 @@ class Output:
         """Write texts, figures and settings as ``.json``.
 
         Raises:
-            WrongUse: the name has another ending.
+            UsageError: the name has another ending.
         """
         if Path(path).suffix != ".json":
-            raise WrongUse(f"an output is written as .json, not {Path(path).name!r}; save_trace draws")
+            raise UsageError(f"an output is written as .json, not {Path(path).name!r}; save_trace draws")
         return write_json(path, self.to_dict())
 
     def save_trace(self, path: str | Path) -> Path:
         """Write the trace as ``.json`` (replayable) or ``.html`` (a page).
 
         Raises:
-            WrongUse: there is no trace, or the name has another ending.
+            UsageError: there is no trace, or the name has another ending.
         """
         path = Path(path)
         if self.trace is None:
-            raise WrongUse(self.model.why_no_trace)
+            raise UsageError(self.model.why_no_trace)
         if path.suffix not in (".json", ".html"):
-            raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
+            raise UsageError(f"a trace is written as .html or .json, not {path.name!r}")
         return self.trace.save(path) if path.suffix == ".json" else save_page(path, page_of(self.trace, output=self))
 
 
@@ -137,11 +137,11 @@ class Task:
 
     def __post_init__(self) -> None:
         if isinstance(self.texts, str):
-            raise WrongUse("texts must be a list: write [text]")
+            raise UsageError("texts must be a list: write [text]")
         if self.texts is not None and not len(self.texts):
-            raise WrongUse("texts is empty: give at least one text, or n for free samples")
+            raise UsageError("texts is empty: give at least one text, or n for free samples")
         if self.n is not None and self.n < 1:
-            raise WrongUse(f"n={self.n} must be at least 1")
+            raise UsageError(f"n={self.n} must be at least 1")
 
     def temperature(self, asked: float | None) -> float:
         """What was asked for, else 0 where one text a prompt is wanted, else 1: 0 writes the same text every time."""
@@ -154,11 +154,11 @@ class Task:
         """This task, if none of these was asked of a model that cannot do it.
 
         Raises:
-            WrongUse: naming the first that was.
+            UsageError: naming the first that was.
         """
         for name in names:
             if getattr(self, name) not in (None, False):
-                raise WrongUse(f"{name} has no effect on {who}")
+                raise UsageError(f"{name} has no effect on {who}")
         return self
 
 
@@ -233,7 +233,7 @@ class Model(ABC):
         """Write what the task asks for, under a config or the model's default plan.
 
         Raises:
-            WrongUse: a setting that has no effect on this model, or values that do not fit.
+            UsageError: a setting that has no effect on this model, or values that do not fit.
         """
         return self.write(task, (self.config if config is None else config).only(self.honours, self.words))
 
@@ -241,9 +241,9 @@ class Model(ABC):
         """Score it on held-out texts.
 
         Raises:
-            WrongUse: there is nothing to score it by.
+            UsageError: there is nothing to score it by.
         """
-        raise WrongUse(f"evaluate has no scores for {self.words}")
+        raise UsageError(f"evaluate has no scores for {self.words}")
 
     def subject(
         self,
@@ -261,22 +261,22 @@ class Model(ABC):
             config: the plan that is judged.
 
         Raises:
-            WrongUse: there is nothing to ask it.
+            UsageError: there is nothing to ask it.
         """
-        raise WrongUse(f"diagnose has no questions for {self.words}")
+        raise UsageError(f"diagnose has no questions for {self.words}")
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a folder that ``unmask.load`` reads.
 
         Raises:
-            WrongUse: it is somebody else's model, whose own folder is the one to copy.
+            UsageError: it is somebody else's model, whose own folder is the one to copy.
         """
-        raise WrongUse(f"{self.words} is not saved again: copy {self.path!r}, which is in its authors' format")
+        raise UsageError(f"{self.words} is not saved again: copy {self.path!r}, which is in its authors' format")
 
     def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a folder that transformers loads without unmask.
 
         Raises:
-            WrongUse: it has no such format.
+            UsageError: it has no such format.
         """
-        raise WrongUse(f"{self.words} has no format to export to: copy {self.path!r}")
+        raise UsageError(f"{self.words} has no format to export to: copy {self.path!r}")

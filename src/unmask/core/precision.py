@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.sampling_config import PRECISIONS as PRECISIONS
 
@@ -76,14 +76,14 @@ def choose(
         backward: time the gradients' products too.
 
     Raises:
-        WrongUse: another word than the three.
+        UsageError: another word than the three.
     """
     if asked == "auto":
         asked = os.environ.get("UNMASK_PRECISION") or "auto"
     if asked == "fp32" or asked == "bf16":
         return Choice(asked, "as asked")  # type: ignore[arg-type]
     if asked != "auto":
-        raise WrongUse(f"precision={asked!r} must be 'auto', 'fp32' or 'bf16'")
+        raise UsageError(f"precision={asked!r} must be 'auto', 'fp32' or 'bf16'")
     kind = torch.device(device).type
     if kind == "cuda":
         return Choice("bf16", "a GPU") if torch.cuda.is_bf16_supported() else Choice("fp32", "a GPU without bf16")

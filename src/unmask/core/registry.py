@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 
 
 class Leaf:
@@ -100,13 +100,13 @@ class Registry(Generic[T]):
         """The leaf class called ``name``.
 
         Raises:
-            WrongUse: no such leaf; the message names the nearest one.
+            UsageError: no such leaf; the message names the nearest one.
         """
         key = self.key(name)
         if key in self._extra:
             return self._extra[key]
         if key not in self.names():
-            raise WrongUse(f"no {self.kind} is called {name!r}: {did_you_mean(key, self.names())}")
+            raise UsageError(f"no {self.kind} is called {name!r}: {did_you_mean(key, self.names())}")
         for point in metadata.entry_points(group=f"unmask.{self.kind}"):
             if point.name == key:
                 return self.register(point.load(), name=key)
@@ -128,14 +128,14 @@ class Registry(Generic[T]):
         """Add a leaf from outside the package under ``name``; returns it, so that it can be used as a decorator.
 
         Raises:
-            WrongUse: ``leaf`` does not derive from the registry's base, or the name is taken by another leaf.
+            UsageError: ``leaf`` does not derive from the registry's base, or the name is taken by another leaf.
         """
         if not (inspect.isclass(leaf) and issubclass(leaf, self.base)):
-            raise WrongUse(f"{leaf!r} is not a {self.base.__name__}, so it cannot be registered as a {self.kind}")
+            raise UsageError(f"{leaf!r} is not a {self.base.__name__}, so it cannot be registered as a {self.kind}")
         if not dataclasses.is_dataclass(leaf):
-            raise WrongUse(f"{leaf.__name__} must be a frozen dataclass: its fields are its settings")
+            raise UsageError(f"{leaf.__name__} must be a frozen dataclass: its fields are its settings")
         if self._extra.get(name, leaf) is not leaf:
-            raise WrongUse(f"a {self.kind} called {name!r} exists already; choose another name")
+            raise UsageError(f"a {self.kind} called {name!r} exists already; choose another name")
         self._extra[name] = leaf
         _GIVEN[leaf] = name
         return leaf
@@ -152,7 +152,7 @@ class Registry(Generic[T]):
             settings: further settings; they win over those in ``spec``.
 
         Raises:
-            WrongUse: unknown name, unknown setting, or a value of the wrong type.
+            UsageError: unknown name, unknown setting, or a value of the wrong type.
         """
         if isinstance(spec, self.base):
             return dataclasses.replace(cast(Any, spec), **settings) if settings else spec
@@ -161,27 +161,27 @@ class Registry(Generic[T]):
         values, known = {**given, **settings}, self.settings(cls)
         for key, value in values.items():
             if key not in known:
-                raise WrongUse(f"{self.kind} {name!r} has no setting {key!r}: {did_you_mean(key, known)}")
+                raise UsageError(f"{self.kind} {name!r} has no setting {key!r}: {did_you_mean(key, known)}")
             values[key] = self.coerce(value, key, known[key], f"{self.kind} {name}:{key}")
         for key, default in known.items():
             if default is REQUIRED and key not in values:
-                raise WrongUse(f"{self.kind} {name!r} needs {key}: write {name}:{key}={self.shown.get(key, '...')}")
+                raise UsageError(f"{self.kind} {name!r} needs {key}: write {name}:{key}={self.shown.get(key, '...')}")
         return cls(**values)
 
     def read(self, spec: Any) -> tuple[str, dict[str, Any]]:
         """The name and the settings, as text, of ``"name:field=value,field=value"``.
 
         Raises:
-            WrongUse: anything else.
+            UsageError: anything else.
         """
         match = _SPEC.match(spec.strip()) if isinstance(spec, str) else None
         if match is None:
-            raise WrongUse(f"{spec!r} does not name a {self.kind}: write name or name:setting=value,setting=value")
+            raise UsageError(f"{spec!r} does not name a {self.kind}: write name or name:setting=value,setting=value")
         name, values = match["name"], {}
         for part in filter(None, (match["settings"] or "").split(",")):
             key, equals, value = part.partition("=")
             if not equals:
-                raise WrongUse(f"setting {part!r} of {self.kind} {name!r} has no value: write {part}=value")
+                raise UsageError(f"setting {part!r} of {self.kind} {name!r} has no value: write {part}=value")
             values[key.strip()] = value.strip()
         return name, values
 
@@ -196,19 +196,19 @@ class Registry(Generic[T]):
         """Text from the command line to the type of a setting's default; other values pass through.
 
         Raises:
-            WrongUse: text that does not say such a value.
+            UsageError: text that does not say such a value.
         """
         if not isinstance(value, str) or isinstance(default, str):
             return value
         literal = read_literal(value)
         if isinstance(default, bool) and not isinstance(literal, bool):
-            raise WrongUse(f"{where}={value} is not a truth value: write true or false")
+            raise UsageError(f"{where}={value} is not a truth value: write true or false")
         if isinstance(default, (int, float)) and (isinstance(literal, str) or literal is None):
-            raise WrongUse(f"{where}={value} is not a number: its default is {default}")
+            raise UsageError(f"{where}={value} is not a number: its default is {default}")
         if isinstance(default, float) and isinstance(literal, int):
             return float(literal)
         if type(default) is int and isinstance(literal, float):
-            raise WrongUse(f"{where}={value} must be a whole number: its default is {default}")
+            raise UsageError(f"{where}={value} must be a whole number: its default is {default}")
         return literal
 
     def reference(self, leaf: type[T]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.files import write_text
 
 #: class name -> ``module:function`` that makes HTML, ``(result, **settings) -> str``
@@ -42,10 +42,10 @@ def save_page(path: str | Path, html: str) -> Path:
     """Write a page.
 
     Raises:
-        WrongUse: the name does not end in .html.
+        UsageError: the name does not end in .html.
     """
     if Path(path).suffix not in (".html", ".htm"):
-        raise WrongUse(f"a page is written as .html, not {Path(path).name!r}")
+        raise UsageError(f"a page is written as .html, not {Path(path).name!r}")
     return write_text(path, html)
 
 

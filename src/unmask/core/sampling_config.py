@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
+from unmask.core.errors import CheckpointError, UsageError, did_you_mean
 from unmask.core.files import write_json
 from unmask.core.registry import Leaf, spec_of
 
@@ -82,25 +82,25 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise WrongUse(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
+            raise UsageError(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
         for name in ("batch_size", "length", "loops", "calls"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise WrongUse(f"{name}={value!r} must be a whole number of at least 1")
+                raise UsageError(f"{name}={value!r} must be a whole number of at least 1")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not -(2**63) <= self.seed < 2**63:
-            raise WrongUse(f"seed={self.seed!r} must be a whole number of at most 64 bits")
+            raise UsageError(f"seed={self.seed!r} must be a whole number of at most 64 bits")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], base: SamplingConfig | None = None) -> SamplingConfig:
         """A config from names and values, on top of another's.
 
         Raises:
-            WrongUse: an unknown name, or a value out of range.
+            UsageError: an unknown name, or a value out of range.
         """
         known = [f.name for f in dataclasses.fields(cls)]
         for name in settings:
             if name not in known:
-                raise WrongUse(f"no setting of a generation is called {name!r}: {did_you_mean(name, known)}")
+                raise UsageError(f"no setting of a generation is called {name!r}: {did_you_mean(name, known)}")
         return dataclasses.replace(base or cls(), **settings)
 
     def changed(self) -> dict[str, Any]:
@@ -116,11 +116,11 @@ class SamplingConfig:
             who: the model in words, with the reason: ``a causal model, which writes left to right``.
 
         Raises:
-            WrongUse: naming the first that would have no effect.
+            UsageError: naming the first that would have no effect.
         """
         vain = [name for name in self.changed() if name not in {*honoured, *_OF_A_RUN}]
         if vain:
-            raise WrongUse(f"{vain[0]}={self.changed()[vain[0]]!r} has no effect on {who}")
+            raise UsageError(f"{vain[0]}={self.changed()[vain[0]]!r} has no effect on {who}")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class SamplingConfig:
         plan = _read(file).get(KEY) or {}
         try:
             return cls.from_dict(plan)
-        except (WrongUse, TypeError, AttributeError) as error:
+        except (UsageError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the default plan in {str(file)!r} cannot be used: {error}") from error
 
 

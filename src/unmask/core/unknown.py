@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 log = logging.getLogger("unmask")
 
@@ -71,10 +71,10 @@ def require_known(found: UnknownTokens, name: str, what: str = "texts") -> Unkno
         what: what was read.
 
     Raises:
-        WrongUse: more than nine in ten tokens are unknown.
+        UsageError: more than nine in ten tokens are unknown.
     """
     if found.share > USELESS:
-        raise WrongUse(
+        raise UsageError(
             f"{found} to the tokenizer of {name!r}: it is not this model's, or the {what} are in another language or "
             "encoding"
         )

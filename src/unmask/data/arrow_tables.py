@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.data.columns import LOOK, USUAL, Found, survey
 from unmask.data.sources import Arrow, Source
 from unmask.data.tables import Table, source_of, spread
@@ -47,7 +47,7 @@ class ParquetTable(Table):
         for file, schema in zip(files, self._schemas, strict=True):
             twice = [name for name, count in Counter(schema.names).items() if count > 1]
             if twice:
-                raise WrongUse(f"{file} has {twice[0]!r} twice among its columns: rename one")
+                raise UsageError(f"{file} has {twice[0]!r} twice among its columns: rename one")
 
     def look(self) -> tuple[Found, bool]:
         first = self._schemas[0]
@@ -75,7 +75,7 @@ class ParquetTable(Table):
         for file, schema in zip(self._files, self._schemas, strict=True):
             missing = [top for top in tops if top not in schema.names]
             if missing:
-                raise WrongUse(f"{file} has no column {missing[0]!r}: {did_you_mean(missing[0], schema.names)}")
+                raise UsageError(f"{file} has no column {missing[0]!r}: {did_you_mean(missing[0], schema.names)}")
         fields = []
         for top in tops:
             # a shard in which every row is null does not say of which type they are
@@ -90,7 +90,7 @@ def arrow_files(files: Sequence[Path], where: str) -> Table:
     """Arrow files that are one table.
 
     Raises:
-        WrongUse: they cannot be read.
+        UsageError: they cannot be read.
     """
     return ArrowTable(_load("arrow", files, where), where)
 
@@ -99,7 +99,7 @@ def saved(path: Path, split: str) -> Table:
     """A folder that ``save_to_disk`` wrote; it stays on disk.
 
     Raises:
-        WrongUse: it is damaged, or has no such split.
+        UsageError: it is damaged, or has no such split.
     """
     import datasets
     import pyarrow
@@ -107,10 +107,10 @@ def saved(path: Path, split: str) -> Table:
     try:
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise WrongUse(f"{path} cannot be read as a saved dataset: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be read as a saved dataset: {str(error).splitlines()[0]}") from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
-            raise WrongUse(f"{path} has no split {split!r}: {did_you_mean(split, found)}")
+            raise UsageError(f"{path} has no split {split!r}: {did_you_mean(split, found)}")
         found = found[split]
     return ArrowTable(found, str(path))
 
@@ -119,7 +119,7 @@ def read_hub(name: str, column: tuple[str, ...] | None, split: str) -> Source:
     """A dataset of the hub, ``owner/name`` or ``owner/name:configuration``.
 
     Raises:
-        WrongUse: the hub has no such dataset, or cannot be reached.
+        UsageError: the hub has no such dataset, or cannot be reached.
     """
     import datasets
 
@@ -128,7 +128,9 @@ def read_hub(name: str, column: tuple[str, ...] | None, split: str) -> Source:
         found = datasets.load_dataset(repo, configuration or None, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise WrongUse(f"{name!r} is no file, folder or corpus here, and the hub did not give it: {reason}") from error
+        raise UsageError(
+            f"{name!r} is no file, folder or corpus here, and the hub did not give it: {reason}"
+        ) from error
     return source_of([ArrowTable(found, name)], column, name, USUAL)[0]
 
 
@@ -148,9 +150,9 @@ def _refused(work: Any, where: str, kind: str = "parquet") -> Any:
     try:
         return work()
     except (OSError, ValueError, pyarrow.ArrowException, datasets.exceptions.DatasetsError) as error:
-        if isinstance(error, WrongUse):
+        if isinstance(error, UsageError):
             raise
-        raise WrongUse(f"{where} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{where} cannot be read as {kind}: {' '.join(str(error).split())}") from error
 
 
 def _some(file: Path, columns: list[str]) -> tuple[list[dict[str, Any]], int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 class CanvasDataset(Dataset[dict[str, Any]]):
@@ -24,7 +24,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         rows: int [N]; the row of ``latents`` for each canvas; None where N = T and the order is the same.
 
     Raises:
-        WrongUse: the arrays do not fit together.
+        UsageError: the arrays do not fit together.
     """
 
     def __init__(
@@ -35,13 +35,15 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         rows: NDArray[np.int64] | None = None,
     ) -> None:
         if ids.ndim != 2 or len(lengths) != len(ids):
-            raise WrongUse(f"canvases need ids [N, L] and lengths [N], got {ids.shape} and {np.shape(lengths)}")
+            raise UsageError(f"canvases need ids [N, L] and lengths [N], got {ids.shape} and {np.shape(lengths)}")
         if rows is not None and latents is None:
-            raise WrongUse("rows point into latents, and none were given")
+            raise UsageError("rows point into latents, and none were given")
         if rows is not None and (len(rows) != len(ids) or (len(rows) and int(rows.max()) >= len(latents))):
-            raise WrongUse(f"{len(rows)} rows into {len(latents)} latents do not fit {len(ids)} canvases")
+            raise UsageError(f"{len(rows)} rows into {len(latents)} latents do not fit {len(ids)} canvases")
         if rows is None and latents is not None and len(latents) != len(ids):
-            raise WrongUse(f"{len(latents)} latents do not fit {len(ids)} canvases: say which belongs to which by rows")
+            raise UsageError(
+                f"{len(latents)} latents do not fit {len(ids)} canvases: say which belongs to which by rows"
+            )
         self.ids, self.lengths, self.latents, self.rows = ids, lengths, latents, rows
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 
 #: column names tried in turn when the caller names none; capitals do not matter
 USUAL = ("text", "sentence", "content", "document")
@@ -116,7 +116,7 @@ def choose(
         usual: names that are taken unasked.
 
     Raises:
-        WrongUse: a wanted column is not there or holds no texts, or it is not clear which is meant.
+        UsageError: a wanted column is not there or holds no texts, or it is not clear which is meant.
     """
     if wanted:
         for column in wanted:
@@ -135,7 +135,7 @@ def choose(
     texts = [c for c in found if _kind(found[c]) == TEXT and not _INDEX.match(c)]
     if len(found) == 1 and texts and not _NO_TEXT_NAME.match(texts[0].rsplit(".", 1)[-1]):
         return (texts[0],)
-    raise WrongUse(_which(found, texts, where))
+    raise UsageError(_which(found, texts, where))
 
 
 def _turn(turn: Mapping[Any, Any]) -> bool:
@@ -169,18 +169,18 @@ def _check(found: Found, column: str, where: str, complete: bool) -> None:
     if column not in found:
         inner = [c for c in found if c.startswith(f"{column}.")]
         if inner:
-            raise WrongUse(f"column {column!r} of {where} holds objects: name one of {_shown(inner)}")
-        raise WrongUse(f"{where} has no column {column!r}: {did_you_mean(column, map(shown, list(found)[:20]))}")
+            raise UsageError(f"column {column!r} of {where} holds objects: name one of {_shown(inner)}")
+        raise UsageError(f"{where} has no column {column!r}: {did_you_mean(column, map(shown, list(found)[:20]))}")
     kind = _kind(found[column])
     if kind == CHAT:
-        raise WrongUse(_chat(column, where))
+        raise UsageError(_chat(column, where))
     if kind == NOTHING and complete:
         others = [c for c in found if _kind(found[c]) == TEXT]
         hint = f"; column= may be one of {_shown(others)}" if others else ""
-        raise WrongUse(f"column {column!r} of {where} is empty in every row{hint}")
+        raise UsageError(f"column {column!r} of {where} is empty in every row{hint}")
     if kind not in _STRINGS | {NOTHING}:
         hint = ": join each to one text first" if kind == LISTS else ", not texts"
-        raise WrongUse(f"column {column!r} of {where} holds {kind}{hint}")
+        raise UsageError(f"column {column!r} of {where} holds {kind}{hint}")
 
 
 def _chat(column: str, where: str) -> str:

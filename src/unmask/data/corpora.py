@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from unmask.core.errors import MissingExtra, WrongUse, did_you_mean
+from unmask.core.errors import MissingExtra, UsageError, did_you_mean
 
 PSALMS = 19
 #: corpus name -> translation
@@ -56,7 +56,7 @@ def verses(translation: str) -> dict[int, str]:
         MissingExtra: the package with the translation is not installed.
     """
     if translation not in _VERSION:
-        raise WrongUse(f"no translation is called {translation!r}: {did_you_mean(translation, _VERSION)}")
+        raise UsageError(f"no translation is called {translation!r}: {did_you_mean(translation, _VERSION)}")
     return dict(_verses(translation))
 
 

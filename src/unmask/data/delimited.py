@@ -11,7 +11,7 @@ from itertools import islice
 from statistics import median
 from typing import Any, BinaryIO
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.columns import LOOK, NOTHING, TEXT, Found, kind_of, shown, survey, usual_name
 from unmask.data.encodings import HEAD
 from unmask.data.sources import Memory, Source
@@ -34,7 +34,7 @@ class Delimited(Table):
         tabs: whether its name says that tabs stand between the cells.
 
     Raises:
-        WrongUse: most rows have more cells than the first one.
+        UsageError: most rows have more cells than the first one.
     """
 
     def __init__(self, file: BinaryIO, where: str, tabs: bool = False) -> None:
@@ -49,7 +49,7 @@ class Delimited(Table):
         """Take the first row as names unless the columns that are wanted are numbers; refuse it where it is in doubt.
 
         Raises:
-            WrongUse: the first row looks like data, or has a name twice.
+            UsageError: the first row looks like data, or has a name twice.
         """
         if wanted:
             if all(name.isdecimal() for name in wanted) and not set(wanted) & set(self._header):
@@ -58,7 +58,7 @@ class Delimited(Table):
             self._doubt()
         for name in wanted or [name for name in self._header if usual_name(name, usual)]:
             if self._header.count(name) > 1:
-                raise WrongUse(f"{self.where} has two columns called {name!r}: rename one")
+                raise UsageError(f"{self.where} has two columns called {name!r}: rename one")
 
     def look(self) -> tuple[Found, bool]:
         rows, whole = self._some()
@@ -69,7 +69,7 @@ class Delimited(Table):
         names = self._columns()
         for column in columns:
             if column not in names:  # a file beside others
-                raise WrongUse(
+                raise UsageError(
                     f"{self.where} has no column {column!r}: its first row is {', '.join(map(shown, names[:20]))}"
                 )
         where, width = [names.index(c) for c in columns], len(names)
@@ -110,7 +110,7 @@ class Delimited(Table):
             if len(self._header) == 1 and texts and median(texts) < max(12, 2 * len(name)):
                 data.append(name)
         if data:
-            raise WrongUse(
+            raise UsageError(
                 f"the first row of {self.where} may be data, not names ({data[0][:40]!r}): give column= the name that "
                 "stands there, or a number (0 for the first) if the file has no names"
             )
@@ -146,7 +146,7 @@ class Delimited(Table):
             except StopIteration:
                 if opened and whole and dialect.get("quoting") != csv.QUOTE_NONE:
                     line = f"line {opened + self._skip:,} of {self.where}"
-                    raise WrongUse(f"{line} opens a quote that is never closed") from None
+                    raise UsageError(f"{line} opens a quote that is never closed") from None
                 return
             except csv.Error:
                 if dialect.get("strict"):
@@ -210,7 +210,7 @@ class Delimited(Table):
             with self._records(**settings, strict=True) as records:
                 for _ in records:
                     pass
-        except (csv.Error, WrongUse):
+        except (csv.Error, UsageError):
             return False
         return True
 
@@ -220,7 +220,7 @@ class Delimited(Table):
             rows = self._parsed(lines, {"delimiter": delimiter})[1:]
             widths = {len(row) for row in rows}
             if len(rows) > 2 and len(widths) == 1 and widths.pop() > 1:
-                raise WrongUse(
+                raise UsageError(
                     f"the first row of {self.where} has one cell and all others have {len(rows[0])} "
                     f"({delimiter!r} between): put a name above every column, or quotes around the texts"
                 )
@@ -231,7 +231,7 @@ class Delimited(Table):
         width = len(rows[0])
         more = [row for row in rows[1:] if any(cell.strip() for cell in row[width:])]
         if len(rows) > 3 and 2 * len(more) > len(rows) - 1:
-            raise WrongUse(
+            raise UsageError(
                 f"the first row of {self.where} has {width} cells and most others have more, {len(more[0])} for one "
                 f"({settings['delimiter']!r} between): put a name above every column, or quotes around the texts"
             )

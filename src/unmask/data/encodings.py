@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: bytes that are looked at to see what a file is
 HEAD = 2**20
@@ -98,7 +98,7 @@ def open_utf8(path: str | Path, strict: bool = False) -> Opened:
         strict: refuse the first byte that is not UTF-8, rather than a file of which many lines are not.
 
     Raises:
-        WrongUse: the file cannot be read, is no text, or is in another encoding; the message says what it seems to be.
+        UsageError: the file cannot be read, is no text, or is in another encoding, which the message names.
     """
     file, notes = _open(path), []
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -110,9 +110,9 @@ def open_utf8(path: str | Path, strict: bool = False) -> Opened:
     head = _head(file)
     what, instead = _signature(head)
     if what:
-        raise WrongUse(f"{path} is {what}{' inside' if notes else ''}: {instead}")
+        raise UsageError(f"{path} is {what}{' inside' if notes else ''}: {instead}")
     if _packer(head):
-        raise WrongUse(f"{path} is packed twice: {_UNPACK}")
+        raise UsageError(f"{path} is packed twice: {_UNPACK}")
     codec, marked = _encoding(head, len(head) < HEAD, path)
     if codec != "utf-8":
         wide = file
@@ -130,13 +130,13 @@ def read_text(path: str | Path) -> str:
     """The whole text of a file, without a byte order mark, its line ends as ``\\n``.
 
     Raises:
-        WrongUse: see :func:`open_utf8`; every byte must be UTF-8.
+        UsageError: see :func:`open_utf8`; every byte must be UTF-8.
     """
     with open_utf8(path, strict=True).file as file:
         try:
             text = file.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise WrongUse(f"{path} is damaged: it holds half of a surrogate pair") from error
+            raise UsageError(f"{path} is damaged: it holds half of a surrogate pair") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -144,7 +144,7 @@ def _open(path: str | Path) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise WrongUse(f"{path} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _packer(head: bytes) -> str:
@@ -156,7 +156,7 @@ def _unpacked(file: BinaryIO, packer: str, path: str | Path) -> BinaryIO:
     try:
         return _copy(lambda copy: shutil.copyfileobj(unpack(file), copy, _BLOCK))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise WrongUse(f"{path} is packed with {packer} and damaged: {error}") from error
+        raise UsageError(f"{path} is packed with {packer} and damaged: {error}") from error
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -198,7 +198,7 @@ def _encoding(head: bytes, whole: bool, path: str | Path) -> tuple[str, bool]:
             if _plausible(head, codec, whole):
                 return codec, False
     if suspect:
-        raise WrongUse(f"{path} is not text: {controls:,} of its first {len(head):,} bytes are control characters")
+        raise UsageError(f"{path} is not text: {controls:,} of its first {len(head):,} bytes are control characters")
     return "utf-8", True
 
 
@@ -228,7 +228,7 @@ def _recode(wide: BinaryIO, copy: BinaryIO, codec: str, path: str | Path) -> Non
             copy.write(decoder.decode(block).encode("utf-8", "surrogatepass"))
         decoder.decode(b"", True)
     except UnicodeDecodeError as error:
-        raise WrongUse(f"{path} is damaged {codec.upper()}: {error.reason}") from error
+        raise UsageError(f"{path} is damaged {codec.upper()}: {error.reason}") from error
 
 
 def _strict(file: BinaryIO, path: str | Path) -> None:
@@ -240,14 +240,14 @@ def _strict(file: BinaryIO, path: str | Path) -> None:
         decoder.decode(b"", True)
     except UnicodeDecodeError as error:
         file.seek(0)
-        raise WrongUse(_foreign(path, f"byte 0x{error.object[error.start]:02x} is not", file.read(HEAD))) from error
+        raise UsageError(_foreign(path, f"byte 0x{error.object[error.start]:02x} is not", file.read(HEAD))) from error
 
 
 def _mostly_utf8(head: bytes, whole: bool, path: str | Path) -> None:
     """Refuse a file in another encoding; a few damaged lines of a UTF-8 file are for whoever counts rows.
 
     Raises:
-        WrongUse: more of its lines with a byte above 127 are wrong than right, and they are many.
+        UsageError: more of its lines with a byte above 127 are wrong than right, and they are many.
     """
     if head.isascii():
         return
@@ -258,7 +258,7 @@ def _mostly_utf8(head: bytes, whole: bool, path: str | Path) -> None:
     foreign = sum(_decodes(line, "utf-8", whole or len(lines) > 1) is None for line in other)
     many = 2 * foreign > len(lines) or (foreign >= 3 and 100 * foreign > len(lines))
     if 2 * foreign > len(other) and many:
-        raise WrongUse(_foreign(path, f"{foreign:,} of its first {len(lines):,} lines are not", head))
+        raise UsageError(_foreign(path, f"{foreign:,} of its first {len(lines):,} lines are not", head))
 
 
 def _foreign(path: str | Path, what: str, head: bytes) -> str:

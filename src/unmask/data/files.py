@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data import arrow_tables, encodings, json_tables
 from unmask.data.columns import USUAL
 from unmask.data.delimited import Delimited
@@ -80,7 +80,7 @@ def read_file(
         strict: refuse the first byte that is not UTF-8.
 
     Raises:
-        WrongUse: it is no text or in another encoding, has another ending, or lacks the column; the message says
+        UsageError: it is no text or in another encoding, has another ending, or lacks the column; the message says
             what it is and what would be right.
     """
     found = _open(path, column, any_ending, strict)
@@ -97,20 +97,20 @@ def read_folder(
     """The rows of a folder: written by ``save_to_disk``, or of files of one format; those of the split if any name it.
 
     Raises:
-        WrongUse: it holds no such files, files of several formats, or lacks the split or the column.
+        UsageError: it holds no such files, files of several formats, or lacks the split or the column.
     """
     if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
         return source_of([arrow_tables.saved(path, split)], column, str(path), usual)[0]
     inside = sorted(f for f in path.rglob("*") if f.is_file() and not _aside(f.relative_to(path)))
     files = [f for f in inside if format_of(f) in FORMATS.values()] or [f for f in inside if format_of(f) == ""]
     if not files:
-        raise WrongUse(
+        raise UsageError(
             f"{path} holds no dataset: a folder from save_to_disk, or files that end in {_WANTED}, is wanted"
         )
     parts = rf"(?<![a-z]){re.escape(split.lower())}(?:ing)?(?![a-z])"
     named = [f for f in files if re.search(parts, f.relative_to(path).as_posix().lower())]
     if not named and split != "train":
-        raise WrongUse(f"{path} has no split {split!r}: no file in it is named after it, {files[0].name} for one")
+        raise UsageError(f"{path} has no split {split!r}: no file in it is named after it, {files[0].name} for one")
     chosen = named or files
     source = _read_files(chosen, column, str(path), usual, strict)
     rest = [f for f in inside if f not in set(chosen)]
@@ -125,11 +125,11 @@ def read_pattern(
     """The rows of the files that a pattern such as ``texts/*.txt`` names, in the order of their names.
 
     Raises:
-        WrongUse: it names none, or files of several formats.
+        UsageError: it names none, or files of several formats.
     """
     files = sorted(Path(f) for f in glob.glob(str(Path(name).expanduser()), recursive=True) if Path(f).is_file())
     if not files:
-        raise WrongUse(f"no file is named like {name!r}")
+        raise UsageError(f"no file is named like {name!r}")
     source = _read_files(files, column, name, usual, strict)
     source.note = f"{len(files):,} file{'s' if len(files) > 1 else ''}"
     return source
@@ -146,7 +146,7 @@ def read_path(
     """The rows of a file, folder or pattern; None where there is none of this name.
 
     Raises:
-        WrongUse: see :func:`read_file`, :func:`read_folder`, :func:`read_pattern`.
+        UsageError: see :func:`read_file`, :func:`read_folder`, :func:`read_pattern`.
     """
     path = Path(name).expanduser()
     if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
@@ -171,7 +171,7 @@ def _open(path: Path, column: tuple[str, ...] | None, any_ending: bool, strict: 
         return arrow_tables.arrow_files([path], where)
     if kind and kind not in FORMATS.values():
         if not (any_ending or says):
-            raise WrongUse(f"{path} ends in {path.suffix}: files of texts end in {_WANTED}")
+            raise UsageError(f"{path} ends in {path.suffix}: files of texts end in {_WANTED}")
         kind = ""
     found = _rows(open_utf8(path, strict), kind, where)
     if isinstance(found, Source):
@@ -184,7 +184,7 @@ def _rows(opened: Opened, kind: str, where: str) -> Table | Source:
     if kind in ("", "txt"):
         holds = json_tables.holds(opened.file)
         if kind == "txt" and holds == "objects":
-            raise WrongUse(f"{where} holds a JSON object a line: name it .jsonl, and one column of it is read")
+            raise UsageError(f"{where} holds a JSON object a line: name it .jsonl, and one column of it is read")
         kind = "json" if holds and kind == "" else "txt"
     if kind == "jsonl":
         found = json_tables.open_lines(opened.file, where)
@@ -201,7 +201,7 @@ def _rows(opened: Opened, kind: str, where: str) -> Table | Source:
 def _no_column(source: Source, column: tuple[str, ...] | None, where: str) -> None:
     if column is not None and len(source):
         what = "plain text" if source.plain else "made of strings"
-        raise WrongUse(f"{where} is {what} and has no column {column[0]!r}: leave column out")
+        raise UsageError(f"{where} is {what} and has no column {column[0]!r}: leave column out")
 
 
 def _read_files(
@@ -210,7 +210,7 @@ def _read_files(
     kinds = Counter(format_of(f) for f in files)
     if len(kinds) > 1:
         counts = ", ".join(f"{count:,} {kind or 'without an ending'}" for kind, count in kinds.most_common())
-        raise WrongUse(
+        raise UsageError(
             f"{where} holds files of several formats ({counts}): keep those of one, or give a pattern, '*.txt'"
         )
     (kind,) = kinds

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 log = logging.getLogger("unmask")
 
@@ -42,13 +42,13 @@ def local_folder(name_or_path: str | Path, holds: Sequence[str] = MODEL_FILES) -
         holds: files of which a folder must have one to be taken for a model.
 
     Raises:
-        WrongUse: the name is that of a file.
+        UsageError: the name is that of a file.
     """
     name, folder = str(name_or_path), Path(name_or_path)
     if folder.is_file():
         ending = folder.suffix.lower()
         kind = {".gguf": "a GGUF file, which is not read", ".safetensors": "a file of weights"}.get(ending, "a file")
-        raise WrongUse(f"{name!r} is {kind}: give the folder that holds config.json, the weights and the tokenizer")
+        raise UsageError(f"{name!r} is {kind}: give the folder that holds config.json, the weights and the tokenizer")
     if not folder.is_dir():
         return None
     if _holds(folder, holds):
@@ -70,7 +70,7 @@ def snapshot(name: str, wanted: Sequence[str]) -> Path:
         wanted: patterns of the files to fetch.
 
     Raises:
-        WrongUse: it is no hub id, or the hub cannot be reached.
+        UsageError: it is no hub id, or the hub cannot be reached.
     """
     if not may_be_id(name):
         raise no_such(name, "it is no hub id")
@@ -83,7 +83,7 @@ def snapshot(name: str, wanted: Sequence[str]) -> Path:
         raise no_such(name, type(error).__name__) from error
 
 
-def no_such(name_or_path: str | Path, why: str) -> WrongUse:
+def no_such(name_or_path: str | Path, why: str) -> UsageError:
     """The error for a name that is neither a folder with a model nor a hub id that can be reached.
 
     Args:
@@ -92,13 +92,13 @@ def no_such(name_or_path: str | Path, why: str) -> WrongUse:
     """
     name = str(name_or_path)
     if Path(name).is_dir():
-        return WrongUse(
+        return UsageError(
             f"the folder {name!r} holds no model (no config.json, no unmask.json), and no hub id of that name can be "
             f"reached from here ({why})"
         )
     if not may_be_id(name):
-        return WrongUse(f"there is no model folder {name!r}: give a run folder, a checkpoint's folder or a hub id")
-    return WrongUse(f"there is no model folder {name!r}, and no hub id of that name can be reached from here ({why})")
+        return UsageError(f"there is no model folder {name!r}: give a run folder, a checkpoint's folder or a hub id")
+    return UsageError(f"there is no model folder {name!r}, and no hub id of that name can be reached from here ({why})")
 
 
 def results_place(model_path: str | Path | None, what: str, ending: str = "") -> Path:

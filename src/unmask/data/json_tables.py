@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.columns import Found, cell_of, survey
 from unmask.data.encodings import HEAD
 from unmask.data.sources import Lines, Memory, Source
@@ -76,7 +76,7 @@ def open_lines(file: BinaryIO, where: str) -> Table | Source:
     """A ``.jsonl`` file: a table where its lines are objects, a source where they are strings.
 
     Raises:
-        WrongUse: they are neither, as in a pretty-printed document.
+        UsageError: they are neither, as in a pretty-printed document.
     """
     lines = Lines(file)
     numbers = spread(len(lines))
@@ -90,15 +90,15 @@ def open_lines(file: BinaryIO, where: str) -> Table | Source:
         lines.parse = lambda line: (parsed(line) if line.strip() else "",)
         return lines
     if spread_out or (len(some) == 1 and isinstance(rows[0], list)):
-        raise WrongUse(f"{where} is JSON over several lines or in one list, not an object a line: name it .json")
-    raise WrongUse(f'{where} has no line that is a JSON object, {some[0][:40]!r} for one: {{"text": ...}} is wanted')
+        raise UsageError(f"{where} is JSON over several lines or in one list, not an object a line: name it .json")
+    raise UsageError(f'{where} has no line that is a JSON object, {some[0][:40]!r} for one: {{"text": ...}} is wanted')
 
 
 def open_document(file: BinaryIO, where: str) -> Table | Source:
     """A ``.json`` file: a list of objects or strings, an object of columns, or an object a line after all.
 
     Raises:
-        WrongUse: it is no JSON, or holds no rows.
+        UsageError: it is no JSON, or holds no rows.
     """
     first, _ = _first_lines(file)
     if len(first) > 1 and isinstance(parsed(first[0]), (dict, str)):
@@ -111,12 +111,12 @@ def open_document(file: BinaryIO, where: str) -> Table | Source:
     try:
         trees = list(_trees(text))
     except ValueError as error:
-        raise WrongUse(f"{where} is not JSON: {error}") from error
+        raise UsageError(f"{where} is not JSON: {error}") from error
     except RecursionError as error:
-        raise WrongUse(f"{where} is not read: its JSON is nested too deeply") from error
+        raise UsageError(f"{where} is not read: its JSON is nested too deeply") from error
     rows = _rows_of(trees[0] if len(trees) == 1 else trees)
     if rows is None:
-        raise WrongUse(
+        raise UsageError(
             f"{where} holds no rows: a list of objects or of strings, or an object of equally long lists is wanted"
         )
     if rows and all(isinstance(row, str) for row in rows):

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.core.files import replacing, write_json, write_text
-from unmask.data import ranks
 
 DTYPES = ("float32", "float16")
 _KEY = np.dtype("S16")
@@ -163,30 +163,30 @@ def cached_latents(
         progress: show a bar while encoding.
 
     Raises:
-        WrongUse: a setting is out of range, or the encoder's vectors are not [n, width] and finite.
+        UsageError: a setting is out of range, or the encoder's vectors are not [n, width] and finite.
     """
     if dtype not in DTYPES:
-        raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
+        raise UsageError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
     if shard_rows < 1 or batch_size < 1:
-        raise WrongUse(f"shard_rows={shard_rows} and batch_size={batch_size} must be at least 1")
+        raise UsageError(f"shard_rows={shard_rows} and batch_size={batch_size} must be at least 1")
     folder = _folder(cache_dir, encoder, dtype)
     store = Store(folder, encoder.width, dtype)
     key_N = np.fromiter((_key(text) for text in texts), _KEY, len(texts))
     missing = np.flatnonzero(store.find(key_N) < 0)
     missing = missing[np.sort(np.unique(key_N[missing], return_index=True)[1])]
-    ranks.wait()  # until everyone has seen what is missing, nobody adds to it
+    distributed.barrier()  # until everyone has seen what is missing, nobody adds to it
     if len(missing):
-        part = ranks.share(len(missing))
+        part = distributed.split_between_processes(len(missing))
         mine = missing[part.start : part.stop]
-        with _bar(len(mine), progress and ranks.first()) as advance:
+        with _bar(len(mine), progress and distributed.is_main_process()) as advance:
             for start in range(0, len(mine), shard_rows):
                 rows = mine[start : start + shard_rows]
                 _encode_shard(store, encoder, key_N[rows], [texts[int(i)] for i in rows], batch_size, advance)
-        ranks.wait()
+        distributed.barrier()
         store = Store(folder, encoder.width, dtype)
     found = store.find(key_N)
     if (found < 0).any():
-        raise WrongUse(f"{folder} lacks vectors that other processes made: the cache must be on a disk that all see")
+        raise UsageError(f"{folder} lacks vectors that other processes made: the cache must be on a disk that all see")
     return Latents(store, found)
 
 
@@ -205,11 +205,11 @@ def _encode_shard(
         piece = by_length[start : start + 8 * batch_size]
         found = np.asarray(encoder.encode([texts[i] for i in piece], batch_size=batch_size))
         if found.shape != (len(piece), encoder.width):
-            raise WrongUse(f"the encoder gave {found.shape} for {len(piece)} texts and a width of {encoder.width}")
+            raise UsageError(f"the encoder gave {found.shape} for {len(piece)} texts and a width of {encoder.width}")
         with np.errstate(over="ignore"):
             vectors[piece] = found
         if not np.isfinite(vectors[piece]).all():
-            raise WrongUse(f"the encoder {encoder.identity} gave vectors that are not finite in {store.dtype}")
+            raise UsageError(f"the encoder {encoder.identity} gave vectors that are not finite in {store.dtype}")
         advance(len(piece))
     store.add(keys, vectors)
 

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from unmask.core.errors import WrongUse
-from unmask.data import ranks
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.data.columns import USUAL
 from unmask.data.files import read_path
 from unmask.data.sources import Source
@@ -27,12 +27,12 @@ def prompts(name: str | Path, column: str | None = None) -> list[str]:
         column: the prompts' column; None: ``prompt``, ``text`` or another usual name, or the only one.
 
     Raises:
-        WrongUse: there is no such file, it is no text in UTF-8 or UTF-16, or holds none.
+        UsageError: there is no such file, it is no text in UTF-8 or UTF-16, or holds none.
     """
     source = _source(name, column, ("prompt", *USUAL))
     found = list(_texts(source, str(name)))
     if not found:
-        raise WrongUse(f"{str(name)!r} holds no text: one a line is wanted")
+        raise UsageError(f"{str(name)!r} holds no text: one a line is wanted")
     return found
 
 
@@ -44,7 +44,7 @@ def prose(name: str | Path, column: str | None = None) -> str:
         column: the text's column; None: as :func:`unmask.data.columns.choose` says.
 
     Raises:
-        WrongUse: there is no such file, it is no text in UTF-8 or UTF-16, or holds none.
+        UsageError: there is no such file, it is no text in UTF-8 or UTF-16, or holds none.
     """
     source = _source(name, column, USUAL)
     if source.plain:
@@ -53,12 +53,12 @@ def prose(name: str | Path, column: str | None = None) -> str:
         parts = [line if line.endswith(("\n", "\r")) else f"{line}\n" for line in lines[:-1]] + lines[-1:]
         text = "".join(parts).replace("\r\n", "\n").replace("\r", "\n")
         if _broken(text):
-            raise WrongUse(f"{str(name)!r} is damaged: it holds half of a surrogate pair")
+            raise UsageError(f"{str(name)!r} is damaged: it holds half of a surrogate pair")
         _say(source, str(name), {})
     else:
         text = "\n".join(_texts(source, str(name)))
     if not text.strip():
-        raise WrongUse(f"{str(name)!r} holds no text")
+        raise UsageError(f"{str(name)!r} holds no text")
     return text
 
 
@@ -66,7 +66,7 @@ def _source(name: str | Path, column: str | None, usual: tuple[str, ...]) -> Sou
     wanted = None if column is None else (column,)
     source = read_path(str(name), wanted, usual=usual, any_ending=True, strict=True)
     if source is None:
-        raise WrongUse(f"there is no file {str(name)!r} with texts")
+        raise UsageError(f"there is no file {str(name)!r} with texts")
     return source
 
 
@@ -90,7 +90,7 @@ def _texts(source: Source, name: str) -> Iterator[str]:
 def _say(source: Source, name: str, counts: dict[str, int]) -> None:
     """Log one line where rows were left out, or the file was not read as it lies."""
     out = ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
-    if (out or source.note) and ranks.first():
+    if (out or source.note) and distributed.is_main_process():
         note = f" ({source.note})" if source.note else ""
         left = f"; left out: {out}" if out else ""
         _log.warning(f"{name}{note}: {len(source):,} rows read, {len(source) - sum(counts.values()):,} kept{left}")

@@ -30,14 +30,14 @@ class Table(ABC):
         """The rows of these columns.
 
         Raises:
-            WrongUse: they cannot be read.
+            UsageError: they cannot be read.
         """
 
     def names(self, wanted: tuple[str, ...] | None, usual: Sequence[str]) -> None:  # noqa: B027
         """Decide whether the first row holds names, where that is a question.
 
         Raises:
-            WrongUse: it is not clear.
+            UsageError: it is not clear.
         """
 
 
@@ -47,7 +47,7 @@ def source_of(
     """Every table's rows of the columns that all of them together suggest.
 
     Raises:
-        WrongUse: see :func:`unmask.data.columns.choose`.
+        UsageError: see :func:`unmask.data.columns.choose`.
     """
     found: Found = {}
     complete = True

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core import distributed
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.random import Stream, generator, uniform
-from unmask.data import corpora, ranks
+from unmask.data import corpora
 from unmask.data.arrow_tables import read_hub
 from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
+from unmask.data.memmap import give_back, kept, room
 from unmask.data.sources import Memory, Source
-from unmask.data.spill import give_back, kept, room
 
 _log = logging.getLogger(__name__)
 _BATCH = 4096
@@ -72,7 +73,7 @@ class TextReport:
 
     def announce(self) -> None:
         """Log one line where rows were left out or changed: no score stands for texts that it was not made from."""
-        if (self.left_out or self.control or self.note) and ranks.first():
+        if (self.left_out or self.control or self.note) and distributed.is_main_process():
             _log.warning("%s", self)
 
 
@@ -169,15 +170,15 @@ def load_texts(
         deduplicate: leave out rows that repeat an earlier one.
 
     Raises:
-        WrongUse: the source, a column, a split or a value cannot be used; the message says what would be right.
+        UsageError: the source, a column, a split or a value cannot be used; the message says what would be right.
     """
     columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
     if columns is not None and len(columns) not in (1, 2):
-        raise WrongUse(f"column={columns} must be one name, or two for pairs")
+        raise UsageError(f"column={columns} must be one name, or two for pairs")
     if limit is not None and limit < 1:
-        raise WrongUse(f"limit={limit} must be at least 1")
+        raise UsageError(f"limit={limit} must be at least 1")
     if not isinstance(validation, str) and not 0 <= validation < 1:
-        raise WrongUse(f"validation={validation} must lie in [0, 1), or be the name of a split")
+        raise UsageError(f"validation={validation} must lie in [0, 1), or be the name of a split")
     table = _open(str(source), columns, split)
     scan = _Scan(table, limit, seed, max_chars)
     if isinstance(validation, str):
@@ -199,7 +200,7 @@ def load_texts(
     report = TextReport(str(source), train=len(train), validation=len(held), **counts, note=table.note)
     if not len(train):
         out = f", {report.left_out}" if report.left_out else ""
-        raise WrongUse(f"{source} holds no usable text: {report.read:,} rows read{out}")
+        raise UsageError(f"{source} holds no usable text: {report.read:,} rows read{out}")
     numbers = kept(scan.number_N[train]), kept(held_scan.number_N[held])
     parts = [_columns(table, numbers[0]), _columns(held_table, numbers[1])]
     mark = hashlib.sha256(scan.hash_NC[train].tobytes())
@@ -232,7 +233,7 @@ def _columns(table: Source, numbers: NDArray[np.int64]) -> list[Sequence[str]]:
 
 def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
     if name in corpora.NAMES and columns is not None:
-        raise WrongUse(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
+        raise UsageError(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
         return Memory([(text,) for text in found.values()], list(found))
@@ -249,11 +250,11 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
     if is_pattern(name):
         return read_pattern(name, columns)
     if looks_like_a_file(name):
-        raise WrongUse(f"there is no file {name}")
+        raise UsageError(f"there is no file {name}")
     try:
         return read_hub(name, columns, split)
-    except WrongUse as error:
-        raise WrongUse(f"{error} (corpora that need no network: {did_you_mean(name, corpora.NAMES)})") from error
+    except UsageError as error:
+        raise UsageError(f"{error} (corpora that need no network: {did_you_mean(name, corpora.NAMES)})") from error
 
 
 class _Scan:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.hub import local_folder, snapshot
 from unmask.data.tokenizer_files import VOCABULARIES, require_tokenizer, require_words
 
@@ -33,13 +33,13 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, split_digits: bool = Fal
         split_digits: every digit is a token of its own, so that a number's tokens say where its digits stand.
 
     Raises:
-        WrongUse: ``vocab_size`` leaves no room for the bytes and the specials.
+        UsageError: ``vocab_size`` leaves no room for the bytes and the specials.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(alphabet) + 3:
-        raise WrongUse(f"vocab_size={vocab_size} must be at least {len(alphabet) + 3}: 256 bytes and 3 specials")
+        raise UsageError(f"vocab_size={vocab_size} must be at least {len(alphabet) + 3}: 256 bytes and 3 specials")
     bpe = Tokenizer(models.BPE())
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
     digits = pre_tokenizers.Digits(individual_digits=True)
@@ -70,7 +70,7 @@ def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedT
         tokenizer: the tokenizer, or the name or folder to load it from.
 
     Raises:
-        WrongUse: nothing can be loaded from that name.
+        UsageError: nothing can be loaded from that name.
     """
     if isinstance(tokenizer, (str, Path)):
         own = _load(str(tokenizer))
@@ -99,7 +99,7 @@ def _load(name: str) -> PreTrainedTokenizerBase:
     except CheckpointError:
         raise
     except (OSError, ValueError) as error:
-        raise WrongUse(f"no tokenizer can be loaded from {name!r}: give a folder or a hub id") from error
+        raise UsageError(f"no tokenizer can be loaded from {name!r}: give a folder or a hub id") from error
     require_words(own, name)
     return own
 
@@ -156,15 +156,15 @@ def encode_fixed(
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
 
     Raises:
-        WrongUse: the tokenizer lacks an id, or a setting is out of range.
+        UsageError: the tokenizer lacks an id, or a setting is out of range.
     """
     if over_long not in ("drop", "truncate"):
-        raise WrongUse(f"over_long={over_long!r} must be 'drop' or 'truncate'")
+        raise UsageError(f"over_long={over_long!r} must be 'drop' or 'truncate'")
     if max_length < 2:
-        raise WrongUse(f"max_length={max_length} must be at least 2: a token and EOS")
+        raise UsageError(f"max_length={max_length} must be at least 2: a token and EOS")
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     if eos is None or pad is None or eos == pad:
-        raise WrongUse("the tokenizer needs an EOS and a PAD token that differ: prepare it with from_encoder")
+        raise UsageError("the tokenizer needs an EOS and a PAD token that differ: prepare it with from_encoder")
     shape = (len(texts), max_length)
     if spill is None:
         ids_NL: NDArray[np.int32] = np.full(shape, pad, np.int32)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.draw import categorical, restrict
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical, restrict
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def next_tokens(
         places: names of the places written, one forward each; the first has been asked for already.
         ends: ids that end a row, themselves written.
         temperature: 0 takes the most probable id.
-        top_k, top_p: see :func:`unmask.core.draw.restrict`; only with a temperature.
+        top_k, top_p: see :func:`unmask.core.sampling.restrict`; only with a temperature.
         seed: of the draws.
 
     Raises:
-        WrongUse: a temperature, ``top_k`` or ``top_p`` out of range.
+        UsageError: a temperature, ``top_k`` or ``top_p`` out of range.
         UnmaskError: logits that hold nothing to draw.
     """
     end_E = torch.tensor(list(ends), dtype=torch.long, device=logits_BV.device)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.registry import Leaf, Registry
-from unmask.decoding.canvas import Canvas
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class BlockCache(Leaf):
 
     def __post_init__(self) -> None:
         if self.refresh < 0:
-            raise WrongUse(f"cache refresh={self.refresh} must be at least 0; 0 is only at the start of a block")
+            raise UsageError(f"cache refresh={self.refresh} must be at least 0; 0 is only at the start of a block")
 
     @classmethod
     def examples(cls) -> list[BlockCache]:
         return [cls(), cls(refresh=2)]
 
-    def active(self, canvas: Canvas) -> Tensor:
+    def active(self, canvas: SamplerState) -> Tensor:
         """Positions [R, L] that are run at each step: at least those of the open block."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ def can_cache(denoiser: Denoiser) -> bool:
 
 
 @dataclass
-class Remembered:
+class BlockKVCache:
     """What is remembered in one generation, row by row.
 
     Attributes:
@@ -77,7 +77,7 @@ class Remembered:
         branches: 2 under guidance.
 
     Raises:
-        WrongUse: the model remembers nothing.
+        UsageError: the model remembers nothing.
     """
 
     denoiser: Any
@@ -90,13 +90,13 @@ class Remembered:
 
     def __post_init__(self) -> None:
         if not can_cache(self.denoiser):
-            raise WrongUse(
+            raise UsageError(
                 f"cache={caches.spec_of(self.rule)!r} needs a model that remembers keys, and this "
                 f"{type(self.denoiser).__name__} does not: leave cache out"
             )
 
     def body(
-        self, canvas: Canvas, x_RL: Tensor, cond: Condition | None, t_R: Tensor, valid_RL: Tensor | None
+        self, canvas: SamplerState, x_RL: Tensor, cond: Condition | None, t_R: Tensor, valid_RL: Tensor | None
     ) -> Tensor:
         """Hidden states [R, L, D], right at the active positions; with guidance R counts both branches."""
         self.branches = len(x_RL) // len(canvas)
@@ -130,7 +130,7 @@ class Remembered:
         h_RLD[old], h_RLD[fresh] = h_old, h_new
         return h_RLD
 
-    def _stale(self, canvas: Canvas, active_RL: Tensor) -> Tensor:
+    def _stale(self, canvas: SamplerState, active_RL: Tensor) -> Tensor:
         """Rows [R] that must be refreshed now: something changed that is not run anew, or they are too old."""
         x_RL = canvas.x_RL
         if self.seen_RL is None or self.age_R is None:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.cache import BlockCache
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def cache_error(
         plan: with a cache.
 
     Raises:
-        WrongUse: a plan without a cache, or a model that remembers nothing.
+        UsageError: a plan without a cache, or a model that remembers nothing.
     """
     if plan.cache_leaf is None:
-        raise WrongUse("cache_error needs a plan with a cache: give cache='prefix' or 'dual'")
+        raise UsageError("cache_error needs a plan with a cache: give cache='prefix' or 'dual'")
     given: dict[str, Any] = {"fill_BL": fill_BL, "cond": cond, "valid_BL": valid_BL, "trace": None}
     spy = _Spy(denoiser)
     rule = _Watched(refresh=plan.cache_leaf.refresh, rule=plan.cache_leaf, spy=spy)
@@ -129,7 +129,7 @@ class _Watched(BlockCache):
     rule: BlockCache = field(kw_only=True)
     spy: _Spy = field(kw_only=True)
 
-    def active(self, canvas: Canvas) -> Tensor:
+    def active(self, canvas: SamplerState) -> Tensor:
         self.spy.open_RL, self.spy.rows = canvas.open_RL, None
         return self.rule.active(canvas)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 KINDS = ("auto", "null", "prompt")
 
@@ -33,11 +33,11 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise WrongUse(f"guidance kind={self.kind!r} must be one of {', '.join(KINDS)}")
+            raise UsageError(f"guidance kind={self.kind!r} must be one of {', '.join(KINDS)}")
         if not 0 <= self.gamma < float("inf"):
-            raise WrongUse(f"guidance gamma={self.gamma} must be a finite number of at least 0; 1 is no guidance")
+            raise UsageError(f"guidance gamma={self.gamma} must be a finite number of at least 0; 1 is no guidance")
         if self.gamma == 1 and self.kind != "auto":
-            raise WrongUse(f"guidance kind={self.kind!r} has no effect with gamma=1: choose another gamma")
+            raise UsageError(f"guidance kind={self.kind!r} has no effect with gamma=1: choose another gamma")
 
     @property
     def active(self) -> bool:
@@ -48,17 +48,17 @@ class Guidance:
         """``null`` or ``prompt`` for this model and these rows.
 
         Raises:
-            WrongUse: there is nothing that could be taken away.
+            UsageError: there is nothing that could be taken away.
         """
         listens = conditional and cond is not None and bool(cond.present_B.any())
         kind = self.kind if self.kind != "auto" else ("null" if listens else "prompt")
         if kind == "null" and not listens:
-            raise WrongUse(
+            raise UsageError(
                 f"guidance gamma={self.gamma} of kind 'null' needs a model with a semantic condition and rows that "
                 "have one; leave gamma at 1 or use kind 'prompt'"
             )
         if kind == "prompt" and not has_prompt:
-            raise WrongUse(
+            raise UsageError(
                 f"guidance gamma={self.gamma} has nothing to guide by: no semantic condition and no given tokens; "
                 "leave gamma at 1"
             )

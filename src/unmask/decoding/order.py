@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unmask.core.draw import gumbel
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream
 from unmask.core.registry import Leaf, Registry
-from unmask.decoding.canvas import Canvas
-from unmask.decoding.rows import RowStats
+from unmask.core.sampling import gumbel
+from unmask.decoding.logit_stats import LogitStats
+from unmask.decoding.state import SamplerState
 
 
 @dataclass
@@ -31,13 +31,13 @@ class Candidates:
         pick: ids drawn at all candidates under the plan; called at most once, by :attr:`value_N`.
     """
 
-    canvas: Canvas
+    canvas: SamplerState
     at_RL: Tensor
-    look: Callable[[Tensor, Tensor], RowStats]
+    look: Callable[[Tensor, Tensor], LogitStats]
     pick: Callable[[Candidates, Tensor | None], Tensor]
     row_N: Tensor = field(init=False)
     col_N: Tensor = field(init=False)
-    _stats: RowStats | None = None
+    _stats: LogitStats | None = None
     _value_N: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Candidates:
         return self._stats is not None
 
     @property
-    def stats(self) -> RowStats:
+    def stats(self) -> LogitStats:
         """Statistics of the model's distribution, after guidance and repetition penalty, before temperature."""
         if self._stats is None:
             self._stats = self.look(self.row_N, self.col_N)
@@ -92,7 +92,7 @@ class Order(Leaf):
     Equal scores are separated by noise named by seed, row, step and place, never by position.
 
     Attributes:
-        needs: row statistics that :meth:`score` asks for (see :data:`unmask.decoding.rows.STATISTICS`).
+        needs: row statistics that :meth:`score` asks for (see :data:`unmask.decoding.logit_stats.STATISTICS`).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -101,7 +101,7 @@ class Order(Leaf):
         """Scores [N], fp64, higher first."""
         raise NotImplementedError
 
-    def perturb(self, score_RL: Tensor, canvas: Canvas) -> Tensor:
+    def perturb(self, score_RL: Tensor, canvas: SamplerState) -> Tensor:
         """What the row is sorted by: the scores, with noise where the order has it."""
         return score_RL
 
@@ -125,14 +125,14 @@ class NoisyOrder(Order):
 
     def __post_init__(self) -> None:
         if self.noise not in ("none", "gaussian", "gumbel"):
-            raise WrongUse(f"noise={self.noise!r} must be 'none', 'gaussian' or 'gumbel'")
+            raise UsageError(f"noise={self.noise!r} must be 'none', 'gaussian' or 'gumbel'")
         if self.noise == "none" and (self.coefficient or self.annealed):
-            raise WrongUse(
+            raise UsageError(
                 f"coefficient={self.coefficient} and annealed={self.annealed} have no effect with noise='none': "
                 "choose 'gaussian' or 'gumbel'"
             )
         if self.noise != "none" and self.coefficient <= 0:
-            raise WrongUse(f"noise={self.noise!r} needs a coefficient above 0, got {self.coefficient}")
+            raise UsageError(f"noise={self.noise!r} needs a coefficient above 0, got {self.coefficient}")
 
     @classmethod
     def examples(cls) -> list[NoisyOrder]:
@@ -143,7 +143,7 @@ class NoisyOrder(Order):
             cls(noise="gumbel", coefficient=0.5, annealed=True),
         ]
 
-    def perturb(self, score_RL: Tensor, canvas: Canvas) -> Tensor:
+    def perturb(self, score_RL: Tensor, canvas: SamplerState) -> Tensor:
         if self.noise == "none":
             return score_RL
         u_RL = canvas.uniform_RL(Stream.ORDER)
@@ -152,7 +152,7 @@ class NoisyOrder(Order):
         return score_RL + scale_R[:, None] * noise_RL
 
 
-def ranked(priority_RL: Tensor, at_RL: Tensor, canvas: Canvas) -> tuple[Tensor, Tensor]:
+def ranked(priority_RL: Tensor, at_RL: Tensor, canvas: SamplerState) -> tuple[Tensor, Tensor]:
     """Sort each row's candidates, highest priority first, ties by seeded noise.
 
     Returns:

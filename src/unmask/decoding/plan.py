@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.registry import Leaf
 from unmask.decoding.cache import BlockCache, caches
 from unmask.decoding.guidance import Guidance
@@ -65,48 +65,48 @@ class DecodingPlan:
         for setting in ("order", "quota", "steps", "remasking"):
             if getattr(self, setting) is not None and setting not in sampler.uses:
                 others = [n for n in samplers if setting in samplers.get(n).uses]
-                raise WrongUse(
+                raise UsageError(
                     f"{setting}={getattr(self, setting)!r} has no effect with sampler {name!r}; samplers that use it: "
                     + ", ".join(others)
                 )
         if "order" in sampler.uses:
             orders.make(self.order if self.order is not None else "margin")
         if not self.counts_steps and self.steps is not None:
-            raise WrongUse(
+            raise UsageError(
                 f"steps={self.steps} has no effect with quota {quotas.name_of(self.quota_leaf)!r}, which decides by "
                 "itself: leave steps out"
             )
         if self.remasking is not None:
             remaskers.make(self.remasking)
             if self.stop_at_eos:
-                raise WrongUse("stop_at_eos=True cannot be joined with remasking: a written EOS may be hidden again")
+                raise UsageError("stop_at_eos=True cannot be joined with remasking: a written EOS may be hidden again")
         if self.cache is not None:
             caches.make(self.cache)
         if self.stop_at_eos and getattr(sampler, "rerank", False):
-            raise WrongUse("stop_at_eos=True cannot be joined with rerank: a written EOS may be hidden again")
+            raise UsageError("stop_at_eos=True cannot be joined with rerank: a written EOS may be hidden again")
         for setting in ("steps", "top_k", "block_length"):
             value = getattr(self, setting)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise WrongUse(f"{setting}={value!r} must be a whole number of at least 1, or None")
+                raise UsageError(f"{setting}={value!r} must be a whole number of at least 1, or None")
         if not 0 <= self.temperature < float("inf"):
-            raise WrongUse(f"temperature={self.temperature} must be a finite number of at least 0; 0 is argmax")
+            raise UsageError(f"temperature={self.temperature} must be a finite number of at least 0; 0 is argmax")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise WrongUse(f"top_p={self.top_p} must lie in (0, 1]")
+            raise UsageError(f"top_p={self.top_p} must lie in (0, 1]")
         if self.draw not in DRAWS:
-            raise WrongUse(f"draw={self.draw!r} must be one of {', '.join(DRAWS)}")
+            raise UsageError(f"draw={self.draw!r} must be one of {', '.join(DRAWS)}")
         if self.temperature == 0:
             vain = [n for n in ("top_k", "top_p") if getattr(self, n) is not None]
             vain += ["draw"] if self.draw != "inverse" else []
             if vain:
-                raise WrongUse(
+                raise UsageError(
                     f"{vain[0]}={getattr(self, vain[0])!r} has no effect at temperature=0, which takes the best"
                 )
         if not 0 < self.repetition_penalty < float("inf"):
-            raise WrongUse(f"repetition_penalty={self.repetition_penalty} must be a finite number above 0; 1 is off")
+            raise UsageError(f"repetition_penalty={self.repetition_penalty} must be a finite number above 0; 1 is off")
         if not isinstance(self.guidance, Guidance):
             Guidance(float(self.guidance))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not -(2**63) <= self.seed < 2**63:
-            raise WrongUse(f"seed={self.seed!r} must be a whole number of at most 64 bits")
+            raise UsageError(f"seed={self.seed!r} must be a whole number of at most 64 bits")
 
     @cached_property
     def sampler_leaf(self) -> Sampler:

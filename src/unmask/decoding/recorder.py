@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from unmask.decoding.canvas import Canvas
+from unmask.decoding.logit_stats import LogitStats
 from unmask.decoding.order import Candidates
-from unmask.decoding.rows import RowStats
+from unmask.decoding.state import SamplerState
 from unmask.decoding.trace import Kind, Trace
 
 
@@ -33,7 +33,7 @@ class Recorder:
             return None
         canvas, stats = candidates.canvas, candidates.stats
         logits_KV = stats.logits(index_K)
-        rows = RowStats(
+        rows = LogitStats(
             lambda index: logits_KV if index is None else logits_KV[index],
             len(index_K),
             logits_KV.shape[1],
@@ -70,7 +70,7 @@ class Recorder:
             )
         return chance_K
 
-    def note(self, canvas: Canvas, at_RL: Tensor, kind: Kind, value_RL: Tensor, step_R: Tensor) -> None:
+    def note(self, canvas: SamplerState, at_RL: Tensor, kind: Kind, value_RL: Tensor, step_R: Tensor) -> None:
         """Note positions that changed without being drawn."""
         if self.trace is None or not bool(at_RL.any()):
             return

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.draw import restrict
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
+from unmask.core.sampling import restrict
+from unmask.decoding.loop import Generation
 from unmask.decoding.order import NoisyOrder, orders
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import quotas
 from unmask.decoding.quotas.threshold import Threshold
 from unmask.decoding.rule import samplers
-from unmask.decoding.run import Generation
 
 Style = Literal["llada", "fast_dllm", "dllm", "dream"]
 STYLES = ("llada", "fast_dllm", "dllm", "dream")
@@ -56,10 +56,10 @@ def generate_reference(
         cond, valid_BL: as for ``generate``.
 
     Raises:
-        WrongUse: a setting that this sampler does not know, or rows that it would damage.
+        UsageError: a setting that this sampler does not know, or rows that it would damage.
     """
     if style not in STYLES:
-        raise WrongUse(f"no reference sampler is called {style!r}: {did_you_mean(str(style), STYLES)}")
+        raise UsageError(f"no reference sampler is called {style!r}: {did_you_mean(str(style), STYLES)}")
     _check(plan, style)
     run = _Reference(denoiser, plan, cond, valid_BL, x_BL == denoiser.mask_id)
     out_BL = run.dream(x_BL.clone()) if style == "dream" else run.blocks(x_BL.clone(), style)
@@ -106,7 +106,7 @@ class _Reference:
         count = -(-length // width)
         steps = plan.steps or length
         if style != "dllm" and (length % width or steps % count):
-            raise WrongUse(
+            raise UsageError(
                 f"{style} needs length {length} divisible by block {width} and steps {steps} by {count} blocks"
             )
         low = orders.name_of(plan.order_leaf) == "drawn_prob"
@@ -141,7 +141,7 @@ class _Reference:
         plan, mask_id = self.plan, self.denoiser.mask_id
         hidden_B = self.fill_BL.sum(1)
         if int(hidden_B.min()) != int(hidden_B.max()):
-            raise WrongUse("dream shares one number over the batch: rows must hide equally many positions")
+            raise UsageError("dream shares one number over the batch: rows must hide equally many positions")
         steps = plan.steps or int(hidden_B.max())
         times = torch.linspace(1, EPS, steps + 1, device=x_BL.device)
         for step in range(steps):
@@ -226,18 +226,18 @@ def _check(plan: DecodingPlan, style: Style) -> None:
     known |= {"top_k", "top_p"} if style == "dream" else {"block_length", "guidance"}
     for name, value in plan.to_dict().items():
         if name not in known:
-            raise WrongUse(f"{name}={value!r} is unknown to the {style} sampler: leave it out of a reference run")
+            raise UsageError(f"{name}={value!r} is unknown to the {style} sampler: leave it out of a reference run")
     if style == "fast_dllm" and plan.guide.active:
-        raise WrongUse("the fast_dllm sampler has no guidance: leave it at 1 in a reference run")
+        raise UsageError("the fast_dllm sampler has no guidance: leave it at 1 in a reference run")
     if sampler == "ancestral" and style == "dream":
         return
     order, quota = orders.name_of(plan.order_leaf), quotas.name_of(plan.quota_leaf)
     allowed = ("drawn_prob", "margin", "entropy") if style == "dream" else ("drawn_prob", "random")
     if sampler != "maskgit" or getattr(plan.sampler_leaf, "rerank", False) or order not in allowed:
-        raise WrongUse(f"the {style} sampler knows the orders {', '.join(allowed)}, not {order!r} under {sampler!r}")
+        raise UsageError(f"the {style} sampler knows the orders {', '.join(allowed)}, not {order!r} under {sampler!r}")
     leaf = plan.order_leaf
     noisy = isinstance(leaf, NoisyOrder) and leaf.noise != "none"
     if noisy and (style != "dream" or leaf.noise != "gumbel" or leaf.annealed):  # type: ignore[attr-defined]
-        raise WrongUse(f"the {style} sampler does not know the noise of order {orders.spec_of(leaf)!r}")
+        raise UsageError(f"the {style} sampler does not know the noise of order {orders.spec_of(leaf)!r}")
     if quota != "linear" and not (quota == "threshold" and style == "fast_dllm"):
-        raise WrongUse(f"the {style} sampler does not know quota {quota!r}: use 'linear'")
+        raise UsageError(f"the {style} sampler does not know quota {quota!r}: use 'linear'")

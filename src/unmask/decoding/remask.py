@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.registry import Leaf, Registry
-from unmask.decoding.canvas import Canvas
+from unmask.decoding.state import SamplerState
 from unmask.diffusion.schedule import Schedule
 
 
@@ -28,7 +28,7 @@ class Remasker(Leaf):
         """The schedule's time at clock ``t_R``; the clock itself unless the remasker stops it."""
         return t_R
 
-    def sigma(self, canvas: Canvas, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
+    def sigma(self, canvas: SamplerState, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
         """Chances, fp64, [R, 1] or [R, L]."""
         raise NotImplementedError
 
@@ -45,7 +45,7 @@ class ScaledRemasker(Remasker):
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise WrongUse(f"eta={self.eta} must lie in [0, 1]: it is, or scales, a probability")
+            raise UsageError(f"eta={self.eta} must lie in [0, 1]: it is, or scales, a probability")
 
 
 def sigma_max(alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:

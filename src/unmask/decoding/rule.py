@@ -8,14 +8,14 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from unmask.core.registry import Leaf, Registry
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates, Order
 from unmask.decoding.quota import Quota
 from unmask.decoding.remask import Remasker
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
-class Move:
+class SamplerStep:
     """The decision for every live row.
 
     Attributes:
@@ -54,11 +54,11 @@ class Sampler(Leaf):
     uses: ClassVar[frozenset[str]] = frozenset()
     exact: ClassVar[bool] = False
 
-    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: SamplerState, candidates: Candidates) -> SamplerStep:
         """What to do at this step; asking ``candidates`` for statistics costs a forward."""
         raise NotImplementedError
 
-    def block_done(self, plan: SamplerPlan, canvas: Canvas) -> Tensor:
+    def block_done(self, plan: SamplerPlan, canvas: SamplerState) -> Tensor:
         """Rows whose open block is finished [R]; asked after each step."""
         return ~canvas.open_RL.any(1)
 

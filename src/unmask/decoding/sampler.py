@@ -12,11 +12,11 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import hashed
+from unmask.decoding.loop import Callback, Generation, Progress, SamplingLoop, TokenHook
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.reference import Style, generate_reference
-from unmask.decoding.run import Callback, Generation, Progress, Run, TokenHook
 
 __all__ = ["DecodingPlan", "Generation", "Progress", "generate"]
 
@@ -61,7 +61,7 @@ def generate(
             ``torch.manual_seed``, slowly and without a trace (:mod:`unmask.decoding.reference`).
 
     Raises:
-        WrongUse: shapes that do not fit, a canvas longer than the model allows, guidance with nothing to guide by.
+        UsageError: shapes that do not fit, a canvas longer than the model allows, guidance with nothing to guide by.
     """
     plan = plan or DecodingPlan()
     if reference:
@@ -74,12 +74,12 @@ def generate(
         }
         vain = next((name for name, value in given.items() if value is not None), None)
         if vain is not None:
-            raise WrongUse(f"{vain} has no effect with reference={reference!r}: leave it out")
+            raise UsageError(f"{vain} has no effect with reference={reference!r}: leave it out")
         style: Style = "llada" if reference is True else reference
         return generate_reference(denoiser, x_BL, plan, style, cond=cond, valid_BL=valid_BL)
     if trace not in (None, "committed", "full"):
-        raise WrongUse(f"trace={trace!r} must be 'committed', 'full' or None")
-    run = Run(denoiser, plan, trace, callback, token_hook)
+        raise UsageError(f"trace={trace!r} must be 'committed', 'full' or None")
+    run = SamplingLoop(denoiser, plan, trace, callback, token_hook)
     with run.ending:
         return run.go(*_prepare(denoiser, x_BL, fill_BL, cond, valid_BL, row_ids_B, num_return_sequences))
 
@@ -94,30 +94,30 @@ def _prepare(
     copies: int,
 ) -> tuple[Tensor, Tensor, Condition | None, Tensor | None, Tensor]:
     if x_BL.ndim != 2 or x_BL.is_floating_point() or x_BL.numel() == 0:
-        raise WrongUse(f"x_BL must be ids [B, L] with at least one position, got {x_BL.dtype} {tuple(x_BL.shape)}")
+        raise UsageError(f"x_BL must be ids [B, L] with at least one position, got {x_BL.dtype} {tuple(x_BL.shape)}")
     B, L = x_BL.shape
     if denoiser.max_length is not None and denoiser.max_length < L:
-        raise WrongUse(f"a canvas of {L} tokens is longer than the model's {denoiser.max_length} positions")
+        raise UsageError(f"a canvas of {L} tokens is longer than the model's {denoiser.max_length} positions")
     fill_BL = (x_BL == denoiser.mask_id) if fill_BL is None else fill_BL
     for name, grid in (("fill_BL", fill_BL), ("valid_BL", valid_BL)):
         if grid is not None and (grid.shape != x_BL.shape or grid.dtype != torch.bool):
-            raise WrongUse(f"{name} must be bool {tuple(x_BL.shape)}, got {grid.dtype} {tuple(grid.shape)}")
+            raise UsageError(f"{name} must be bool {tuple(x_BL.shape)}, got {grid.dtype} {tuple(grid.shape)}")
     if valid_BL is not None:
         if bool((fill_BL & ~valid_BL).any()):
             row = int((fill_BL & ~valid_BL).any(1).nonzero()[0])
-            raise WrongUse(f"row {row} has positions to be written that do not exist (valid_BL is False there)")
+            raise UsageError(f"row {row} has positions to be written that do not exist (valid_BL is False there)")
         valid_BL = None if bool(valid_BL.all()) else valid_BL
     given_BL = x_BL if valid_BL is None else x_BL.masked_fill(~valid_BL, 0)
     outside = given_BL[(given_BL < 0) | (given_BL >= denoiser.vocab_size)]
     if len(outside):
-        raise WrongUse(f"id {int(outside[0])} lies outside the model's vocabulary of {denoiser.vocab_size}")
+        raise UsageError(f"id {int(outside[0])} lies outside the model's vocabulary of {denoiser.vocab_size}")
     if cond is not None and len(cond) != B:
-        raise WrongUse(f"{len(cond)} semantic vectors do not fit {B} rows")
+        raise UsageError(f"{len(cond)} semantic vectors do not fit {B} rows")
     if row_ids_B is not None and row_ids_B.shape != (B,):
-        raise WrongUse(f"row_ids_B must have shape ({B},), got {tuple(row_ids_B.shape)}")
+        raise UsageError(f"row_ids_B must have shape ({B},), got {tuple(row_ids_B.shape)}")
     ids_B = torch.arange(B, device=x_BL.device) if row_ids_B is None else row_ids_B.to(x_BL.device)
     if copies < 1:
-        raise WrongUse(f"num_return_sequences={copies} must be at least 1")
+        raise UsageError(f"num_return_sequences={copies} must be at least 1")
     if copies > 1:
         x_BL, fill_BL = x_BL.repeat_interleave(copies, 0), fill_BL.repeat_interleave(copies, 0)
         valid_BL = None if valid_BL is None else valid_BL.repeat_interleave(copies, 0)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.random import hashed
 from unmask.decoding.autoregressive import next_tokens
@@ -100,11 +100,11 @@ class CharacterWriter:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise WrongUse(f"temperature={self.temperature} must not be negative; 0 takes the most probable")
+            raise UsageError(f"temperature={self.temperature} must not be negative; 0 takes the most probable")
         if self.temperature == 0 and (self.top_k is not None or self.top_p is not None):
-            raise WrongUse("top_k and top_p have no effect at temperature=0, which takes the most probable")
+            raise UsageError("top_k and top_p have no effect at temperature=0, which takes the most probable")
         if self.max_prefix is not None and self.max_prefix < 1:
-            raise WrongUse(f"max_prefix={self.max_prefix} must be at least 1, or None for all tokens")
+            raise UsageError(f"max_prefix={self.max_prefix} must be at least 1, or None for all tokens")
 
     def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]:
         prefixes = self.tokenizer.encode_batch(list(texts))
@@ -259,15 +259,15 @@ def stream_blocks(
         row_ids: names of the rows in the noise; 0.. when None.
 
     Raises:
-        WrongUse: no prompt, or a limit below 1.
+        UsageError: no prompt, or a limit below 1.
     """
     if isinstance(prompts, str) or not len(prompts):
-        raise WrongUse("prompts must be a list with at least one text: write [text]")
+        raise UsageError("prompts must be a list with at least one text: write [text]")
     if max_blocks < 1:
-        raise WrongUse(f"max_blocks={max_blocks} must be at least 1")
+        raise UsageError(f"max_blocks={max_blocks} must be at least 1")
     names = list(range(len(prompts))) if row_ids is None else list(row_ids)
     if len(set(names)) != len(prompts):
-        raise WrongUse(f"{len(prompts)} prompts need as many different row_ids, got {names}")
+        raise UsageError(f"{len(prompts)} prompts need as many different row_ids, got {names}")
     texts, live = list(prompts), list(range(len(prompts)))
     for number in range(max_blocks):
         blocks = writer.block([texts[i] for i in live], [names[i] for i in live], number)

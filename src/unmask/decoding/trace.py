@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
 
@@ -140,10 +140,10 @@ class Trace:
         """The traces of several batches of one generation as one, rows numbered on.
 
         Raises:
-            WrongUse: no trace, or canvases of different lengths or mask ids.
+            UsageError: no trace, or canvases of different lengths or mask ids.
         """
         if len({(t.start_BL.shape[1], t.mask_id) for t in traces}) != 1:
-            raise WrongUse(f"{len(traces)} traces cannot be joined: they need one canvas length and one mask id")
+            raise UsageError(f"{len(traces)} traces cannot be joined: they need one canvas length and one mask id")
         out = cls(torch.cat([t.start_BL for t in traces]), traces[0].mask_id, dict(traces[0].plan))
         first = 0
         for trace in traces:
@@ -185,25 +185,25 @@ class Trace:
         """Read what :meth:`save` wrote.
 
         Raises:
-            WrongUse: no such file, not JSON, not a trace, or columns that do not fit each other.
+            UsageError: no such file, not JSON, not a trace, or columns that do not fit each other.
         """
         path = Path(path)
         if not path.is_file():
-            raise WrongUse(f"{path} is not a file: give a trace written by Trace.save")
+            raise UsageError(f"{path} is not a file: give a trace written by Trace.save")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise WrongUse(f"{path} is not JSON ({error}): give a trace written by Trace.save") from error
+            raise UsageError(f"{path} is not JSON ({error}): give a trace written by Trace.save") from error
         return cls.from_dict(data, str(path))
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "the trace") -> Trace:
         """The inverse of :meth:`to_dict`; checks every column."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise WrongUse(f"{where} is not a trace of format {FORMAT!r}: give a file written by Trace.save")
+            raise UsageError(f"{where} is not a trace of format {FORMAT!r}: give a file written by Trace.save")
         start = data.get("start")
         if not _is_grid(start) or not _is_id(data.get("mask_id")):
-            raise WrongUse(f"{where} has no rectangular 'start' of ids with a whole 'mask_id'")
+            raise UsageError(f"{where} has no rectangular 'start' of ids with a whole 'mask_id'")
         start_BL = torch.tensor(start, dtype=torch.int64)
         plan = data.get("plan")
         trace = cls(start_BL, data["mask_id"], plan if isinstance(plan, dict) else {})
@@ -233,10 +233,10 @@ def _is_id(value: Any) -> bool:
 
 def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
     if not isinstance(columns, dict) or set(columns) != set(table.columns):
-        raise WrongUse(f"{where} must have the columns {', '.join(table.columns)}")
+        raise UsageError(f"{where} must have the columns {', '.join(table.columns)}")
     sizes = {len(c) if isinstance(c, list) else -1 for c in columns.values()}
     if len(sizes) != 1 or -1 in sizes:
-        raise WrongUse(f"{where} has columns of different lengths")
+        raise UsageError(f"{where} has columns of different lengths")
     values = {}
     for name, dtype in table.columns.items():
         wanted = (int, float, type(None)) if dtype.is_floating_point else (int,)
@@ -249,12 +249,12 @@ def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
             "",
         )
         if bad != "":
-            raise WrongUse(
+            raise UsageError(
                 f"{where}.{name} holds {bad!r}, which is no {'number' if len(wanted) > 1 else 'whole number'}"
             )
         values[name] = torch.tensor([math.nan if v is None else v for v in columns[name]], dtype=dtype)
     for name, limit in zip(("row", "position"), start_BL.shape, strict=True):
         outside = values[name][(values[name] < 0) | (values[name] >= limit)]
         if len(outside):
-            raise WrongUse(f"{where}.{name} holds {int(outside[0])}, outside 0..{limit - 1}")
+            raise UsageError(f"{where}.{name} holds {int(outside[0])}, outside 0..{limit - 1}")
     table.add(**values)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
+from unmask.diagnosis.context import BUDGETS
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.finding import RANK
-from unmask.diagnosis.lab import BUDGETS
 from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Batch
 from unmask.models.text_model import TextModel

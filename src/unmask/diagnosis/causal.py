@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.draw import categorical
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical
 from unmask.core.unknown import require_known, unknown_ids
 from unmask.decoding.autoregressive import next_tokens
 from unmask.diagnosis.baselines import in_text
@@ -72,18 +72,18 @@ class CausalSubject(Subject):
         """A :class:`unmask.models.causal.CausalModel` with texts, joined and cut into rows of ``length`` tokens.
 
         Raises:
-            WrongUse: the texts do not fill two rows, nearly all their tokens are unknown, or a length the model has no
+            UsageError: the texts do not fill two rows, nearly all tokens are unknown, or a length the model has no
                 positions for.
         """
         limit = positions(model)
         if length < 8 or (limit is not None and length > limit):
-            raise WrongUse(f"length={length} must lie in 8..{limit or ''}, the positions this model has")
+            raise UsageError(f"length={length} must lie in 8..{limit or ''}, the positions this model has")
 
         def rows(side: Sequence[str]) -> tuple[Tensor, int]:
             ids = torch.cat([model.encode(text + "\n", start=False) for text in side])
             whole = ids[: len(ids) // length * length].view(-1, length)
             if len(whole) < 2:
-                raise WrongUse(f"the texts have {len(ids)} tokens, which does not fill two rows of {length}")
+                raise UsageError(f"the texts have {len(ids)} tokens, which does not fill two rows of {length}")
             return whole, len(ids) - whole.numel()
 
         held_out, rest = rows(texts)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from unmask.core.registry import Leaf, Registry
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, clip_share, sound
-from unmask.diagnosis.guard import SubjectFault
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.subject import Kind, NotProvided
+from unmask.diagnosis.validated_subject import SubjectFault
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Check(Leaf):
     quick: ClassVar[bool] = True
     leads_to: ClassVar[tuple[str, ...]] = ()
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         """Measure and judge; the runner adds name, title and cost."""
         raise NotImplementedError
 
@@ -43,7 +43,7 @@ class Check(Leaf):
 checks: Registry[Check] = Registry("check", "unmask.diagnosis.checks", Check)
 
 
-def run_check(check: Check, lab: Lab) -> Finding:
+def run_check(check: Check, lab: CheckContext) -> Finding:
     """A finding, whatever happens."""
     name = checks.name_of(check)
     before, start = lab.subject.forwards, time.perf_counter()
@@ -59,7 +59,7 @@ def run_check(check: Check, lab: Lab) -> Finding:
     )
 
 
-def _result(check: Check, lab: Lab) -> Finding:
+def _result(check: Check, lab: CheckContext) -> Finding:
     subject = lab.subject
     if subject.kind not in check.kinds:
         return Finding(

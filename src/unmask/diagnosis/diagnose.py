@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from unmask.core.errors import WrongUse, did_you_mean
-from unmask.data import ranks
+from unmask.core import distributed
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.diagnosis.check import Check, checks, run_check
+from unmask.diagnosis.context import BUDGETS, Budget, CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import BUDGETS, Budget, Lab
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 
@@ -36,14 +36,14 @@ def diagnose(
             must call.
 
     Raises:
-        WrongUse: an unknown check or budget, or not a subject.
+        UsageError: an unknown check or budget, or not a subject.
     """
     if not isinstance(budget, Budget):
         if budget not in BUDGETS:
-            raise WrongUse(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
+            raise UsageError(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
         budget = BUDGETS[budget]
     if not isinstance(subject, Subject):
-        raise WrongUse(
+        raise UsageError(
             f"{type(subject).__name__} is not a Subject: derive one with data, training_view, predict and generate "
             "(docs/diagnose_your_own.md), or use unmask.diagnose for a loaded model"
         )
@@ -51,14 +51,14 @@ def diagnose(
     if only is None and budget.name == "quick":
         asked = [c for c in asked if c.quick]
     start = time.perf_counter()
-    lab = Lab(subject, budget, seed)
-    world, me = (ranks.count(), ranks.index()) if share else (1, 0)
+    lab = CheckContext(subject, budget, seed)
+    world, me = (distributed.world_size(), distributed.rank()) if share else (1, 0)
     findings = _run(asked[me::world], lab, progress)
     forwards = lab.subject.forwards
     if share:
-        dealt = [iter(part) for part in ranks.gather([findings])]
+        dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
-        forwards = sum(ranks.gather([forwards]))
+        forwards = sum(distributed.gather_object([forwards]))
     return judge(
         findings,
         subject=subject.name,
@@ -70,7 +70,7 @@ def diagnose(
     )
 
 
-def _run(asked: Sequence[Check], lab: Lab, progress: bool | Callable[[str], None]) -> list[Finding]:
+def _run(asked: Sequence[Check], lab: CheckContext, progress: bool | Callable[[str], None]) -> list[Finding]:
     if callable(progress):
         findings = []
         for check in asked:

@@ -29,7 +29,7 @@ class Fault(Leaf):
         """The same subject with the fault.
 
         Raises:
-            WrongUse: it cannot be planted into this subject.
+            UsageError: it cannot be planted into this subject.
         """
         raise NotImplementedError
 

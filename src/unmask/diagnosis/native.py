@@ -15,18 +15,18 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.draw import categorical, gumbel_argmax
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator, uniform
-from unmask.decoding.cache import Remembered
+from unmask.core.sampling import categorical, gumbel_argmax
+from unmask.decoding.cache import BlockKVCache
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import quotas
 from unmask.decoding.rule import samplers
 from unmask.diagnosis.baselines import in_text
-from unmask.diagnosis.spy import watched
+from unmask.diagnosis.recording import watched
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.latent_use import posterior_of
 from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
@@ -62,7 +62,7 @@ class NativeSubject(Subject):
         name, path: what to call it, and the folder it was loaded from.
 
     Raises:
-        WrongUse: a plan with a cache for a model that remembers no keys.
+        UsageError: a plan with a cache for a model that remembers no keys.
     """
 
     kind = "masked"
@@ -75,7 +75,7 @@ class NativeSubject(Subject):
         train: Batch | Rows | None = None,
         *,
         tokenizer: Any = None,
-        law: MaskLaw | None = None,
+        law: MaskingProcess | None = None,
         plan: DecodingPlan | None = None,
         name: str = "model",
         path: str | None = None,
@@ -83,13 +83,13 @@ class NativeSubject(Subject):
         self.denoiser, self.tokenizer, self.name, self.path = denoiser, tokenizer, name, path
         self.held_out = RowsOf(held_out) if isinstance(held_out, Batch) else held_out
         self.train = RowsOf(train) if isinstance(train, Batch) else train
-        self.law = MaskLaw("count") if law is None else law
+        self.law = MaskingProcess("count") if law is None else law
         self.plan = plan
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
         if plan is not None and plan.cache_leaf is not None:
             # refuses what cannot be written under this plan, in the model's own name
-            Remembered(denoiser, plan.cache_leaf)
+            BlockKVCache(denoiser, plan.cache_leaf)
         self.settings, self.skipped = tried(plan or DecodingPlan(), self._blocks())
         if denoiser.conditional:
             self.settings["guidance"] = (1.0, 3.0)
@@ -118,7 +118,7 @@ class NativeSubject(Subject):
             notes: what a reader has to be told of the texts.
 
         Raises:
-            WrongUse: no text.
+            UsageError: no text.
         """
         subject = cls(
             model.denoiser,
@@ -278,13 +278,13 @@ def quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def law_of(recipe: dict[str, Any]) -> MaskLaw:
+def law_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
     known = {k: recipe[k] for k in ("estimator", "schedule", "tilt", "word_dropout") if k in recipe}
     for number in ("tilt", "word_dropout"):
         if number in known:
             known[number] = float(known[number])
-    return MaskLaw(**known)
+    return MaskingProcess(**known)
 
 
 def text_rows(
@@ -304,7 +304,7 @@ def text_rows(
         length: positions of the canvas; the card's when None.
     """
     if not len(texts):
-        raise WrongUse("there is no text to diagnose with: give held-out texts")
+        raise UsageError("there is no text to diagnose with: give held-out texts")
     order = torch.randperm(len(texts), generator=generator(0, Stream.SHUFFLE)).tolist()
     read = texts if sources is None else sources
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.draw import categorical
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator, uniform
+from unmask.core.sampling import categorical
 from unmask.data.tidal.dataset import Example, TidalDataset
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD
 from unmask.data.tidal.samples import Segment, layout
@@ -236,10 +236,10 @@ def block_rows(model: TidalTextModel, examples: Sequence[Example], length: int |
         length: most positions of a row; the card's when None.
 
     Raises:
-        WrongUse: there is no example, or none fits.
+        UsageError: there is no example, or none fits.
     """
     if not len(examples):
-        raise WrongUse("there is no text to diagnose with: give held-out texts")
+        raise UsageError("there is no text to diagnose with: give held-out texts")
     config, tokenizer = model.denoiser.config, model.tokenizer
     plain = config.writes != "blocks"
     data = TidalDataset(
@@ -293,7 +293,7 @@ def tidal_subject(
         length: most positions of a row; the card's when None. A plain baseline's longer texts are left out and counted.
 
     Raises:
-        WrongUse: no example, none fits, or a length the model has no positions for.
+        UsageError: no example, none fits, or a length the model has no positions for.
     """
     plain = model.denoiser.config.writes != "blocks"
     notes: tuple[str, ...] = ()

@@ -18,8 +18,8 @@ from unmask.core.denoiser import Body
 from unmask.data.tidal.mixed_tokenizer import BOB, PAD
 from unmask.diagnosis.native import NativeSubject, Rows, law_of, quietly
 from unmask.diagnosis.subject import Batch
-from unmask.diagnosis.through import Through
 from unmask.diagnosis.tidal_rows import RowText
+from unmask.diagnosis.wrapper import Through
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, load_tidal
 

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
 from unmask.diagnosis.check import checks
@@ -96,7 +96,7 @@ class Verdict:
         """Write the page (``.html``) or the data (``.json``).
 
         Raises:
-            WrongUse: another ending.
+            UsageError: another ending.
         """
         path = Path(path)
         if path.suffix == ".json":
@@ -104,7 +104,7 @@ class Verdict:
             return path
         if path.suffix == ".html":
             return save_page(path, self.to_html())
-        raise WrongUse(f"a verdict is saved as .html or .json, not as {path.name!r}")
+        raise UsageError(f"a verdict is saved as .html or .json, not as {path.name!r}")
 
     def __rich__(self) -> Any:
         return view_of(self)

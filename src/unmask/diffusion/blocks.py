@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask.core.random import Stream, generator
 from unmask.diffusion.linear_ce import linear_cross_entropy
 from unmask.diffusion.objective import TokenLosses, Weighting, token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 
 
 class BlockNet(Protocol):
@@ -32,7 +32,7 @@ class BlockNet(Protocol):
 def block_losses(
     net: BlockNet,
     batch: Mapping[str, Tensor],
-    law: MaskLaw | None = None,
+    law: MaskingProcess | None = None,
     noise: torch.Generator | None = None,
     *,
     part: tuple[int, int] | None = None,
@@ -45,7 +45,7 @@ def block_losses(
         batch: ``input_ids``, ``segment``, ``token``, ``character`` and ``target`` (negative where nothing is drawn),
             [B, L] each; see :func:`unmask.data.tidal.samples.layout`.
         law: how the characters of a block are hidden, where the model writes in any order.
-        noise, part: see :meth:`MaskLaw.corrupt`.
+        noise, part: see :meth:`MaskingProcess.corrupt`.
         weighting: of the masked loss; next-character losses have one, their mean.
 
     Returns:
@@ -53,7 +53,7 @@ def block_losses(
     """
     if net.any_order:
         open_BL = batch["character"] > 0
-        corruption = (law or MaskLaw()).corrupt(batch["input_ids"], net.mask_id, noise, open_BL, part)
+        corruption = (law or MaskingProcess()).corrupt(batch["input_ids"], net.mask_id, noise, open_BL, part)
         return token_losses(
             net,  # type: ignore[arg-type]
             corruption,
@@ -76,7 +76,7 @@ def bits_per_character(
     net: BlockNet,
     batches: Iterable[Mapping[str, Tensor]],
     characters: int,
-    law: MaskLaw | None = None,
+    law: MaskingProcess | None = None,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",

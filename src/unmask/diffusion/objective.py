@@ -18,9 +18,9 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.linear_ce import linear_cross_entropy
-from unmask.diffusion.process import Corruption
+from unmask.diffusion.process import MaskedBatch
 
 Weighting = Literal["maskgit", "llada", "nelbo"]
 
@@ -75,7 +75,7 @@ class TokenLosses:
         A bottleneck's KL is not in it: it prices the vector, which evaluation hands over, and not the text.
         """
         if torch.isnan(self.weight_B).any():
-            raise WrongUse("word dropout makes no bound: score with MaskLaw.bound()")
+            raise UsageError("word dropout makes no bound: score with MaskingProcess.bound()")
         return self.row_sum() * self.weight_B
 
     def nelbo(self) -> Tensor:
@@ -104,7 +104,7 @@ class TokenLosses:
 
 def token_losses(
     denoiser: Denoiser,
-    corruption: Corruption,
+    corruption: MaskedBatch,
     cond: Condition | None = None,
     *,
     weighting: Weighting = "maskgit",
@@ -117,7 +117,7 @@ def token_losses(
 
     Args:
         denoiser: the model.
-        corruption: from :meth:`MaskLaw.corrupt`.
+        corruption: from :meth:`MaskingProcess.corrupt`.
         cond: semantic vectors.
         weighting: which view ``loss`` is.
         tokens_B: divisor of the bounds, a row; the number of positions that could be hidden when None.
@@ -138,10 +138,12 @@ def token_losses(
         weight_N = (1 / c.fraction_B)[row_N]
     elif weighting == "nelbo":
         if torch.isnan(c.weight_B).any():
-            raise WrongUse("word dropout makes no bound, so it cannot be trained with weighting 'nelbo': use 'maskgit'")
+            raise UsageError(
+                "word dropout makes no bound, so it cannot be trained with weighting 'nelbo': use 'maskgit'"
+            )
         weight_N = c.weight_B[row_N]
     else:
-        raise WrongUse(f"weighting={weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
+        raise UsageError(f"weighting={weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
     if token_weight_BL is not None:
         weight_N = weight_N * token_weight_BL[row_N, col_N]
     scale = weight_N.sum().clamp(min=1e-9) if weighting == "maskgit" else tokens_B.sum()

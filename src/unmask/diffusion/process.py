@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.schedule import Schedule, schedules
 
 Estimator = Literal["count", "time", "grid"]
 
 
 @dataclass(frozen=True)
-class Corruption:
+class MaskedBatch:
     """A batch with positions hidden, and what the loss needs to know about how they were.
 
     Attributes:
@@ -37,7 +37,7 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class MaskLaw:
+class MaskingProcess:
     """How many positions are hidden in training or scoring.
 
     Attributes:
@@ -60,14 +60,14 @@ class MaskLaw:
 
     def __post_init__(self) -> None:
         if self.estimator not in ("count", "time", "grid"):
-            raise WrongUse(f"estimator={self.estimator!r} must be 'count', 'time' or 'grid'")
+            raise UsageError(f"estimator={self.estimator!r} must be 'count', 'time' or 'grid'")
         object.__setattr__(self, "schedule", schedules.make(self.schedule))
         if self.tilt <= 0:
-            raise WrongUse(f"tilt={self.tilt} must be positive: 1 is uniform, 2 is sqrt(u)")
+            raise UsageError(f"tilt={self.tilt} must be positive: 1 is uniform, 2 is sqrt(u)")
         if not 0 <= self.word_dropout < 1:
-            raise WrongUse(f"word_dropout={self.word_dropout} must lie in [0, 1)")
+            raise UsageError(f"word_dropout={self.word_dropout} must lie in [0, 1)")
         if self.estimator == "grid" and self.plan.steps is None:
-            raise WrongUse(f"schedule {schedules.name_of(self.plan)!r} has no grid; use 'sgdd' or estimator 'time'")
+            raise UsageError(f"schedule {schedules.name_of(self.plan)!r} has no grid; use 'sgdd' or estimator 'time'")
 
     @property
     def plan(self) -> Schedule:
@@ -75,7 +75,7 @@ class MaskLaw:
         assert isinstance(self.schedule, Schedule)
         return self.schedule
 
-    def bound(self) -> MaskLaw:
+    def bound(self) -> MaskingProcess:
         """The same law without word dropout: what may be reported as a bound."""
         return replace(self, word_dropout=0.0)
 
@@ -86,7 +86,7 @@ class MaskLaw:
         generator: torch.Generator | None = None,
         open_BL: Tensor | None = None,
         part: tuple[int, int] | None = None,
-    ) -> Corruption:
+    ) -> MaskedBatch:
         """Hide positions of a batch.
 
         Args:
@@ -102,7 +102,7 @@ class MaskLaw:
         open_BL = torch.ones_like(clean_BL, dtype=torch.bool) if open_BL is None else open_BL
         open_B = open_BL.sum(1)
         if B and int(open_B.min()) < 1:
-            raise WrongUse(f"row {int(open_B.argmin())} has no position that may be hidden")
+            raise UsageError(f"row {int(open_B.argmin())} has no position that may be hidden")
         u_B = spread(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
         if self.estimator == "count":
             count_B, weight_B = self._counts(u_B, open_B)
@@ -120,7 +120,7 @@ class MaskLaw:
             extra_BL = torch.rand(total, L, generator=generator)[first : first + B] < self.word_dropout
             masked_BL = masked_BL | (extra_BL.to(clean_BL.device) & open_BL)
             weight_B = torch.full_like(weight_B, float("nan"))
-        return Corruption(
+        return MaskedBatch(
             x_BL=clean_BL.masked_fill(masked_BL, mask_id),
             clean_BL=clean_BL,
             masked_BL=masked_BL,

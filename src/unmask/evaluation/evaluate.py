@@ -16,7 +16,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page, view_of
 from unmask.core.unknown import UnknownTokens
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.generation import GenerationScores
 from unmask.evaluation.judge import quality_metrics
 from unmask.evaluation.latent_use import FALSE, LatentUse, latent_use, posterior_of
@@ -173,7 +173,7 @@ def evaluate(
     generation: GenerationScores | None = None,
     trace_html: str | None = None,
     about: Mapping[str, Any] | None = None,
-    law: MaskLaw | None = None,
+    law: MaskingProcess | None = None,
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.evaluation.judge import Judge, Quality, judge_texts
 from unmask.metrics.bleu import Bleu, bleu
 from unmask.metrics.bootstrap import Interval, ratio_interval
@@ -86,14 +86,14 @@ def rewrite(
         on_batch: called with the number of texts done after each batch.
 
     Raises:
-        WrongUse: ``sample_fn`` gave back another number of texts.
+        UsageError: ``sample_fn`` gave back another number of texts.
     """
     outputs: list[str] = []
     for start in range(0, len(inputs), batch_size):
         part = list(inputs[start : start + batch_size])
         written = list(sample_fn(part))
         if len(written) != len(part):
-            raise WrongUse(f"sample_fn gave back {len(written)} texts for {len(part)}: it must write one for each")
+            raise UsageError(f"sample_fn gave back {len(written)} texts for {len(part)}: it must write one for each")
         outputs += written
         if on_batch is not None:
             on_batch(len(outputs))
@@ -131,13 +131,13 @@ def score_generation(
         share: each process of a launch judges its part of the texts; all must call.
 
     Raises:
-        WrongUse: no output, or outputs, inputs and references that do not pair up.
+        UsageError: no output, or outputs, inputs and references that do not pair up.
     """
     outputs, references = list(outputs), list(references)
     if not outputs or not references:
-        raise WrongUse(f"{len(outputs)} outputs cannot be scored against {len(references)} texts: give at least one")
+        raise UsageError(f"{len(outputs)} outputs cannot be scored against {len(references)} texts: give at least one")
     if inputs is not None and len(inputs) != len(outputs):
-        raise WrongUse(f"{len(outputs)} outputs do not pair up with {len(inputs)} inputs")
+        raise UsageError(f"{len(outputs)} outputs do not pair up with {len(inputs)} inputs")
     split: Tokenize = tokenize if tokenize is not None else lambda texts: [words(text) for text in texts]
     tokens, data_tokens = split(outputs), split(references)
     lengths = np.array([len(row) for row in tokens], dtype=np.int64)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.data import corpora
 from unmask.data.text import Pairs, TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
@@ -29,17 +29,17 @@ def held_out(
         data cannot be read here).
 
     Raises:
-        WrongUse: no data, nothing held out, or every text was trained on.
+        UsageError: no data, nothing held out, or every text was trained on.
     """
     recipe = model.card.recipe
     if data is None and "data" not in recipe:
-        raise WrongUse("this model's card names no data: say which texts to use with data=")
+        raise UsageError("this model's card names no data: say which texts to use with data=")
     if "data" not in recipe or not (data is None or isinstance(data, (str, Path))):
         return *unseen(data, column, texts), None
     if texts < 1:
-        raise WrongUse(f"texts={texts} must be at least 1")
+        raise UsageError(f"texts={texts} must be at least 1")
     if data is None and column is not None and column != recipe.get("column"):
-        raise WrongUse(f"column={column!r} goes with data=: the model's own is read as in training")
+        raise UsageError(f"column={column!r} goes with data=: the model's own is read as in training")
     relation = "own" if data is None else relation_of(data, column, recipe)
     if relation == "own":
         own = _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit"))
@@ -56,7 +56,7 @@ def held_out(
         old = {text for text in known if text in wanted}
         keep = [i for i, text in enumerate(written) if text not in old]
         if not keep:
-            raise WrongUse(f"{str(data)!r}: each of its {len(written)} texts that were looked at was trained on")
+            raise UsageError(f"{str(data)!r}: each of its {len(written)} texts that were looked at was trained on")
         read, written = [read[i] for i in keep], [written[i] for i in keep]
     return read, written, known
 
@@ -101,7 +101,7 @@ def _columns(column: str | None) -> str | list[str] | None:
 
 def _chosen(texts: Sequence[str], pairs: Pairs | None, count: int, name: str) -> tuple[list[str], list[str]]:
     if not len(texts):
-        raise WrongUse(f"{name!r} holds out no text")
+        raise UsageError(f"{name!r} holds out no text")
     at = evenly(len(texts), count)
     references = [texts[i] for i in at]
     return references if pairs is None else [pairs.sources[i] for i in at], references
@@ -116,18 +116,18 @@ def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list
         data, column, texts: see :func:`held_out`.
 
     Raises:
-        WrongUse: ``data`` is not made of texts, or ``texts`` is below 1.
+        UsageError: ``data`` is not made of texts, or ``texts`` is below 1.
     """
     if texts < 1:
-        raise WrongUse(f"texts={texts} must be at least 1")
+        raise UsageError(f"texts={texts} must be at least 1")
     if not isinstance(data, (str, Path)):
         if column is not None:
-            raise WrongUse(
+            raise UsageError(
                 f"column={column!r} goes with the name of a file or dataset, and data= holds the texts itself"
             )
         rows = list(data)[:texts]
         if not rows or not all(isinstance(row, str) for row in rows):
-            raise WrongUse("data must be texts, or the name of a corpus, file or folder")
+            raise UsageError("data must be texts, or the name of a corpus, file or folder")
         return rows, rows
     found = load_texts(str(data), column=_columns(column), validation=0.0)
     found.report.announce()

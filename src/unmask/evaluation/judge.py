@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.core.unknown import UnknownTokens, unknown_ids
-from unmask.data import ranks
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.distinct_n import distinct_n
 from unmask.metrics.mauve import MIN_TEXTS, Mauve, mauve
@@ -109,18 +109,18 @@ def judge_texts(
         share: each process of a launch scores its part of the texts and gets everyone's; all must call.
 
     Raises:
-        WrongUse: no text, or ``bos`` with a judge that has none.
+        UsageError: no text, or ``bos`` with a judge that has none.
     """
     if not texts:
-        raise WrongUse("no text to judge")
+        raise UsageError("no text to judge")
     sequences: list[list[Any]] = [words(text) for text in texts]
     nats: list[NDArray[np.float64]] = []
     truncated = 0
     if judge is not None:
         sequences, truncated = _tokenize(judge, texts)
-        mine = ranks.share(len(texts)) if share else range(len(texts))
+        mine = distributed.split_between_processes(len(texts)) if share else range(len(texts))
         nats = _nats(judge, sequences[mine.start : mine.stop], bos)
-        nats = ranks.gather(nats) if share else nats
+        nats = distributed.gather_object(nats) if share else nats
     enough = data_texts is not None and embed is not None and min(len(texts), len(data_texts)) >= mauve_min_texts
     if data_texts is None or embed is None:
         distance = mauve(None, None)
@@ -169,7 +169,7 @@ def _nats(judge: Judge, sequences: Sequence[Sequence[Any]], bos: bool) -> list[N
     start: list[int] = []
     if bos:
         if judge.tokenizer.bos_token_id is None:
-            raise WrongUse(f"the judge {judge.name!r} has no BOS token: leave bos out")
+            raise UsageError(f"the judge {judge.name!r} has no BOS token: leave bos out")
         start = [judge.tokenizer.bos_token_id]
     rows = [start + list(sequence) for sequence in sequences]
     found: list[NDArray[np.float64]] = [np.empty(0)] * len(rows)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.likelihood import Likelihood, bound
 from unmask.metrics.active_units import active_units
 from unmask.metrics.bootstrap import Interval, ratio_interval
@@ -78,7 +78,7 @@ def latent_use(
     ids_NL: Tensor,
     latents_NZ: Tensor,
     *,
-    law: MaskLaw | None = None,
+    law: MaskingProcess | None = None,
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,
@@ -95,10 +95,10 @@ def latent_use(
         posterior: latents -> mu, log variance [N, C] of the model's bottleneck (:func:`posterior_of` finds it).
 
     Raises:
-        WrongUse: the denoiser takes no latent, or there are fewer than two texts.
+        UsageError: the denoiser takes no latent, or there are fewer than two texts.
     """
     if not denoiser.conditional:
-        raise WrongUse("this denoiser takes no latent, so there is no use of one to measure")
+        raise UsageError("this denoiser takes no latent, so there is no use of one to measure")
 
     def under(cond: Condition) -> Likelihood:
         return bound(denoiser, ids_NL, cond, law=law, samples=samples, batch_size=batch_size, seed=seed, share=share)
@@ -120,10 +120,10 @@ def derangement(n: int, seed: int = 0) -> Tensor:
     """A random permutation [n] that leaves nothing in place: one cycle through all.
 
     Raises:
-        WrongUse: ``n`` below 2.
+        UsageError: ``n`` below 2.
     """
     if n < 2:
-        raise WrongUse(f"latents of {n} text cannot be shuffled: give at least 2")
+        raise UsageError(f"latents of {n} text cannot be shuffled: give at least 2")
     order = torch.randperm(n, generator=generator(seed, Stream.SHUFFLE))
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
-from unmask.data import ranks
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.metrics.bootstrap import Interval, ratio_interval
 from unmask.metrics.length import text_lengths
 from unmask.metrics.perplexity import exp
@@ -126,7 +126,7 @@ def bound(
     ids_NL: Tensor,
     cond: Condition | None = None,
     *,
-    law: MaskLaw | None = None,
+    law: MaskingProcess | None = None,
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,
@@ -155,9 +155,9 @@ def bound(
         share: each process of a launch scores its part of the texts and gets everyone's; all must call.
 
     Raises:
-        WrongUse: no text, a mask id in a text, conditions that do not pair up, or a law that makes no bound.
+        UsageError: no text, a mask id in a text, conditions that do not pair up, or a law that makes no bound.
     """
-    law = MaskLaw("count") if law is None else law
+    law = MaskingProcess("count") if law is None else law
     _check(denoiser, ids_NL, cond, law, samples, batch_size)
     N, L, K = len(ids_NL), ids_NL.shape[1], len(EDGES)
     device = getattr(denoiser, "device", ids_NL.device)
@@ -172,7 +172,7 @@ def bound(
         width_N = torch.where(valid_NL, torch.arange(1, L + 1, device=device), 0).amax(1)
     length_N = text_lengths(ids_NL, denoiser.eos_id, denoiser.pad_id)
     in_text_NL = torch.arange(L, device=device) < length_N[:, None]
-    mine = ranks.share(N) if share else range(N)
+    mine = distributed.split_between_processes(N) if share else range(N)
 
     nelbo_N = torch.zeros(N, dtype=torch.float64, device=device)
     kl_N: Tensor | None = None
@@ -212,9 +212,13 @@ def bound(
             for total, value_N in zip(sums, (nats_N, losses.hit_N.double(), torch.ones_like(nats_N)), strict=True):
                 total.index_add_(0, cell_N[keep_N], value_N[keep_N])
     if share:
-        nelbo_N, sums, hidden = ranks.add_up(nelbo_N), ranks.add_up(sums), ranks.add_up(hidden)
-        if any(ranks.gather([kl_N is not None])):
-            kl_N = ranks.add_up(torch.zeros_like(nelbo_N) if kl_N is None else kl_N)
+        nelbo_N, sums, hidden = (
+            distributed.all_reduce_sum(nelbo_N),
+            distributed.all_reduce_sum(sums),
+            distributed.all_reduce_sum(hidden),
+        )
+        if any(distributed.gather_object([kl_N is not None])):
+            kl_N = distributed.all_reduce_sum(torch.zeros_like(nelbo_N) if kl_N is None else kl_N)
     table = sums.view(3, N, K, 2).cpu().numpy()
     return Likelihood(
         nelbo_N=(nelbo_N / samples).cpu().numpy(),
@@ -229,19 +233,19 @@ def bound(
 
 
 def _check(
-    denoiser: Denoiser, ids_NL: Tensor, cond: Condition | None, law: MaskLaw, samples: int, batch_size: int
+    denoiser: Denoiser, ids_NL: Tensor, cond: Condition | None, law: MaskingProcess, samples: int, batch_size: int
 ) -> None:
     if ids_NL.ndim != 2 or not len(ids_NL):
-        raise WrongUse(f"a bound needs ids [N, L] with at least one text, got shape {tuple(ids_NL.shape)}")
+        raise UsageError(f"a bound needs ids [N, L] with at least one text, got shape {tuple(ids_NL.shape)}")
     if samples < 1 or batch_size < 1:
-        raise WrongUse(f"samples={samples} and batch_size={batch_size} must be at least 1")
+        raise UsageError(f"samples={samples} and batch_size={batch_size} must be at least 1")
     if cond is not None and len(cond) != len(ids_NL):
-        raise WrongUse(f"{len(cond)} conditions do not pair up with {len(ids_NL)} texts")
+        raise UsageError(f"{len(cond)} conditions do not pair up with {len(ids_NL)} texts")
     if law.word_dropout:
-        raise WrongUse(f"a law with word_dropout={law.word_dropout} makes no bound: score with law.bound()")
+        raise UsageError(f"a law with word_dropout={law.word_dropout} makes no bound: score with law.bound()")
     masked_N = (ids_NL == denoiser.mask_id).any(1)
     if masked_N.any():
-        raise WrongUse(f"text {int(masked_N.int().argmax())} holds the mask id {denoiser.mask_id}: score clean texts")
+        raise UsageError(f"text {int(masked_N.int().argmax())} holds the mask id {denoiser.mask_id}: score clean texts")
 
 
 def _corruptions(
@@ -249,12 +253,12 @@ def _corruptions(
     ids_NL: Tensor,
     open_NL: Tensor,
     width_N: Tensor,
-    law: MaskLaw,
+    law: MaskingProcess,
     samples: int,
     batch_size: int,
     seed: int,
     mine: range,
-) -> Iterator[tuple[Tensor, Tensor, Corruption]]:
+) -> Iterator[tuple[Tensor, Tensor, MaskedBatch]]:
     """Text number [B], whether the row is the text's fully masked one [B] (its weight is 0), and the corruption."""
     rows = samples + 1
     texts = -(-batch_size // rows)
@@ -274,7 +278,7 @@ def _corruptions(
             yield (
                 text[part],
                 full[part],
-                Corruption(
+                MaskedBatch(
                     x_BL=clean.masked_fill(masked, denoiser.mask_id),
                     clean_BL=clean,
                     masked_BL=masked,
@@ -291,7 +295,7 @@ def _with_all(masked_BL: Tensor, open_L: Tensor) -> Tensor:
     return torch.cat([wide_BL, open_L[None]])
 
 
-def _cut(corruption: Corruption, width: int) -> Corruption:
+def _cut(corruption: MaskedBatch, width: int) -> MaskedBatch:
     """A batch up to the end of its longest text."""
     parts = {name: getattr(corruption, name)[:, :width] for name in ("x_BL", "clean_BL", "masked_BL")}
     return replace(corruption, **parts)

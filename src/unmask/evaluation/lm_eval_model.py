@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import bound, scoring
@@ -47,7 +47,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         seed: of corruptions and answers; a request's numbers do not depend on the requests beside it.
 
     Raises:
-        WrongUse: no such model, or a setting out of range.
+        UsageError: no such model, or a setting out of range.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class UnmaskLM(LM):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         if not isinstance(pretrained, (str, Path, TextModel)):
-            raise WrongUse(f"pretrained takes a masked model from unmask.load, not a {type(pretrained).__name__}")
+            raise UsageError(f"pretrained takes a masked model from unmask.load, not a {type(pretrained).__name__}")
         self.model = pretrained if isinstance(pretrained, TextModel) else _load(str(pretrained), device)
         if not str(batch_size).isdigit() or int(batch_size) < 1:
-            raise WrongUse(f"batch_size={batch_size!r} must be a whole number of at least 1")
+            raise UsageError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self.rows = int(batch_size) if max_batch_size is None else min(int(batch_size), max_batch_size)
         self.samples, self.seed, self.max_gen_toks = samples, seed, max_gen_toks
         self.order, self.steps, self.block_length, self.temperature = order, steps, block_length, temperature
@@ -88,7 +88,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
             before, after = self._pair(context, continuation)
             room = self._room()
             if len(after) > room:
-                raise WrongUse(f"a continuation of {len(after)} tokens does not fit the model's {room} positions")
+                raise UsageError(f"a continuation of {len(after)} tokens does not fit the model's {room} positions")
             before = before[max(0, len(before) + len(after) - room) :]
             answers.append((self._score(before, after), self._greedy(before, after)))
         return answers
@@ -195,7 +195,7 @@ class UnmaskLM(LM):  # type: ignore[misc]
         before, whole = self._ids(bare), self._ids(context + continuation)
         cut = min(len(before), len(whole) - 1)
         if not continuation or cut < 0:
-            raise WrongUse(f"the continuation {continuation!r} has no token")
+            raise UsageError(f"the continuation {continuation!r} has no token")
         return whole[:cut], whole[cut:]
 
     def _heat(self, settings: dict[str, Any]) -> float | None:
@@ -212,7 +212,7 @@ def _load(name: str, device: str | None) -> TextModel:
     kind = kind_of(read_config(folder)) if (folder / "config.json").is_file() else None
     if kind is not None and kind.family in ("tidal", "causal"):
         own = "lm-eval's own --model hf takes it" if kind.family == "causal" else "`unmask evaluate` scores it"
-        raise WrongUse(f"{name!r} is {kind.said}, and lm-eval's --model unmask takes masked models: {own}")
+        raise UsageError(f"{name!r} is {kind.said}, and lm-eval's --model unmask takes masked models: {own}")
     if kind is None or is_native(folder):
         return load_native(name, where)
     from unmask.models.adapters import load_adapter

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.unknown import UnknownTokens, require_known, unknown_ids
 from unmask.evaluation.held_out import held_out
 from unmask.models.mask_words import layout_ids, mask_word
@@ -119,12 +119,12 @@ def scored_texts(
             card's, or what the longest text needs, up to the model's positions and at most :data:`WIDEST`.
 
     Raises:
-        WrongUse: no text can be scored, nearly all tokens are unknown, or a length the model has no positions for.
+        UsageError: no text can be scored, nearly all tokens are unknown, or a length the model has no positions for.
     """
     sources, references, known = held_out(model, data, column, texts)
     d, tokenizer = model.denoiser, model.tokenizer
     if length is not None and (length < 2 or (d.max_length is not None and length > d.max_length)):
-        raise WrongUse(f"length={length} must lie in 2..{d.max_length or ''}, the positions this model has")
+        raise UsageError(f"length={length} must lie in 2..{d.max_length or ''}, the positions this model has")
     rows: list[list[int]] = tokenizer(list(references), add_special_tokens=False, verbose=False)["input_ids"]
     layout = layout_ids(tokenizer, d.mask_id, d.pad_id, d.eos_id)
     masked = [d.mask_id in row for row in rows]
@@ -147,7 +147,7 @@ def scored_texts(
         ),
     )
     if not fits:
-        raise WrongUse(f"no text can be scored: {left_out}")
+        raise UsageError(f"no text can be scored: {left_out}")
     unknown = require_known(unknown_ids(tokenizer, [rows[i] for i in fits]), model.path or "this model")
     return Scored([sources[i] for i in fits], [references[i] for i in fits], known, width, left_out, unknown)
 

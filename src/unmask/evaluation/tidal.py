@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.dataset import Example, TidalDataset, batches
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.plan import DecodingPlan
@@ -42,14 +42,14 @@ def writer_for(
         plan: further settings of :class:`DecodingPlan` (order, steps, quota ...), for a model that writes in any order.
 
     Raises:
-        WrongUse: a plan for a model that draws its characters in order.
+        UsageError: a plan for a model that draws its characters in order.
     """
     config = model.denoiser.config
     if config.attention == "masked":
         chosen = DecodingPlan(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, **(plan or {}))
         return MaskedWriter(model.denoiser, model.canvas, model.tokenizer, chosen), model.tokenizer
     if plan:
-        raise WrongUse(
+        raise UsageError(
             f"{next(iter(plan))} has no effect with attention={config.attention!r}: characters have an order"
         )
     tokenizer: BlockTokenizer = model.tokenizer
@@ -81,9 +81,9 @@ def write(
         settings: of :func:`writer_for`.
     """
     if batch_size < 1:
-        raise WrongUse(f"batch_size={batch_size} must be at least 1")
+        raise UsageError(f"batch_size={batch_size} must be at least 1")
     if isinstance(prompts, str) or not len(prompts):
-        raise WrongUse("prompts must be a list with at least one text: write [text]")
+        raise UsageError("prompts must be a list with at least one text: write [text]")
     found = BlockGeneration([], [], [], 0)
     for start in range(0, len(prompts), batch_size):
         part = prompts[start : start + batch_size]
@@ -105,16 +105,16 @@ def _fitting(model: TidalTextModel, prompts: Sequence[str], most: int) -> int:
     """How many ids a plain baseline can write behind these prompts: learned positions end.
 
     Raises:
-        WrongUse: none.
+        UsageError: none.
     """
     c = model.denoiser.config
     if most < 1:
-        raise WrongUse(f"length={most} must be at least 1")
+        raise UsageError(f"length={most} must be at least 1")
     if c.positions != "learned":
         return most
     read = max(map(len, PlainTokenizer(model.tokenizer, c.writes).encode_batch(prompts)))
     if read + 1 >= c.max_position_embeddings:
-        raise WrongUse(
+        raise UsageError(
             f"a prompt of {read} ids leaves no room to write: learned positions end at {c.max_position_embeddings}"
         )
     # the last id is drawn and not read
@@ -135,12 +135,12 @@ def row_length(model: TidalTextModel, length: int | None = None) -> int:
     """Most positions of a row: those asked for, or the card's.
 
     Raises:
-        WrongUse: a length the model has no positions for.
+        UsageError: a length the model has no positions for.
     """
     config = model.denoiser.config
     most = config.max_position_embeddings if config.positions == "learned" else None
     if length is not None and (length < 2 or (most is not None and length > most)):
-        raise WrongUse(f"length={length} must lie in 2..{most or ''}, the positions this model has")
+        raise UsageError(f"length={length} must lie in 2..{most or ''}, the positions this model has")
     return model.card.length if length is None else length
 
 
@@ -152,7 +152,7 @@ def rows_for(model: TidalTextModel, examples: Sequence[Example], length: int | N
         length: see :func:`row_length`.
 
     Raises:
-        WrongUse: none fits, or a length the model has no positions for.
+        UsageError: none fits, or a length the model has no positions for.
     """
     c = model.denoiser.config
     most = row_length(model, length)
@@ -168,7 +168,7 @@ def fitting(
         model, examples, length: see :func:`rows_for`.
 
     Raises:
-        WrongUse: see :func:`rows_for`.
+        UsageError: see :func:`rows_for`.
     """
     data = rows_for(model, examples, length)
     limit = model.denoiser.config.max_position_embeddings if model.denoiser.config.positions == "learned" else None

@@ -106,7 +106,7 @@ def evaluate_tidal(
         about: carried into the page.
 
     Raises:
-        WrongUse: no example fits the model, or a plan for a model that draws characters in order.
+        UsageError: no example fits the model, or a plan for a model that draws characters in order.
     """
     examples, left_out = fitting(model, examples, length)
     prompted = any(prompt for prompt, _ in examples)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.precision import fastest
 from unmask.core.random import generator
 from unmask.data.puzzles import MASK, PuzzleBatch
@@ -182,12 +182,12 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
     """Every way on the same boards with the solver that ``unmask experiment sudoku`` trained.
 
     Raises:
-        WrongUse: there is none yet.
+        UsageError: there is none yet.
     """
     effort.only()
     folder = effort.runs / f"sudoku_{effort.scale}" / "relations" / "model"
     if not folder.is_dir():
-        raise WrongUse(f"{folder} is missing: train it first with `unmask experiment sudoku --scale {effort.scale}`")
+        raise UsageError(f"{folder} is missing: train it first with `unmask experiment sudoku --scale {effort.scale}`")
     model, card = load(folder, effort.device)
     assert isinstance(model.puzzle, Sudoku)
     puzzle = replace(model.puzzle, fewest=GIVENS, most=GIVENS, side="test")

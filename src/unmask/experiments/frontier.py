@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from unmask import api
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.evaluation.judge import Quality, judge_texts
 from unmask.experiments.study import Effort, Page, Say
 from unmask.families.puzzle.solving import interval_dict
@@ -33,12 +33,14 @@ ARMS: dict[str, dict[str, Any]] = {
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train (or find) the model, write texts in every way at every number of steps, judge them."""
     if effort.scale != "cpu":
-        raise WrongUse(f"scale={effort.scale!r}: the frontier has one scale, cpu; raise --steps for a longer training")
+        raise UsageError(
+            f"scale={effort.scale!r}: the frontier has one scale, cpu; raise --steps for a longer training"
+        )
     if effort.minutes:
-        raise WrongUse(f"minutes={effort.minutes}: the frontier trains to its --steps, in one go or more; 0 measures")
+        raise UsageError(f"minutes={effort.minutes}: the frontier trains to its --steps, in one go or more; 0 measures")
     effort.only("minutes", "steps")
     if effort.minutes == 0 and effort.steps:
-        raise WrongUse(f"steps={effort.steps} has no effect with minutes=0, which measures what is trained already")
+        raise UsageError(f"steps={effort.steps} has no effect with minutes=0, which measures what is trained already")
     arms, folder = effort.chosen(list(ARMS)), effort.runs / "frontier"
     if effort.minutes != 0:
         flags = ["--output_dir", str(folder)] + (["--max_steps", str(effort.steps)] if effort.steps else [])

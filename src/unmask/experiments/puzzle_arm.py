@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles import MASK, Puzzle, PuzzleBatch
 from unmask.families.puzzle.solving import Solved
 
@@ -39,7 +39,7 @@ class CausalSolver(nn.Module):
         seed: of the random weights.
 
     Raises:
-        WrongUse: another order.
+        UsageError: another order.
     """
 
     def __init__(self, puzzle: Puzzle, shape: CausalShape, order: str, seed: int) -> None:
@@ -47,7 +47,7 @@ class CausalSolver(nn.Module):
 
         super().__init__()
         if order not in ORDERS:
-            raise WrongUse(f"order={order!r} must be one of {', '.join(ORDERS)}")
+            raise UsageError(f"order={order!r} must be one of {', '.join(ORDERS)}")
         torch.manual_seed(seed)
         self.puzzle, self.order = puzzle, order
         config = GPT2Config(
@@ -75,11 +75,11 @@ class CausalSolver(nn.Module):
         """Positions in the order in which they are written.
 
         Raises:
-            WrongUse: solver order without ranks.
+            UsageError: solver order without ranks.
         """
         if self.order == "solver":
             if batch.rank_BL is None:
-                raise WrongUse("the solver order needs boards with ranks: build them with order=true")
+                raise UsageError("the solver order needs boards with ranks: build them with order=true")
             return batch.fill_order_BL
         return (~batch.given_BL).long().argsort(dim=1, stable=True)
 
@@ -117,7 +117,7 @@ class CausalSolver(nn.Module):
         given = PuzzleBatch(batch.question_BL, batch.given_BL)
         order_BL = (~batch.given_BL).long().argsort(dim=1, stable=True)
         if count == 0:
-            raise WrongUse("the causal solver needs at least one given to start from")
+            raise UsageError("the causal solver needs at least one given to start from")
         token_BT = torch.stack([order_BL + V, given.answer_BL.gather(1, order_BL)], dim=2).flatten(1)[:, : 2 * count]
         token_BT, x_BL = token_BT.to(device), batch.question_BL.clone().to(device)
         order_BL = order_BL.to(device)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
 from unmask.experiments.puzzle_run import Run, Trained
 from unmask.training.ema import Ema
@@ -70,7 +70,7 @@ def resume(
     """Everything as the checkpoint ``last`` has it.
 
     Raises:
-        WrongUse: it is of another run, data or network. CheckpointError: it is damaged.
+        UsageError: it is of another run, data or network. CheckpointError: it is damaged.
     """
     try:
         kept = json.loads((last / STATE).read_text(encoding="utf-8"))
@@ -81,13 +81,13 @@ def resume(
     theirs, mine = {**made, **kept.get("made", {}), **kept["run"]}, {**made, **dataclasses.asdict(run)}
     if differs := sorted(k for k in mine if theirs.get(k) != mine[k]):
         name = differs[0]
-        raise WrongUse(
+        raise UsageError(
             f"{last.parent} holds a run with {name}={theirs.get(name)}, this one has {name}={mine[name]}: "
             "choose another folder or delete that one"
         )
     own = dict(model.named_parameters())
     if {n: p.shape for n, p in own.items()} != {n: w.shape for n, w in weights.items()}:
-        raise WrongUse(f"{last} holds a network of another shape: choose another folder or delete that one")
+        raise UsageError(f"{last} holds a network of another shape: choose another folder or delete that one")
     with torch.no_grad():
         for name, weight in weights.items():
             own[name].copy_(weight)

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.render import save_page
 from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.sudoku import Sudoku
@@ -56,13 +56,13 @@ def write(puzzle: Puzzle, trace: Trace, solved: bool, path: str | Path, note: st
     ``note`` is put behind the settings on the page.
 
     Raises:
-        WrongUse: another ending.
+        UsageError: another ending.
     """
     path = Path(path)
     if path.suffix == ".json":
         return trace.save(path)
     if path.suffix != ".html":
-        raise WrongUse(f"a trace is written as .html or .json, not {path.name!r}")
+        raise UsageError(f"a trace is written as .html or .json, not {path.name!r}")
     lines = [(str(s), place, value, f"{p:.3f}", f"{m:.3f}") for s, place, value, p, m in steps(puzzle, trace)]
     said = "every rule holds" if solved else "not solved: a rule is broken"
     settings = ", ".join(f"{k} {v}" for k, v in trace.plan.items()) or "default plan"

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
 from unmask.data.puzzles import Puzzle, PuzzleBatch
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 
 #: what a batch costs: (network, batch, step) -> the loss, nats a hidden token
 Loss = Callable[[Any, PuzzleBatch, int], Tensor]
@@ -32,7 +32,7 @@ class Run:
         optimizer: ``muon`` (Muon for the blocks' matrices) or ``adamw``.
         lr: AdamW's peak learning rate. muon_lr: Muon's.
         hide: ``unknown`` hides 1 to all of what the question does not give; ``all`` hides 1 to all cells, givens too.
-        tilt: above 1 more of the high masks (see :class:`MaskLaw`).
+        tilt: above 1 more of the high masks (see :class:`MaskingProcess`).
         ema: decay of the weight average, which is what is measured.
         seed: names weights, batches and masks.
     """
@@ -49,11 +49,11 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
-            raise WrongUse(f"steps={self.steps} and batch={self.batch} must be at least 1")
+            raise UsageError(f"steps={self.steps} and batch={self.batch} must be at least 1")
         if self.hide not in ("unknown", "all"):
-            raise WrongUse(f"hide={self.hide!r} must be 'unknown' or 'all'")
+            raise UsageError(f"hide={self.hide!r} must be 'unknown' or 'all'")
         if self.optimizer not in ("muon", "adamw"):
-            raise WrongUse(f"optimizer={self.optimizer!r} must be 'muon' or 'adamw'")
+            raise UsageError(f"optimizer={self.optimizer!r} must be 'muon' or 'adamw'")
 
     @classmethod
     def sized(cls, steps: int, batch: int, **settings: Any) -> Run:
@@ -107,7 +107,7 @@ class Fresh:
 
 def denoising_loss(run: Run) -> Loss:
     """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
-    law = MaskLaw(tilt=run.tilt)
+    law = MaskingProcess(tilt=run.tilt)
 
     def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
         open_BL = ~batch.given_BL if run.hide == "unknown" else None

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.precision import fastest
 from unmask.data.puzzles import PuzzleBatch
 from unmask.experiments.puzzle_checkpoint import last_checkpoint, resume, save
@@ -67,7 +67,7 @@ def train(
         progress: show a bar.
 
     Raises:
-        WrongUse: the folder holds another run, or none where ``minutes`` is 0.
+        UsageError: the folder holds another run, or none where ``minutes`` is 0.
         CheckpointError: a damaged one.
         UnmaskError: the loss is not finite.
     """
@@ -79,7 +79,7 @@ def train(
     if (last := last_checkpoint(where)) is not None:
         state = resume(last, model, optimizer, ema, run, made)
     elif minutes == 0:
-        raise WrongUse(
+        raise UsageError(
             f"minutes=0 measures what is trained already, and {str(where)!r} holds no checkpoint: train first"
         )
     if compile:

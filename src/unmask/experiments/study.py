@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from markupsafe import Markup
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.files import write_json, write_text
 from unmask.reporting.page import GRID, INK, MUTED, SERIES
 
@@ -63,15 +63,15 @@ class Effort:
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
-            raise WrongUse(f"scale={self.scale!r} must be one of {', '.join(SCALES)}")
+            raise UsageError(f"scale={self.scale!r} must be one of {', '.join(SCALES)}")
         if self.boards < 1:
-            raise WrongUse(f"boards={self.boards} must be at least 1")
+            raise UsageError(f"boards={self.boards} must be at least 1")
         for name in ("steps", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise WrongUse(f"{name}={value} must be at least 1")
+                raise UsageError(f"{name}={value} must be at least 1")
         if self.minutes is not None and not self.minutes >= 0:
-            raise WrongUse(f"minutes={self.minutes} must be 0 or more: 0 measures what is trained already")
+            raise UsageError(f"minutes={self.minutes} must be 0 or more: 0 measures what is trained already")
 
     def only(self, *uses: str) -> None:
         """Refuse what an experiment would ignore.
@@ -80,11 +80,11 @@ class Effort:
             uses: which of ``minutes``, ``steps``, ``batch`` and ``tests`` it heeds.
 
         Raises:
-            WrongUse: another of them is given.
+            UsageError: another of them is given.
         """
         for name in ("minutes", "steps", "batch", "tests"):
             if name not in uses and getattr(self, name) not in (None, ()):
-                raise WrongUse(
+                raise UsageError(
                     f"--{name.removesuffix('s') if name == 'tests' else name} has no effect on this experiment"
                 )
 
@@ -92,7 +92,7 @@ class Effort:
         """The arms that are run, in the experiment's order.
 
         Raises:
-            WrongUse: one that the experiment does not have.
+            UsageError: one that the experiment does not have.
         """
         return _chosen("arm", self.arms, arms)
 
@@ -104,7 +104,7 @@ class Effort:
 def _chosen(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     for name in wanted:
         if name not in known:
-            raise WrongUse(f"no {kind} is called {name!r}: {did_you_mean(name, known)}")
+            raise UsageError(f"no {kind} is called {name!r}: {did_you_mean(name, known)}")
     return [name for name in known if name in wanted or not wanted]
 
 
@@ -151,10 +151,10 @@ def study(name: str) -> Any:
     """The module of an experiment.
 
     Raises:
-        WrongUse: no such experiment.
+        UsageError: no such experiment.
     """
     if name not in STUDIES:
-        raise WrongUse(f"no experiment is called {name!r}: {did_you_mean(name, STUDIES)}")
+        raise UsageError(f"no experiment is called {name!r}: {did_you_mean(name, STUDIES)}")
     return importlib.import_module(f"unmask.experiments.{name}")
 
 
@@ -191,11 +191,11 @@ def rewrite(name: str, *, out: Path, pages: Path) -> Path:
     """The page from the JSON file alone.
 
     Raises:
-        WrongUse: there is no file yet.
+        UsageError: there is no file yet.
     """
     file = results_file(name, out)
     if not file.is_file():
-        raise WrongUse(f"{file} does not exist yet: run `unmask experiment {name}` first")
+        raise UsageError(f"{file} does not exist yet: run `unmask experiment {name}` first")
     page: Page = study(name).page(read_results(file))
     for drawing, svg in page.drawings.items():
         write_text(pages / "img" / f"{drawing}.svg", svg)
@@ -212,13 +212,13 @@ def read_results(file: Path) -> dict[str, Any]:
     """A results file.
 
     Raises:
-        WrongUse: it is no such file.
+        UsageError: it is no such file.
     """
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         scales: Mapping[str, Any] = results["scales"]
     except (ValueError, KeyError, TypeError) as error:
-        raise WrongUse(f"{file} is no results file ({error}): delete it and run the experiment again") from error
+        raise UsageError(f"{file} is no results file ({error}): delete it and run the experiment again") from error
     return {**results, "scales": dict(scales)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.family import Family, Place
 from unmask.core.model import Model
 from unmask.core.registry import Registry
@@ -22,20 +22,20 @@ def load(path_or_id: str | Path, device: torch.device) -> Model:
 
     Raises:
         CheckpointError: the folder is unfinished, damaged, or its parts do not belong together; an unknown model.
-        WrongUse: there is no such folder or hub id.
+        UsageError: there is no such folder or hub id.
     """
     place = _place(path_or_id)
     for family in _walk():
         if family.detect(place) is not None:
             return family.load(place, device)
-    raise WrongUse(f"no family of models reads {str(path_or_id)!r}: {', '.join(families)} were asked")
+    raise UsageError(f"no family of models reads {str(path_or_id)!r}: {', '.join(families)} were asked")
 
 
 def adopted(found: Any, what: str) -> Model:
     """A model as it is, or a network with its tokenizer behind the contract of every model.
 
     Raises:
-        WrongUse: it is neither.
+        UsageError: it is neither.
     """
     if isinstance(found, Model):
         return found
@@ -43,18 +43,18 @@ def adopted(found: Any, what: str) -> Model:
         model = family.adopt(found)
         if model is not None:
             return model
-    raise WrongUse(f"{what} takes a model from unmask.load, not a {type(found).__name__}")
+    raise UsageError(f"{what} takes a model from unmask.load, not a {type(found).__name__}")
 
 
 def trainer_of(name: str) -> type[Family]:
     """The family that a recipe's ``family`` names.
 
     Raises:
-        WrongUse: none trains under that name.
+        UsageError: none trains under that name.
     """
     known = {family.trains: family for family in _walk() if family.trains}
     if name not in known:
-        raise WrongUse(f"family={name!r} is trained by none: {did_you_mean(name, known)}")
+        raise UsageError(f"family={name!r} is trained by none: {did_you_mean(name, known)}")
     return known[name]
 
 

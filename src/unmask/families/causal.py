@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place
 from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.core.unknown import unknown_tokens, warn_of_unknown
-from unmask.data import ranks
 from unmask.models.causal import SMOLLM2, CausalModel, load_causal
 from unmask.models.causal_writing import Writing, pad_id, positions, prompt_ids, write_on
 from unmask.models.kind import kind_of
@@ -46,17 +46,17 @@ class CausalText(CausalModel, Model):
         warn_of_unknown(unknown_tokens(self.tokenizer, plain), self.name, "prompts")
         ids = [prompt_ids(self, text) for text in prompts]
         parts, forwards, size = [], 0, config.batch_size
-        mine = ranks.share(len(ids)) if task.share else range(len(ids))
+        mine = distributed.split_between_processes(len(ids)) if task.share else range(len(ids))
         # weights that are in bf16 already stay so
         chosen = fastest(self.model, min(size, len(ids)) * max(map(len, ids)), self.device, config.precision)
-        chosen = ranks.from_first(chosen) if task.share else chosen
+        chosen = distributed.broadcast_object(chosen) if task.share else chosen
         for first in range(mine.start, mine.stop, size):
             with chosen.autocast(self.device):
                 rows = write_on(self, ids[first : min(first + size, mine.stop)], writing, first)
             parts += list(rows)
             forwards += rows.shape[1]
         if task.share:
-            parts, forwards = ranks.gather(parts), sum(ranks.gather([forwards]))
+            parts, forwards = distributed.gather_object(parts), sum(distributed.gather_object([forwards]))
         sequences = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=pad_id(self))
         return Output(
             self.tokenizer.batch_decode(sequences, skip_special_tokens=True),
@@ -70,7 +70,9 @@ class CausalText(CausalModel, Model):
         )
 
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
-        raise WrongUse(f"evaluate scores masked models; `unmask kv {self.name} --keep 1` scores a causal one on texts")
+        raise UsageError(
+            f"evaluate scores masked models; `unmask kv {self.name} --keep 1` scores a causal one on texts"
+        )
 
     def subject(
         self,
@@ -84,7 +86,7 @@ class CausalText(CausalModel, Model):
         from unmask.evaluation.held_out import unseen
 
         if data is None:
-            raise WrongUse("a causal model does not say what it was trained on: name texts to score with data=")
+            raise UsageError("a causal model does not say what it was trained on: name texts to score with data=")
         _, texts = unseen(data, column, 4096)
         return CausalSubject.of(self, texts, length=64 if length is None else length)
 

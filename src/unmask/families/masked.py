@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 
+from unmask.core import distributed
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place
 from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
-from unmask.data import ranks
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
@@ -59,9 +59,9 @@ class _Masked(TextModel, Model):
         plan, started = self.plan(config, task), time.perf_counter()
         laid = self.laid_out(task.texts, task.n, config.length, task.canvas, task.condition)
         count, size = len(laid.x_BL), config.batch_size
-        mine = ranks.share(count) if task.share else range(count)
+        mine = distributed.split_between_processes(count) if task.share else range(count)
         chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
-        chosen = ranks.from_first(chosen) if task.share else chosen
+        chosen = distributed.broadcast_object(chosen) if task.share else chosen
         kept = "committed" if task.trace is True or task.live else task.trace
         parts, traces, forwards = [], [], 0
         for start in range(mine.start, mine.stop, size):
@@ -82,8 +82,8 @@ class _Masked(TextModel, Model):
             traces.append(found.trace)
             forwards += found.forwards
         if task.share:
-            parts = [part.to(self.device) for part in ranks.gather([part.cpu() for part in parts])]
-            traces, forwards = ranks.gather(traces), sum(ranks.gather([forwards]))
+            parts = [part.to(self.device) for part in distributed.gather_object([part.cpu() for part in parts])]
+            traces, forwards = distributed.gather_object(traces), sum(distributed.gather_object([forwards]))
         sequences = torch.cat(parts)
         whole = Trace.join([t for t in traces if t is not None]) if traces[0] is not None else None
         texts = task.texts
@@ -113,7 +113,7 @@ class _Masked(TextModel, Model):
         found = scored_texts(self, what.data, what.column, what.texts, what.length)
         sources, references, paired = found.sources, found.references, self.denoiser.conditional
         if paired and len(references) < 2:
-            raise WrongUse(
+            raise UsageError(
                 "only 1 of the texts was not trained on and fits the canvas: at least 2 are needed to shuffle latents"
             )
         ids = self.tokenize(references, found.length)
@@ -176,7 +176,7 @@ class _Masked(TextModel, Model):
         # words are counted in what is left when there is no training data to count them in
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
         if len(found.references) < 2:
-            raise WrongUse("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
+            raise UsageError("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
         return NativeSubject.of(
             self,
@@ -244,8 +244,8 @@ class Masked(Family):
         if t.probe_texts:
             try:
                 DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
-            except WrongUse as error:
-                raise WrongUse(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+            except UsageError as error:
+                raise UsageError(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
 
 
 def _generation_probe(prepared: Any, recipe: Any) -> Any:

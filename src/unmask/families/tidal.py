@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.family import Family, Place
 from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
@@ -41,19 +41,19 @@ class BlockOutput(Output):
             number: which of its blocks; the last when -1.
 
         Raises:
-            WrongUse: there is no such block, or the name has another ending.
+            UsageError: there is no such block, or the name has another ending.
         """
         from unmask.reporting.attention import attention_page
 
         model, prompts = self.model, self.prompts or []
         assert isinstance(model, TidalText) and isinstance(self.trace, BlockTrace)
         if Path(path).suffix != ".html":
-            raise WrongUse(f"attention is drawn as .html, not {Path(path).name!r}")
+            raise UsageError(f"attention is drawn as .html, not {Path(path).name!r}")
         events = [event for event in self.trace.events if event.row == row]
         if not -len(events) <= number < len(events):
-            raise WrongUse(f"row {row} has {len(events)} blocks: there is no block {number}")
+            raise UsageError(f"row {row} has {len(events)} blocks: there is no block {number}")
         if model.denoiser.config.writes != "blocks":
-            raise WrongUse("a plain baseline has no blocks whose attention could be drawn")
+            raise UsageError("a plain baseline has no blocks whose attention could be drawn")
         event = events[number]
         before = prompts[row] + "".join(e.block for e in events[: events.index(event)])
         tokens = model.tokenizer.encode(before)[-event.tokens :] if event.tokens else []
@@ -78,7 +78,7 @@ class TidalText(TidalTextModel, Model):
         """``config.length`` counts blocks (64), of a plain baseline ids (256)."""
         task, started = task.without(self.words, "canvas", "condition"), time.perf_counter()
         if task.texts is not None and not all(isinstance(text, str) for text in task.texts):
-            raise WrongUse("texts must be a list of texts to continue: write [text]")
+            raise UsageError("texts must be a list of texts to continue: write [text]")
         given = config.changed()
         settings: dict[str, Any] = {name: given[name] for name in ("top_k", "top_p") if name in given}
         blocks = config.length or 64
@@ -128,7 +128,7 @@ class TidalText(TidalTextModel, Model):
         config = (self.config if config is None else config).only({"temperature", *PLAN}, self.words)
         given = config.changed()
         if what.texts < 1:
-            raise WrongUse(f"texts={what.texts} must be at least 1")
+            raise UsageError(f"texts={what.texts} must be at least 1")
         held_out, train = self.examples(what.data, what.column)
         chosen = [held_out[i] for i in evenly(len(held_out), what.texts)]
         own = self.card.recipe.get("data", "given texts")
@@ -166,7 +166,7 @@ class TidalText(TidalTextModel, Model):
             column: the text's column.
 
         Raises:
-            WrongUse: the card names no data, ``data`` is not made of texts or pairs, or every one was trained on.
+            UsageError: the card names no data, ``data`` is not made of texts or pairs, or every one was trained on.
         """
         from unmask.evaluation.held_out import relation_of
         from unmask.training.arguments import DataArguments, field_names
@@ -175,13 +175,13 @@ class TidalText(TidalTextModel, Model):
         if data is not None and not isinstance(data, (str, Path)):
             rows = [("", row) if isinstance(row, str) else tuple(row) for row in data]
             if not rows or not all(len(row) == 2 and all(isinstance(x, str) for x in row) for row in rows):
-                raise WrongUse("data must be texts or (prompt, text) pairs, or the name of a corpus, file or folder")
+                raise UsageError("data must be texts or (prompt, text) pairs, or the name of a corpus, file or folder")
             return rows, []
         own = {k: v for k, v in self.card.recipe.items() if k in field_names(DataArguments)}
         if data is None and "data" not in own:
-            raise WrongUse("this model's card names no data: say which texts to use with data=")
+            raise UsageError("this model's card names no data: say which texts to use with data=")
         if data is None and column is not None and column != own.get("column"):
-            raise WrongUse(f"column={column!r} goes with data=: the model's own is read as in training")
+            raise UsageError(f"column={column!r} goes with data=: the model's own is read as in training")
 
         relation = "own" if data is None else relation_of(data, column, own) if "data" in own else "other"
         if relation == "own":
@@ -202,7 +202,7 @@ class TidalText(TidalTextModel, Model):
         old = set(known)
         fresh = [example for example in theirs if example not in old]
         if not fresh:
-            raise WrongUse(f"{str(data)!r}: every one of its texts was trained on")
+            raise UsageError(f"{str(data)!r}: every one of its texts was trained on")
         return fresh, known
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.unknown import require_known, unknown_ids
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.longset import longset
@@ -61,7 +61,7 @@ class Settings:
         seed: of everything that is drawn.
 
     Raises:
-        WrongUse: sizes or counts that cannot be timed.
+        UsageError: sizes or counts that cannot be timed.
     """
 
     press: str = "knorm,snapkv,keydiff"
@@ -90,16 +90,16 @@ class Settings:
     def __post_init__(self) -> None:
         # timing comes last: what it would refuse must not cost everything that was measured before
         if self.chunk is not None and self.chunk < 1:
-            raise WrongUse(f"chunk={self.chunk} must be at least 1 token")
+            raise UsageError(f"chunk={self.chunk} must be at least 1 token")
         if self.repeats < 0:
-            raise WrongUse(f"repeats={self.repeats} must be at least 0, which leaves timing out")
+            raise UsageError(f"repeats={self.repeats} must be at least 0, which leaves timing out")
         for name, values, what in (("batch", self.batches, "row"), ("timed_context", self.timed_contexts, "token")):
             if values and min(values) < 1:
-                raise WrongUse(f"{name}={min(values)} must be at least 1 {what}")
+                raise UsageError(f"{name}={min(values)} must be at least 1 {what}")
         if self.repeats and not self.batches:
-            raise WrongUse("no batch size is given to time: write --batch 1, or --repeats 0 to leave timing out")
+            raise UsageError("no batch size is given to time: write --batch 1, or --repeats 0 to leave timing out")
         if self.repeats and self.new_tokens < 2:
-            raise WrongUse(
+            raise UsageError(
                 f"new_tokens={self.new_tokens} must be at least 2 where repeats={self.repeats} ask for timing"
             )
 
@@ -127,7 +127,7 @@ def bench(
         progress: told what is being done.
 
     Raises:
-        WrongUse: a setting is wrong, the model has no KV cache, or text or context are too short; all of it is said
+        UsageError: a setting is wrong, the model has no KV cache, or text or context are too short; all of it is said
             before anything is scored.
         SelfCheckFailed: the numbers could not be trusted.
     """
@@ -195,7 +195,7 @@ def plan(specs: list[PressSpec], settings: Settings) -> list[Asked]:
     """The arms: the full cache once, then every press and control at every budget that removes something."""
     budgets = list(dict.fromkeys(Budget.parse(b) for b in settings.budgets))
     if not budgets:
-        raise WrongUse("no budget is given: write --keep 0.9 or --tokens 256")
+        raise UsageError("no budget is given: write --keep 0.9 or --tokens 256")
     for bits in settings.quantize:
         require_bits(bits)
     names = {str(s) for s in specs}
@@ -212,22 +212,22 @@ def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
     """Windows of ``context + continuation`` tokens, evenly spread, each begun as the model wants it.
 
     Raises:
-        WrongUse: lengths that leave nothing to score, or a text that is too short.
+        UsageError: lengths that leave nothing to score, or a text that is too short.
     """
     if settings.context < 8 or settings.continuation < 2 or settings.windows < 1:
-        raise WrongUse(
+        raise UsageError(
             f"context={settings.context}, continuation={settings.continuation}, windows={settings.windows}: "
             "at least 8, 2 and 1 are needed"
         )
     limit = getattr(causal.model.config, "max_position_embeddings", None)
     length = settings.context + settings.continuation
     if limit is not None and length > limit:
-        raise WrongUse(f"context and continuation take {length} tokens, but {causal.name} has {limit} positions")
+        raise UsageError(f"context and continuation take {length} tokens, but {causal.name} has {limit} positions")
     start = causal.encode("", start=True)
     body = causal.encode(text, start=False)
     room = length - len(start)
     if len(body) < settings.windows * room:
-        raise WrongUse(
+        raise UsageError(
             f"the text has {len(body)} tokens, fewer than {settings.windows} windows of {room}: give a longer text"
         )
     gap = (len(body) - room) // max(1, settings.windows - 1) if settings.windows > 1 else 0
@@ -245,7 +245,7 @@ def _require_positions(causal: Causal, settings: Settings, probes: list[Probe]) 
     lengths += [context + settings.new_tokens - 1 for _, context in settings.timed]
     needed = max(lengths)
     if needed > limit:
-        raise WrongUse(f"writing, questions and timing take up to {needed} positions, but {causal.name} has {limit}")
+        raise UsageError(f"writing, questions and timing take up to {needed} positions, but {causal.name} has {limit}")
 
 
 def notes(result: KvResult) -> list[str]:

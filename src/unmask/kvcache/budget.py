@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 _TOKENS = re.compile(r"(\d+)\s*t(okens)?")
 
@@ -35,22 +35,22 @@ class Budget:
             tokens: tokens kept in each layer, at least 1.
 
         Raises:
-            WrongUse: none or several are given, or one is out of range.
+            UsageError: none or several are given, or one is out of range.
         """
         if sum(x is not None for x in (keep, compression_ratio, tokens)) != 1:
-            raise WrongUse("a budget is one of keep, compression_ratio and tokens: give exactly one of them")
+            raise UsageError("a budget is one of keep, compression_ratio and tokens: give exactly one of them")
         if tokens is not None:
             if tokens < 1 or int(tokens) != tokens:
-                raise WrongUse(f"tokens={tokens} must be a whole number, at least 1")
+                raise UsageError(f"tokens={tokens} must be a whole number, at least 1")
             return cls(count=int(tokens))
         if keep is not None:
             share = _exact(keep, "keep")
             if not 0 < share <= 1:
-                raise WrongUse(f"keep={keep} must lie in (0, 1]: it is the fraction that stays")
+                raise UsageError(f"keep={keep} must lie in (0, 1]: it is the fraction that stays")
             return cls(keep=share)
         removed = _exact(compression_ratio, "compression_ratio")
         if not 0 <= removed < 1:
-            raise WrongUse(f"compression_ratio={compression_ratio} must lie in [0, 1): it is the fraction removed")
+            raise UsageError(f"compression_ratio={compression_ratio} must lie in [0, 1): it is the fraction removed")
         return cls(keep=1 - removed)
 
     @classmethod
@@ -85,4 +85,4 @@ def _exact(value: float | str | None, name: str) -> Fraction:
     try:
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError) as error:
-        raise WrongUse(f"{name}={value!r} is not a number") from error
+        raise UsageError(f"{name}={value!r} is not a number") from error

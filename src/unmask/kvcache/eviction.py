@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import hashed
 from unmask.kvcache.budget import ratio_for
 from unmask.kvcache.layers import LayerInput
@@ -36,7 +36,7 @@ _THEIR_FAILURES = (
 )
 
 
-class PressFailed(WrongUse):
+class PressFailed(UsageError):
     """A press cannot be applied to this model or text; the message is the press' own reason."""
 
 

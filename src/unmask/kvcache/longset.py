@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.kvcache.model import Causal
 from unmask.kvcache.needle import CITIES
@@ -39,7 +39,7 @@ def longset(causal: Causal, text: str, length: int, *, each: int = 3, seed: int 
         seed: of facts, places and prose.
 
     Raises:
-        WrongUse: the context is too short for the facts or a passage, or the text for the context.
+        UsageError: the context is too short for the facts or a passage, or the text for the context.
     """
     filler = Filler(causal, text)
     made = []
@@ -76,7 +76,7 @@ def _latest(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
 def _copy(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
     """A passage of the context begins again: its next eight tokens."""
     if length < 48:  # a passage that begins before the middle, 24 tokens long
-        raise WrongUse(f"context={length} tokens is too short for a passage to copy: make it at least 48")
+        raise UsageError(f"context={length} tokens is too short for a passage to copy: make it at least 48")
     context = filler.around([], length, seed + 200)
     start = len(context) // 4 + int(torch.randint(len(context) // 4, (1,), generator=generator(seed, 3)))
     return Probe("copy", context, context[start : start + 16], context[start + 16 : start + 24])

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: attention implementations that take a mask for each layer and head
 MASKED_ATTENTION = ("sdpa", "eager")
@@ -54,7 +54,7 @@ def kv_heads(module: nn.Module) -> int:
     for name in ("num_key_value_heads", "num_attention_heads", "n_head"):
         if getattr(config, name, None):
             return int(getattr(config, name))
-    raise WrongUse(f"{type(module).__name__} does not tell how many key-value heads it has")
+    raise UsageError(f"{type(module).__name__} does not tell how many key-value heads it has")
 
 
 @torch.inference_mode()
@@ -62,7 +62,7 @@ def require_kv_cache(model: Any) -> None:
     """Refuse models whose memory is not a cache of keys and values, one entry a token.
 
     Raises:
-        WrongUse: encoder-decoders, state-space and hybrid models, chunked attention, attention implementations that do
+        UsageError: encoder-decoders, state-space, hybrid models, chunked attention, attention implementations that do
             not take a mask of their own.
     """
     from transformers import DynamicCache
@@ -70,28 +70,28 @@ def require_kv_cache(model: Any) -> None:
     kind = type(model).__name__
     config = model.config
     if config.is_encoder_decoder:
-        raise WrongUse(f"{kind} is an encoder-decoder: KV compression is measured on decoder-only causal models")
+        raise UsageError(f"{kind} is an encoder-decoder: KV compression is measured on decoder-only causal models")
     if getattr(config, "attention_chunk_size", None):
-        raise WrongUse(f"{kind} attends in chunks: masks of kept tokens are not defined for it here")
+        raise UsageError(f"{kind} attends in chunks: masks of kept tokens are not defined for it here")
     if config._attn_implementation not in MASKED_ATTENTION:
-        raise WrongUse(
+        raise UsageError(
             f"{kind} was loaded with attention {config._attn_implementation!r}: load it with 'sdpa' or 'eager', "
             "the others take no mask by layer and head"
         )
     refusal = f"{kind} keeps a state that is not a cache of keys and values (a state-space or hybrid model)"
     attention = attention_modules(model)
     if getattr(model, "_is_stateful", False) or not attention:
-        raise WrongUse(f"{refusal}: there is nothing to compress, choose a model with attention in every layer")
+        raise UsageError(f"{refusal}: there is nothing to compress, choose a model with attention in every layer")
     if "position_ids" not in inspect.signature(model.forward).parameters:
-        raise WrongUse(f"{kind} takes no position_ids, so its cache cannot be given true positions")
+        raise UsageError(f"{kind} takes no position_ids, so its cache cannot be given true positions")
     cache = DynamicCache()
     try:
         model(torch.zeros(1, 2, dtype=torch.long, device=model.device), past_key_values=cache, use_cache=True)
     except (TypeError, AttributeError, ValueError) as error:
-        raise WrongUse(f"{refusal}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{refusal}: {str(error).splitlines()[0]}") from error
     lengths = [int(layer.keys.shape[-2]) if layer.keys is not None else 0 for layer in cache.layers]
     if len(lengths) != len(attention) or any(n != 2 for n in lengths):
-        raise WrongUse(
+        raise UsageError(
             f"{refusal}: after 2 tokens {len(attention)} attention layers hold "
             f"{lengths[:4]} keys, where 2 in each were expected"
         )

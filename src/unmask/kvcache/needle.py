@@ -26,7 +26,7 @@ def needles(
         seed: of numbers, cities and prose.
 
     Raises:
-        WrongUse: the context is too short for the needle, or the text for the context.
+        UsageError: the context is too short for the needle, or the text for the context.
     """
     filler = Filler(causal, text)
     made = []

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.kvcache.layers import LayerInput, hooked
 from unmask.kvcache.model import attention_modules, kv_heads, rotary_module, windows
 from unmask.kvcache.rotation import rotate
@@ -46,9 +46,9 @@ class PositionedCache:
         from transformers import DynamicCache
 
         if mode not in MODES:
-            raise WrongUse(f"positions={mode!r} must be one of {', '.join(MODES)}")
+            raise UsageError(f"positions={mode!r} must be one of {', '.join(MODES)}")
         if mode == "cache" and rotary_module(model) is None:
-            raise WrongUse(
+            raise UsageError(
                 f"{type(model).__name__} has no rotary positions, so its keys cannot be moved: use 'original'"
             )
         self.model, self.mode = model, mode
@@ -83,17 +83,17 @@ class PositionedCache:
             logits_BLV.
 
         Raises:
-            WrongUse: ``position_ids`` are not the true ones, or the model has no position left.
+            UsageError: ``position_ids`` are not the true ones, or the model has no position left.
         """
         pos_BL = self._next(ids_BL.shape[1])
         if position_ids is not None and not torch.equal(position_ids.to(pos_BL).expand_as(pos_BL), pos_BL):
-            raise WrongUse(
+            raise UsageError(
                 f"position_ids start at {int(position_ids.flatten()[0])}, but the next token's true position is "
                 f"{int(pos_BL[0, 0])}: the cache lost tokens, its length is not a position"
             )
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit is not None and int(pos_BL.max()) >= limit and self._absolute:
-            raise WrongUse(f"position {int(pos_BL.max())} is beyond the {limit} that the model has learned")
+            raise UsageError(f"position {int(pos_BL.max())} is beyond the {limit} that the model has learned")
         masks = self._masks(pos_BL)
         with hooked(self.attention, masks, record):
             out = self.model(
@@ -206,7 +206,7 @@ class PositionedCache:
             return
         counts = {int(n) for pos_BHK in self.positions for n in (pos_BHK >= 0).sum(-1).flatten()}
         if len(counts) != 1:
-            raise WrongUse(
+            raise UsageError(
                 f"layers or heads hold {min(counts)} to {max(counts)} tokens: cache-relative positions need the same "
                 "number everywhere, use positions='original'"
             )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.kvcache.budget import ratio_for
 from unmask.kvcache.eviction import PressFailed, evict, has_hooks, prepared, reasons, set_ratio, settle
 from unmask.kvcache.layers import LayerInput
@@ -46,9 +46,9 @@ class Prefill:
         cache: type[PositionedCache] = PositionedCache,
     ) -> None:
         if ids_BL.ndim != 2 or ids_BL.shape[1] < 1:
-            raise WrongUse(f"a prefill needs ids [B, L] with at least one token, got shape {tuple(ids_BL.shape)}")
+            raise UsageError(f"a prefill needs ids [B, L] with at least one token, got shape {tuple(ids_BL.shape)}")
         if chunk is not None and chunk < 1:
-            raise WrongUse(f"chunk={chunk} must be at least 1 token")
+            raise UsageError(f"chunk={chunk} must be at least 1 token")
         self.model, self.ids_BL, self.mode = model, ids_BL.to(model.device), mode
         self.state = cache(model, len(ids_BL), mode)
         self.seen: list[LayerInput] = []

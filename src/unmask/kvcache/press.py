@@ -17,7 +17,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from unmask.core.errors import MissingExtra, UnmaskError, WrongUse
+from unmask.core.errors import MissingExtra, UnmaskError, UsageError
 from unmask.core.registry import REQUIRED, Registry, read_literal
 
 _ARXIV = re.compile(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})")
@@ -75,18 +75,18 @@ class Presses(Registry[Any]):
 
         Raises:
             MissingExtra: kvpress is not installed.
-            WrongUse: no such press, with the nearest name; or one that acts only while decoding.
+            UsageError: no such press, with the nearest name; or one that acts only while decoding.
         """
         require_kvpress()
         if _plain(name) in map(_plain, _DECODING):
-            raise WrongUse(f"{name!r} acts only while decoding: name its base press and choose --rolling")
+            raise UsageError(f"{name!r} acts only while decoding: name its base press and choose --rolling")
         return self._theirs.get(self.key(name)) or super().get(name)
 
     def parse(self, text: str) -> list[PressSpec]:
         """The presses of a comma-separated list; settings follow a colon and may hold commas too.
 
         Raises:
-            WrongUse: an unknown press or setting.
+            UsageError: an unknown press or setting.
         """
         pieces: list[str] = []
         for piece in filter(None, map(str.strip, text.split(","))):
@@ -95,7 +95,7 @@ class Presses(Registry[Any]):
             else:
                 pieces.append(piece)
         if not pieces:
-            raise WrongUse(f"{text!r} names no press: try knorm,snapkv,streaming_llm")
+            raise UsageError(f"{text!r} names no press: try knorm,snapkv,streaming_llm")
         # one way to write each press, so that rows of a table can be told apart; a wrong setting shows before any work
         read = [self.read(piece) for piece in pieces]
         specs = [PressSpec(self.name_of(self.get(name)), tuple(settings.items())) for name, settings in read]
@@ -109,12 +109,12 @@ class Presses(Registry[Any]):
         except (AssertionError, TypeError, ValueError, OSError) as error:
             if isinstance(error, UnmaskError):
                 raise
-            raise WrongUse(f"press {spec}: {str(error).splitlines()[0] if str(error) else error!r}") from error
+            raise UsageError(f"press {spec}: {str(error).splitlines()[0] if str(error) else error!r}") from error
 
     def read(self, spec: Any) -> tuple[str, dict[str, Any]]:
         name, values = super().read(spec)
         for key in {"compression_ratio", "keep"} & set(values):
-            raise WrongUse(f"{name}:{key}={values[key]}: the budget is given once for all presses, with keep")
+            raise UsageError(f"{name}:{key}={values[key]}: the budget is given once for all presses, with keep")
         return name, values
 
     def settings(self, leaf: type[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.model import Causal
@@ -66,15 +66,17 @@ class Filler:
         is given in tokens, and every press would look like the full cache.
 
         Raises:
-            WrongUse: the text is too short, or the facts fill the context.
+            UsageError: the text is too short, or the facts fill the context.
         """
         placed = sorted((depth, self.causal.encode(" " + fact, start=False)) for depth, fact in facts)
         begin = self.causal.encode("", start=True)
         room = length - len(begin) - sum(len(i) for _, i in placed)
         if room < 1:
-            raise WrongUse(f"context={length} tokens is too short for {len(facts)} facts: make it longer")
+            raise UsageError(f"context={length} tokens is too short for {len(facts)} facts: make it longer")
         if self._total < length:
-            raise WrongUse(f"the text has {self._total} tokens, fewer than the context of {length}: give a longer one")
+            raise UsageError(
+                f"the text has {self._total} tokens, fewer than the context of {length}: give a longer one"
+            )
         start = int(torch.randint(len(self._ids), (1,), generator=generator(seed)))
         prose: list[Tensor] = []
         total = 0

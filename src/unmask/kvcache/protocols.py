@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from unmask.core.draw import categorical
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed, evict, has_hooks, layer_press, prepared
 from unmask.kvcache.layers import LayerInput
@@ -60,9 +60,9 @@ class Rolling:
 
     def __post_init__(self) -> None:
         if self.interval < 1:
-            raise WrongUse(f"interval={self.interval} must be at least 1 token")
+            raise UsageError(f"interval={self.interval} must be at least 1 token")
         if self.mode not in MODES:
-            raise WrongUse(f"positions={self.mode!r} must be one of {', '.join(MODES)}")
+            raise UsageError(f"positions={self.mode!r} must be one of {', '.join(MODES)}")
 
     def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
         if press is None or budget.whole:

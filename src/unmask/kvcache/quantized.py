@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.kvcache.model import attention_modules
 from unmask.kvcache.positions import PositionedCache
 
@@ -15,10 +15,10 @@ def require_bits(bits: int) -> None:
     """Refuse widths that transformers' quantised cache does not have.
 
     Raises:
-        WrongUse: ``bits`` is not 2 or 4.
+        UsageError: ``bits`` is not 2 or 4.
     """
     if bits not in BITS:
-        raise WrongUse(f"quantize={bits} must be one of {', '.join(map(str, BITS))} bits")
+        raise UsageError(f"quantize={bits} must be one of {', '.join(map(str, BITS))} bits")
 
 
 def require_package() -> None:
@@ -40,7 +40,7 @@ def quantized(state: PositionedCache, bits: int) -> PositionedCache:
 
     Raises:
         MissingExtra: optimum-quanto, which does the rounding, is not installed.
-        WrongUse: another number of bits.
+        UsageError: another number of bits.
     """
     from transformers import QuantizedCache
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.kvcache.model import rotary_module
 
 #: scalings whose angles are a fixed frequency times the position; the others change with the length of the text
@@ -21,14 +21,14 @@ def rotate(model: Any, keys_BHKD: Tensor, by_BHK: Tensor) -> Tensor:
     magnitude that YaRN adds to queries and keys is left alone.
 
     Raises:
-        WrongUse: the model has no rotary positions, or angles that depend on the length.
+        UsageError: the model has no rotary positions, or angles that depend on the length.
     """
     rotary: Any = rotary_module(model)
     if rotary is None:
-        raise WrongUse(f"{type(model).__name__} has no rotary positions, so its keys cannot be moved")
+        raise UsageError(f"{type(model).__name__} has no rotary positions, so its keys cannot be moved")
     kind = getattr(rotary, "rope_type", "default")
     if kind not in FIXED:
-        raise WrongUse(f"rotary positions of kind {kind!r} change with the length, so keys cannot be moved")
+        raise UsageError(f"rotary positions of kind {kind!r} change with the length, so keys cannot be moved")
     inv_freq = rotary.inv_freq.to(keys_BHKD.device, torch.float32)
     angle_BHKF = by_BHK[..., None].float() * inv_freq
     cos, sin = angle_BHKF.cos().to(keys_BHKD.dtype), angle_BHKF.sin().to(keys_BHKD.dtype)

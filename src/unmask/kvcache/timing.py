@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.kvcache.budget import Budget
 from unmask.kvcache.eviction import PressFailed
@@ -66,12 +66,12 @@ def measure(
         progress: told what was finished.
 
     Raises:
-        WrongUse: no size, or sizes and counts that are too small.
+        UsageError: no size, or sizes and counts that are too small.
     """
     if new_tokens < 2 or repeats < 1:
-        raise WrongUse(f"new_tokens={new_tokens} must be at least 2 and repeats={repeats} at least 1")
+        raise UsageError(f"new_tokens={new_tokens} must be at least 2 and repeats={repeats} at least 1")
     if not sizes or min(map(min, sizes)) < 1:
-        raise WrongUse(f"sizes={sizes} must be pairs of a batch and a context, each at least 1")
+        raise UsageError(f"sizes={sizes} must be pairs of a batch and a context, each at least 1")
     everyone = [*[Asked(None, Budget.of(keep=1))] * 2, *(a for a in arms if a.name != "full")]
     rows, floors = [], []
     peak, note = _peak_memory(model.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.words import same_count
 
 
@@ -30,11 +30,11 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     """Corpus BLEU, one reference a text, sacrebleu's default tokenizer (13a) and smoothing.
 
     Raises:
-        WrongUse: no text, or not as many hypotheses as references.
+        UsageError: no text, or not as many hypotheses as references.
     """
     same_count(hypotheses, references)
     if not hypotheses:
-        raise WrongUse("BLEU needs at least one text")
+        raise UsageError("BLEU needs at least one text")
     from sacrebleu.metrics.bleu import BLEU
 
     four, one = BLEU(), BLEU(max_ngram_order=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: how many numbers of a resampling table are held at once
 _CHUNK_NUMBERS = 2**22
@@ -59,12 +59,12 @@ def ratio_interval(
         seed: of the resampling; the same seed resamples the same texts, whatever is measured.
 
     Raises:
-        WrongUse: arrays of different lengths, ``level`` outside (0, 1), or no resample.
+        UsageError: arrays of different lengths, ``level`` outside (0, 1), or no resample.
     """
     top = np.asarray(top_N, dtype=np.float64)
     bottom = np.ones_like(top) if bottom_N is None else np.asarray(bottom_N, dtype=np.float64)
     if top.shape != bottom.shape or top.ndim != 1:
-        raise WrongUse(f"a ratio needs one number a text above and below, got shapes {top.shape} and {bottom.shape}")
+        raise UsageError(f"a ratio needs one number a text above and below, got shapes {top.shape} and {bottom.shape}")
     _check(level, resamples)
     n, total = len(top), bottom.sum()
     if n == 0 or total == 0:
@@ -110,9 +110,9 @@ def statistic_interval(
 
 def _check(level: float, resamples: int) -> None:
     if not 0 < level < 1:
-        raise WrongUse(f"level={level} must lie in (0, 1), e.g. 0.95")
+        raise UsageError(f"level={level} must lie in (0, 1), e.g. 0.95")
     if resamples < 1:
-        raise WrongUse(f"resamples={resamples} must be at least 1")
+        raise UsageError(f"resamples={resamples} must be at least 1")
 
 
 def _percentiles(value: float, drawn_R: NDArray[np.float64], level: float, texts: int) -> Interval:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 def text_lengths(ids_NL: Tensor, eos_id: int | None, pad_id: int | None) -> Tensor:
@@ -52,11 +52,11 @@ def length_distance(lengths_N: ArrayLike, data_lengths_M: ArrayLike) -> LengthDi
     """Kolmogorov-Smirnov and 1-Wasserstein distance between two samples of lengths.
 
     Raises:
-        WrongUse: an empty sample.
+        UsageError: an empty sample.
     """
     a, b = np.sort(np.asarray(lengths_N, dtype=np.float64)), np.sort(np.asarray(data_lengths_M, dtype=np.float64))
     if not len(a) or not len(b):
-        raise WrongUse(f"lengths of {len(a)} texts cannot be compared with those of {len(b)}")
+        raise UsageError(f"lengths of {len(a)} texts cannot be compared with those of {len(b)}")
     at = np.union1d(a, b)
     gap = np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b))
     return LengthDistance(

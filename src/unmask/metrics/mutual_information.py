@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 
 
@@ -22,11 +22,11 @@ def mutual_information(mu_NC: Tensor, logvar_NC: Tensor, draws: int = 8, seed: i
         seed: of the draws.
 
     Raises:
-        WrongUse: fewer than two texts, or fewer than one draw.
+        UsageError: fewer than two texts, or fewer than one draw.
     """
     N, C = mu_NC.shape
     if N < 2 or draws < 1:
-        raise WrongUse(f"mutual information needs at least 2 texts and 1 draw, got {N} and {draws}")
+        raise UsageError(f"mutual information needs at least 2 texts and 1 draw, got {N} and {draws}")
     mu, logvar = mu_NC.double().cpu(), logvar_NC.double().cpu()
     precision = (-logvar).exp()
     # log q(z | x_n) up to the constant that both terms share: three matrix products, never [N, N, C]

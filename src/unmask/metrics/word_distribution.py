@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.metrics.words import words
 
 
@@ -15,12 +15,12 @@ def word_distribution_overlap(texts: Sequence[str], data: Sequence[str]) -> floa
     """1 for the same frequencies of words, 0 for no word in common (doi:10.1109/18.61115).
 
     Raises:
-        WrongUse: the data hold no word. A sample without words scores 0.
+        UsageError: the data hold no word. A sample without words scores 0.
     """
     mine = Counter(w for text in texts for w in words(text))
     theirs = Counter(w for text in data for w in words(text))
     if not theirs:
-        raise WrongUse("the data to compare with hold no word")
+        raise UsageError("the data to compare with hold no word")
     if not mine:
         return 0.0
     known = sorted({*mine, *theirs})

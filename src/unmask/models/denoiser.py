@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, rotary, sinusoid
@@ -134,7 +134,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         """Fix the relations between positions; they are saved with the model."""
         wanted = tuple(self.relations_RLL.shape)  # type: ignore[union-attr,arg-type]
         if tuple(relations_RLL.shape) != wanted:
-            raise WrongUse(f"relations of shape {tuple(relations_RLL.shape)} do not fit the model's {wanted}")
+            raise UsageError(f"relations of shape {tuple(relations_RLL.shape)} do not fit the model's {wanted}")
         self.relations_RLL.copy_(relations_RLL)  # type: ignore[operator]
 
     def body(
@@ -151,7 +151,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         fixed ones.
 
         Raises:
-            WrongUse: a canvas longer than ``max_position_embeddings``, or a latent of another width.
+            UsageError: a canvas longer than ``max_position_embeddings``, or a latent of another width.
         """
         self._fits(x_BL)
         steer, tokens, kl = self._conditions(x_BL, cond, t_B)
@@ -198,10 +198,10 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         Latent tokens are remembered too, as is the time at which a position was run.
 
         Raises:
-            WrongUse: a model that :attr:`can_cache` says no to, or ``at_BL`` without a memory.
+            UsageError: a model that :attr:`can_cache` says no to, or ``at_BL`` without a memory.
         """
         if not self.can_cache:
-            raise WrongUse("a model with self-conditioning or relations remembers no keys: leave cache out")
+            raise UsageError("a model with self-conditioning or relations remembers no keys: leave cache out")
         self._fits(x_BL)
         memory = Memory.start(memory, at_BL)
         steer, tokens, _ = self._conditions(x_BL, cond, t_B)
@@ -210,7 +210,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def _fits(self, x_BL: Tensor) -> None:
         c, L = self.config, x_BL.shape[1]
         if c.absolute and L > c.max_position_embeddings:
-            raise WrongUse(f"a canvas of {L} tokens is longer than the model's {c.max_position_embeddings} positions")
+            raise UsageError(f"a canvas of {L} tokens is longer than the model's {c.max_position_embeddings} positions")
 
     def _states(
         self,
@@ -289,7 +289,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             if cond is None:
                 cond = Condition.null(len(x_BL), c.latent_dim, x_BL.device)
             if cond.latent_BZ.shape[1] != c.latent_dim:
-                raise WrongUse(
+                raise UsageError(
                     f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {c.latent_dim}"
                 )
             steer, tokens, kl = self.latent(cond)
@@ -318,7 +318,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if run is not None:
             return run(self)
         if input_ids is None:
-            raise WrongUse("the model needs input_ids [B, L]")
+            raise UsageError("the model needs input_ids [B, L]")
         cond = None if latent is None else Condition.of(latent)
         return {"logits": self.logits(input_ids, at, cond)}
 
@@ -330,7 +330,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             embeddings_VE: one row a token id of *this* vocabulary; rows of NaN keep their random start.
         """
         if len(embeddings_VE) != self.vocab_size:
-            raise WrongUse(f"{len(embeddings_VE)} embedding rows do not fit a vocabulary of {self.vocab_size}")
+            raise UsageError(f"{len(embeddings_VE)} embedding rows do not fit a vocabulary of {self.vocab_size}")
         known = ~torch.isnan(embeddings_VE).any(1)
         x = embeddings_VE[known].float()
         x = x - x.mean(0)

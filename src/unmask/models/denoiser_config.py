@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 class MaskedDiffusionConfig(PretrainedConfig):
@@ -63,20 +63,20 @@ class MaskedDiffusionConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         if conditioning not in ("none", "adaln", "cross"):
-            raise WrongUse(f"conditioning={conditioning!r} must be 'none', 'adaln' or 'cross'")
+            raise UsageError(f"conditioning={conditioning!r} must be 'none', 'adaln' or 'cross'")
         if conditioning != "none" and latent_dim < 1:
-            raise WrongUse(f"conditioning={conditioning!r} needs latent_dim, the encoder's width; got {latent_dim}")
+            raise UsageError(f"conditioning={conditioning!r} needs latent_dim, the encoder's width; got {latent_dim}")
         if conditioning == "cross" and latent_tokens < 1:
-            raise WrongUse("conditioning='cross' needs latent_tokens >= 1: they are what the tokens look at")
+            raise UsageError("conditioning='cross' needs latent_tokens >= 1: they are what the tokens look at")
         for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim), ("loops", loops)):
             if value < 1:
-                raise WrongUse(f"{name}={value} must be at least 1")
+                raise UsageError(f"{name}={value} must be at least 1")
         if not 0 <= dropout < 1:
-            raise WrongUse(f"dropout={dropout} must lie in [0, 1)")
+            raise UsageError(f"dropout={dropout} must lie in [0, 1)")
         if dim % heads or (rope and (dim // heads) % 2):
-            raise WrongUse(f"dim={dim} must be a multiple of heads={heads}, with an even width a head for rope")
+            raise UsageError(f"dim={dim} must be a multiple of heads={heads}, with an even width a head for rope")
         if not 0 <= mask_token_id < vocab_size:
-            raise WrongUse(f"mask_token_id={mask_token_id} must lie in the vocabulary of {vocab_size}")
+            raise UsageError(f"mask_token_id={mask_token_id} must lie in the vocabulary of {vocab_size}")
         self.vocab_size, self.mask_token_id = vocab_size, mask_token_id
         # early folders call it ``max_length``, which transformers 5.23 refuses to save (a setting of its generate)
         self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)

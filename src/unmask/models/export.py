@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.files import sha256, write_json, write_text
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.text_model import CARD, Bundle, TextModel, read_card
@@ -55,18 +55,18 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
         dtype: precision of the stored weights, fp32 when None.
 
     Raises:
-        WrongUse: somebody else's model, or the folder it was loaded from.
+        UsageError: somebody else's model, or the folder it was loaded from.
     """
     if not isinstance(model, Bundle):
-        raise WrongUse(f"a {type(model).__name__} is in the format of its authors already: copy its folder instead")
+        raise UsageError(f"a {type(model).__name__} is in the format of its authors already: copy its folder instead")
     net = model.denoiser
     if isinstance(net, TidalModel):
-        raise WrongUse("a tidal model has no export: transformers has no class that writes block by block")
+        raise UsageError("a tidal model has no export: transformers has no class that writes block by block")
     if not isinstance(net, MaskedDiffusionModel):
-        raise WrongUse(f"a {type(net).__name__} is already in a format of its authors: copy {model.path!r} instead")
+        raise UsageError(f"a {type(net).__name__} is already in a format of its authors: copy {model.path!r} instead")
     folder = Path(out)
     if model.path is not None and folder.resolve() == Path(model.path).resolve():
-        raise WrongUse(f"{str(out)!r} is the model's own folder: export to another one")
+        raise UsageError(f"{str(out)!r} is the model's own folder: export to another one")
     model.save(folder, dtype)
     write_text(folder / FILE, source())
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))

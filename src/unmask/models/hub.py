@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import CheckpointError, WrongUse, first_line
+from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.data.hub import local_folder, snapshot
 from unmask.data.tokenizer_files import VOCABULARIES
 
@@ -23,7 +24,7 @@ def find(path_or_id: str | Path) -> Path:
     model and a hub id of that name are at hand, the folder is taken, and a warning says so.
 
     Raises:
-        WrongUse: neither exists, the hub cannot be reached, the name is a file's, or there is only a LoRA adapter.
+        UsageError: neither exists, the hub cannot be reached, the name is a file's, or there is only a LoRA adapter.
         CheckpointError: its weights are git-lfs pointers.
     """
     folder = local_folder(path_or_id)
@@ -40,7 +41,7 @@ def _refuse_parts(folder: Path, name: str) -> None:
         with contextlib.suppress(ValueError, AttributeError):
             base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
         of = f" of {base!r}" if base else ""
-        raise WrongUse(
+        raise UsageError(
             f"{name!r} is a LoRA adapter{of}, not a whole model: merge it into its base (peft's merge_and_unload), "
             "save that with its tokenizer, and name the folder"
         )
@@ -66,3 +67,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise CheckpointError(f"config.json in {str(folder)!r} is no JSON object")
     return raw
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """No weight-loading bar and no report on buffers that old checkpoints carry, inside the block."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 
 Family = Literal["unmask", "tidal", "llada", "dream", "masked", "causal", "other"]
 
@@ -191,14 +191,14 @@ def require_causal(kind: Kind, name: str, own_code: bool = False) -> None:
         own_code: accept a model with code of its own, if it is not known to be a diffusion model.
 
     Raises:
-        WrongUse: naming what it is.
+        UsageError: naming what it is.
     """
     if kind.family == "causal" or (own_code and kind.own_code and not kind.diffusion):
         return
     if kind.family == "other":
         hint = f": {kind.hint}" if kind.hint else ""
-        raise WrongUse(f"{name!r} is {kind.said}{hint}")
-    raise WrongUse(
+        raise UsageError(f"{name!r} is {kind.said}{hint}")
+    raise UsageError(
         f"{name!r} is {kind.said}, not a causal one: it looks at both sides of a token, so it has no cache to compress "
         "and judges no text; `unmask evaluate` and `unmask sample` take it"
     )
@@ -208,7 +208,7 @@ def require_masked(kind: Kind, name: str) -> None:
     """Refuse what no adapter reads.
 
     Raises:
-        WrongUse: a causal language model.
+        UsageError: a causal language model.
         CheckpointError: one of ours without its card, or what nothing here reads.
     """
     if kind.family in ("llada", "dream", "masked"):
@@ -216,7 +216,7 @@ def require_masked(kind: Kind, name: str) -> None:
     if kind.family in ("unmask", "tidal"):
         raise CheckpointError(f"{name!r} holds no unmask.json: it is not a finished unmask model folder")
     if kind.family == "causal":
-        raise WrongUse(
+        raise UsageError(
             f"{name!r} is {kind.said}, which has no masks to fill: compress its cache with "
             "`unmask kv`, judge texts with it (judge=...), or load it with unmask.models.causal.load_causal"
         )

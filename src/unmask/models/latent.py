@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 class Whitening(nn.Module):
@@ -33,13 +33,13 @@ class Whitening(nn.Module):
             full: decorrelate; otherwise subtract the mean and divide by one common scale.
 
         Raises:
-            WrongUse: the latents are all one.
+            UsageError: the latents are all one.
         """
         x = latents_NZ.double()
         mean = x.mean(0)
         x = x - mean
         if not float(x.abs().max()) > 1e-9:
-            raise WrongUse(
+            raise UsageError(
                 f"all {len(x)} training latents are one vector, which tells no text from another: more texts"
             )
         if full:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 log = logging.getLogger("unmask")
 
@@ -39,16 +39,16 @@ def require_own_masks(prompts: Sequence[str], tokenizer: Any, mask_id: int, ids:
         ids: what the prompts were read as.
 
     Raises:
-        WrongUse: another model's mask word, or this model's where its tokenizer reads it as plain text.
+        UsageError: another model's mask word, or this model's where its tokenizer reads it as plain text.
     """
     own = mask_word(tokenizer, mask_id)
     for prompt, row in zip(prompts, ids, strict=True):
         other = foreign_mask(prompt, own)
         if other is not None:
             right = f"write {own!r}" if own else "it has no word for its mask, so give ids as canvas="
-            raise WrongUse(f"{other!r} in a prompt is not this model's mask word: {right}")
+            raise UsageError(f"{other!r} in a prompt is not this model's mask word: {right}")
         if own is not None and own in prompt and mask_id not in row:
-            raise WrongUse(
+            raise UsageError(
                 f"{own!r} in a prompt would not be filled in: this model's tokenizer reads it as plain text "
                 "(split_special_tokens in its tokenizer_config.json); give ids as canvas= instead"
             )

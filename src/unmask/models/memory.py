@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Memory:
         """An empty memory to run all positions into, or ``memory`` set to run those of ``at_BL``.
 
         Raises:
-            WrongUse: some positions, and nothing remembered of the others.
+            UsageError: some positions, and nothing remembered of the others.
         """
         if at_BL is None:
             return cls()
         if memory is None or memory.state_BLD is None:
-            raise WrongUse("positions can be run alone only beside a memory of the others: give memory with at_BL")
+            raise UsageError("positions can be run alone only beside a memory of the others: give memory with at_BL")
         return replace(memory, index_BC=packed(at_BL))
 
     def exchange(self, layer: int, k_BGCK: Tensor, v_BGCK: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,11 +21,10 @@ from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import CheckpointError, WrongUse, first_line
+from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.hub import find
-from unmask.models.quiet import quiet
+from unmask.models.hub import find, silenced
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -109,7 +108,7 @@ class Bundle:
         state = net.state_dict()
         if dtype is not None:
             state |= {name: p.detach().to(dtype) for name, p in net.named_parameters()}
-        with quiet():
+        with silenced():
             net.save_pretrained(aside, state_dict=state)
         self.tokenizer.save_pretrained(aside)
         files = sorted(p for p in aside.iterdir() if p.is_file())
@@ -165,7 +164,7 @@ class TextModel(Bundle):
         """The frozen sentence encoder.
 
         Raises:
-            WrongUse: the model takes no semantic vector.
+            UsageError: the model takes no semantic vector.
             CheckpointError: the encoder found now is not the one the model was trained with.
         """
         if self._encoder is None:
@@ -176,10 +175,10 @@ class TextModel(Bundle):
         """The card's encoder, ``fp32`` (None) or ``bf16``.
 
         Raises:
-            WrongUse, CheckpointError: see :attr:`encoder`.
+            UsageError, CheckpointError: see :attr:`encoder`.
         """
         if self.card.encoder is None:
-            raise WrongUse("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
+            raise UsageError("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
         from unmask.models.encoders import SentenceEncoder
 
         found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling, dtype=dtype)
@@ -229,10 +228,10 @@ class TextModel(Bundle):
             canvas: ids [B, L] to fill in.
 
         Raises:
-            WrongUse: texts and vectors, or as many of one as do not fit the other.
+            UsageError: texts and vectors, or as many of one as do not fit the other.
         """
         if texts is not None and cond is not None:
-            raise WrongUse("give texts or a condition, not both")
+            raise UsageError("give texts or a condition, not both")
         cond = self.condition(texts) if texts is not None else cond
         each = (copies or 1) if cond is not None or canvas is not None else 1
         if cond is not None:
@@ -241,7 +240,7 @@ class TextModel(Bundle):
             return Laid(self.canvas(len(cond) if cond is not None else (copies or 1), length), cond)
         canvas = canvas.to(self.device).repeat_interleave(each, 0)
         if cond is not None and len(cond) != len(canvas):
-            raise WrongUse(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
+            raise UsageError(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
         return Laid(canvas, cond)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
@@ -252,12 +251,12 @@ class TextModel(Bundle):
         """An all-masked canvas [rows, L].
 
         Raises:
-            WrongUse: a length the model has no positions for.
+            UsageError: a length the model has no positions for.
         """
         length = self.card.length if length is None else length
         limit = self.denoiser.max_length
         if length < 1 or (limit is not None and length > limit):
-            raise WrongUse(f"length={length} must lie in 1..{limit}, the positions this model has")
+            raise UsageError(f"length={length} must lie in 1..{limit}, the positions this model has")
         return torch.full((rows, length), self.denoiser.mask_id, device=self.device)
 
     def tokenize(self, texts: Sequence[str], length: int | None = None) -> Tensor:
@@ -322,7 +321,7 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
 
     Raises:
         CheckpointError: not such a folder, weights missing, left over or of another shape, a tokenizer of another size.
-        WrongUse: there is no such folder or hub id.
+        UsageError: there is no such folder or hub id.
     """
     folder = find(path)
     home = run_of(folder)

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.models.tidal_attention import FORBIDDEN, Past, Places, TidalBlock, alibi, allowed, turns
 
 WRITES = ("blocks", "tokens", "characters")
@@ -66,22 +66,24 @@ class TidalConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         if attention not in ATTENTION:
-            raise WrongUse(f"attention={attention!r} must be one of {', '.join(ATTENTION)}")
+            raise UsageError(f"attention={attention!r} must be one of {', '.join(ATTENTION)}")
         if positions not in POSITIONS:
-            raise WrongUse(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
+            raise UsageError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
         if writes not in WRITES:
-            raise WrongUse(f"writes={writes!r} must be one of {', '.join(WRITES)}")
+            raise UsageError(f"writes={writes!r} must be one of {', '.join(WRITES)}")
         if writes != "blocks" and attention != "causal":
-            raise WrongUse(f"writes={writes!r} needs attention='causal', got {attention!r}")
+            raise UsageError(f"writes={writes!r} needs attention='causal', got {attention!r}")
         for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim)):
             if value < 1:
-                raise WrongUse(f"{name}={value} must be at least 1")
+                raise UsageError(f"{name}={value} must be at least 1")
         if not 0 <= dropout < 1:
-            raise WrongUse(f"dropout={dropout} must lie in [0, 1)")
+            raise UsageError(f"dropout={dropout} must lie in [0, 1)")
         if dim % heads or (positions == "rope" and (dim // heads) % 4):
-            raise WrongUse(f"dim={dim} must be a multiple of heads={heads}, with a head width divisible by 4 for rope")
+            raise UsageError(
+                f"dim={dim} must be a multiple of heads={heads}, with a head width divisible by 4 for rope"
+            )
         if not eob_token_id < outputs <= vocab_size:
-            raise WrongUse(f"outputs={outputs} must lie above the specials and not above vocab_size={vocab_size}")
+            raise UsageError(f"outputs={outputs} must lie above the specials and not above vocab_size={vocab_size}")
         self.vocab_size, self.outputs = vocab_size, outputs
         self.mask_token_id, self.bob_token_id, self.eob_token_id = mask_token_id, bob_token_id, eob_token_id
         self.attention, self.positions, self.writes = attention, positions, writes
@@ -237,18 +239,18 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             shown: a list to which each layer adds its attention weights [B, H, Q, S + Q].
 
         Raises:
-            WrongUse: a place or an offset that ``learned`` positions do not have.
+            UsageError: a place or an offset that ``learned`` positions do not have.
         """
         c = self.config
         x = self.embed(ids_BQ)
         if self.place is not None:
             last = c.max_position_embeddings
             if int(places.token.max()) > last:
-                raise WrongUse(f"learned positions end at token {last}, the input goes to {places.token.max()}")
+                raise UsageError(f"learned positions end at token {last}, the input goes to {places.token.max()}")
             x = x + self.place(places.token)
         if self.offset is not None:
             if int(places.character.max()) > c.max_block + 1:
-                raise WrongUse(f"offsets end at {c.max_block + 1}, the input goes to {places.character.max()}")
+                raise UsageError(f"offsets end at {c.max_block + 1}, the input goes to {places.character.max()}")
             x = x + self.offset(places.character + 1)
         keys = places if cache is None else cache.places.cat(places)
         sees = allowed(places, keys, c.attention)[:, None]
@@ -284,7 +286,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if run is not None:
             return run(self)
         if input_ids is None:
-            raise WrongUse("the model needs input_ids [B, L]")
+            raise UsageError("the model needs input_ids [B, L]")
         if segment is None or token is None or character is None:
             places = Places.of_ids(input_ids, self.config.bob_token_id)
         else:

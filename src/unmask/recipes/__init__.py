@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 
 FOLDER = Path(__file__).parent
 
@@ -18,14 +18,14 @@ def find(name: str | Path) -> Path:
     """The file of a recipe given by path or by the name of a shipped one.
 
     Raises:
-        WrongUse: neither exists, and the message names the nearest; or it is a folder.
+        UsageError: neither exists, and the message names the nearest; or it is a folder.
     """
     path = Path(name)
     if path.is_file():
         return path
     if path.is_dir() and (inside := sorted(p.name for p in path.iterdir() if p.suffix in (".yaml", ".yml"))):
-        raise WrongUse(f"{str(name)!r} is a folder: name one recipe in it, such as {', '.join(inside[:5])}")
+        raise UsageError(f"{str(name)!r} is a folder: name one recipe in it, such as {', '.join(inside[:5])}")
     shipped = FOLDER / f"{path.stem}.yaml"
     if shipped.is_file() and str(path.parent) in (".", "recipes"):
         return shipped
-    raise WrongUse(f"there is no recipe {str(name)!r}: {did_you_mean(path.stem, names())}")
+    raise UsageError(f"there is no recipe {str(name)!r}: {did_you_mean(path.stem, names())}")

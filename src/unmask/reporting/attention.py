@@ -11,7 +11,7 @@ from html import escape
 from markupsafe import Markup
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.reporting.page import Figure, Gallery, Section, render_page
 
 _CELL = 14
@@ -27,11 +27,11 @@ def attention_svg(weights_LL: Tensor, names: Sequence[str], block_from: int | No
         block_from: first position of the block; a line is drawn before it.
 
     Raises:
-        WrongUse: names that do not fit the weights.
+        UsageError: names that do not fit the weights.
     """
     size = len(names)
     if tuple(weights_LL.shape) != (size, size):
-        raise WrongUse(f"{size} names do not fit weights of shape {tuple(weights_LL.shape)}")
+        raise UsageError(f"{size} names do not fit weights of shape {tuple(weights_LL.shape)}")
     side = size * _CELL
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side + _MARGIN} {side + _MARGIN}" '

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from unmask.decoding.run import Progress
+from unmask.decoding.loop import Progress
 from unmask.decoding.trace import Trace
 
 Piece = Callable[[int], str]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from markupsafe import Markup
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -71,7 +71,7 @@ class Table:
             object.__setattr__(self, "align", "l" + "r" * (len(self.columns) - 1))
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
         if wrong or len(self.align) != len(self.columns):
-            raise WrongUse(f"table {self.title!r} has {len(self.columns)} columns, but a row or align has not")
+            raise UsageError(f"table {self.title!r} has {len(self.columns)} columns, but a row or align has not")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
     """A whole HTML page.
 
     Raises:
-        WrongUse: a figure or an :class:`Html` block whose markup is plain text.
+        UsageError: a figure or an :class:`Html` block whose markup is plain text.
     """
     scripts = set()
     for section in sections:
@@ -140,7 +140,7 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
             drawn = block.figures if isinstance(block, Gallery) else [block]
             markup = [b.svg if isinstance(b, Figure) else b.markup for b in drawn if isinstance(b, (Figure, Html))]
             if not all(isinstance(m, Markup) for m in markup):
-                raise WrongUse(f"section {section.title!r} holds markup as plain text: make it with figure_svg")
+                raise UsageError(f"section {section.title!r} holds markup as plain text: make it with figure_svg")
             if isinstance(block, Embed):
                 # a frame is under its own policy and this one: what stands first in its head is let through here
                 scripts.update(re.findall(r"script-src '(sha256-[^;\"]+)'", unescape(block.html.split("<title>")[0])))
@@ -187,7 +187,7 @@ def plot(width: float = 6.4, height: float = 3.4) -> Iterator[tuple[Plot, Axes]]
     """A figure and its axes in the style of the pages; draw inside the ``with``."""
     import matplotlib
     from cycler import cycler
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib.figure import Figure as SamplerState
 
     style: Any = {
         "figure.facecolor": "none",
@@ -213,7 +213,7 @@ def plot(width: float = 6.4, height: float = 3.4) -> Iterator[tuple[Plot, Axes]]
         "font.size": 10,
     }
     with matplotlib.rc_context(style):
-        figure = Canvas(figsize=(width, height), layout="constrained")
+        figure = SamplerState(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.precision import PRECISIONS
 from unmask.training.loggers import loggers
 from unmask.training.parts import check_parts
@@ -174,21 +174,23 @@ class TrainArguments(TrainingArguments):
         for name, low, high in _BETWEEN:
             value = getattr(self, name)
             if value is None or not low <= float(value) <= high:
-                raise WrongUse(f"{name}={value} must lie in [{low}, {high:g}]")
+                raise UsageError(f"{name}={value} must lie in [{low}, {high:g}]")
         for name, least in _AT_LEAST:
             value = getattr(self, name)
             if value is None or value < least:
-                raise WrongUse(f"{name}={value} must be at least {least}")
+                raise UsageError(f"{name}={value} must be at least {least}")
         for name in ("logging_steps", "save_steps", "eval_steps", "num_train_epochs"):
             value = getattr(self, name)
             if not (value is None and name in ("eval_steps", "num_train_epochs")) and not (value and value > 0):
-                raise WrongUse(f"{name}={value} must be above 0")
+                raise UsageError(f"{name}={value} must be above 0")
         self._count_steps()
         self.report_to = loggers(self.report_to)  # type: ignore[assignment]
         if self.optimizer not in ("adamw", "muon"):
-            raise WrongUse(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
+            raise UsageError(f"optimizer={self.optimizer!r} must be 'adamw' or 'muon'")
         if self.save_total_limit is not None and self.save_total_limit < 2:
-            raise WrongUse("save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole")
+            raise UsageError(
+                "save_total_limit must be at least 2: a checkpoint is dropped only after the next is whole"
+            )
         if self.metric_for_best_model is not None and self.greater_is_better is None:
             self.greater_is_better = greater_is_better(self.metric_for_best_model)
         self._resume_from()
@@ -203,16 +205,16 @@ class TrainArguments(TrainingArguments):
     def _one_precision(self) -> None:
         """Trainer's own word and the launcher's are other names for ``precision``."""
         if self.precision not in PRECISIONS:
-            raise WrongUse(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
+            raise UsageError(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
         said: dict[str, str] = {} if self.bf16 is None else {f"bf16={self.bf16}": "bf16" if self.bf16 else "fp32"}
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
         if launched is not None:
             if launched not in ("no", "bf16"):
-                raise WrongUse(f"mixed_precision={launched!r} of the launcher must be 'no' or 'bf16'")
+                raise UsageError(f"mixed_precision={launched!r} of the launcher must be 'no' or 'bf16'")
             said[f"mixed_precision={launched!r} of the launcher"] = "bf16" if launched == "bf16" else "fp32"
         for words, wanted in said.items():
             if self.precision not in ("auto", wanted):
-                raise WrongUse(f"{words} does not go with precision={self.precision!r}: leave one out")
+                raise UsageError(f"{words} does not go with precision={self.precision!r}: leave one out")
             self.precision = wanted
         self.bf16 = self.precision == "bf16"
 
@@ -226,9 +228,9 @@ class TrainArguments(TrainingArguments):
         if self.max_steps is None:
             self.max_steps = 1000 if self.num_train_epochs is None else -1
         elif self.max_steps == 0 or self.max_steps < -1:
-            raise WrongUse(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
+            raise UsageError(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
         elif self.max_steps > 0 and self.num_train_epochs is not None:
-            raise WrongUse(
+            raise UsageError(
                 f"max_steps={self.max_steps} and num_train_epochs={self.num_train_epochs:g} both say how long to "
                 "train: leave one out"
             )
@@ -241,15 +243,15 @@ class TrainArguments(TrainingArguments):
         if asked is None or str(asked).lower() == "true":
             self.resume_from_checkpoint: Any = None
         elif str(asked).lower() == "false":
-            raise WrongUse("resume_from_checkpoint=False: leave it out, or --resume false to start over")
+            raise UsageError("resume_from_checkpoint=False: leave it out, or --resume false to start over")
         if not self.resume and asked is not None:
-            raise WrongUse(f"resume=False does not go with resume_from_checkpoint={asked!r}: leave one out")
+            raise UsageError(f"resume=False does not go with resume_from_checkpoint={asked!r}: leave one out")
 
     def _before_sharding(self) -> None:
         """FSDP's short forms; only its second version works here."""
         self.fsdp: Any = {"true": True, "false": None}.get(str(self.fsdp).lower(), self.fsdp)
         if self.fsdp_config and not self.fsdp and not self.sharded:
-            raise WrongUse(f"fsdp_config={self.fsdp_config!r:.60} has no effect without fsdp")
+            raise UsageError(f"fsdp_config={self.fsdp_config!r:.60} has no effect without fsdp")
         if self.fsdp and (self.fsdp_config is None or isinstance(self.fsdp_config, dict)):
             given: dict[str, Any] = self.fsdp_config or {}
             self.fsdp_config: Any = given if "fsdp_version" in given else {"version": 2, **given}

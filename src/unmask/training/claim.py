@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core import distributed
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
-from unmask.data import ranks
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
 
@@ -46,19 +46,19 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """Refuse to mix two recipes in one folder, and fail on an unwritable one before any work.
 
     Raises:
-        WrongUse: the folder holds another recipe's run.
+        UsageError: the folder holds another recipe's run.
         CheckpointError: it cannot be written.
     """
     file, mine = folder / RECIPE_FILE, _written(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not recipe.train.resume and ranks.first():
+        if not recipe.train.resume and distributed.is_main_process():
             start_over(folder)
-        ranks.wait()
+        distributed.barrier()
         if file.is_file() and last_checkpoint(folder):
             _compare(folder, mine, "choose another output_dir, or --resume false to start over")
-        ranks.wait()
-        if ranks.first():
+        distributed.barrier()
+        if distributed.is_main_process():
             write_json(file, mine)
     except OSError as error:
         raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
@@ -85,7 +85,7 @@ def take_over(folder: Path, recipe: Recipe) -> None:
     The best checkpoint that it remembers comes with it, where it still stands.
 
     Raises:
-        WrongUse: it is none, another recipe's, or the run folder goes on from another one already.
+        UsageError: it is none, another recipe's, or the run folder goes on from another one already.
         CheckpointError: it is damaged.
     """
     asked = recipe.train.resume_from_checkpoint
@@ -100,27 +100,31 @@ def take_over(folder: Path, recipe: Recipe) -> None:
         raise CheckpointError(f"resume_from_checkpoint={asked!r} is damaged: {fault}")
     run = source.parent
     if not (run / RECIPE_FILE).is_file():
-        raise WrongUse(f"resume_from_checkpoint={asked!r} stands in no run folder: {str(run)!r} holds no {RECIPE_FILE}")
+        raise UsageError(
+            f"resume_from_checkpoint={asked!r} stands in no run folder: {str(run)!r} holds no {RECIPE_FILE}"
+        )
     _compare(
         run, _written(recipe), "resume_from_checkpoint goes on with the same recipe; start_from takes weights alone"
     )
     if run == folder.resolve():
         return
-    held = ranks.from_first([p.name for p in checkpoints(folder)] if ranks.first() else None)
+    held = distributed.broadcast_object(
+        [p.name for p in checkpoints(folder)] if distributed.is_main_process() else None
+    )
     if held:
         seal = folder / source.name / SEAL
         if not (seal.is_file() and seal.read_bytes() == (source / SEAL).read_bytes()):
-            raise WrongUse(
+            raise UsageError(
                 f"{str(folder)!r} holds checkpoints of its own ({held[-1]}): resume_from_checkpoint={asked!r} needs "
                 "another output_dir"
             )
-    elif ranks.first():
+    elif distributed.is_main_process():
         best = json.loads((source / "trainer_state.json").read_text(encoding="utf-8")).get("best_global_step")
         for one in {source, run / f"checkpoint-{best}"}:
             if one.is_dir() and damage(one) is None:
                 _copy(one, folder)
         write_json(folder / RECIPE_FILE, _written(recipe))
-    ranks.wait()
+    distributed.barrier()
 
 
 def _copy(checkpoint: Path, folder: Path) -> None:
@@ -135,22 +139,22 @@ def _copy(checkpoint: Path, folder: Path) -> None:
         raise CheckpointError(f"{str(checkpoint)!r} cannot be taken into {str(folder)!r}: {error.strerror}") from error
 
 
-def _no_checkpoint(path: Path) -> WrongUse:
+def _no_checkpoint(path: Path) -> UsageError:
     inside = [p.name for p in checkpoints(path)] if path.is_dir() else []
     if inside:
-        return WrongUse(
+        return UsageError(
             f"resume_from_checkpoint={str(path)!r} is a run folder: name one of {', '.join(inside[-5:])} in it"
         )
     beside = [p.name for p in checkpoints(path.parent)] if path.parent.is_dir() else []
     there = "holds no checkpoint that `unmask train` wrote" if path.is_dir() else "is no folder"
     hint = f"; beside it stand {', '.join(beside[-5:])}" if beside else ""
-    return WrongUse(f"resume_from_checkpoint={str(path)!r} {there}{hint}")
+    return UsageError(f"resume_from_checkpoint={str(path)!r} {there}{hint}")
 
 
 def _written(recipe: Recipe) -> dict[str, str]:
     """A recipe as a run folder keeps it."""
     t = recipe.train
-    rows = t.train_batch_size * t.gradient_accumulation_steps * ranks.count()
+    rows = t.train_batch_size * t.gradient_accumulation_steps * distributed.world_size()
     given = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in _LOOSE}
     return given | {"rows a step": str(rows)}
 
@@ -159,7 +163,7 @@ def _compare(folder: Path, mine: dict[str, str], otherwise: str) -> None:
     theirs: dict[str, Any] = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     for name in sorted({*mine, *theirs} - _LOOSE):
         if _plain(mine.get(name)) != _plain(theirs.get(name)):
-            raise WrongUse(
+            raise UsageError(
                 f"{folder} holds a run with {name}={theirs.get(name)} and this recipe has {name}={mine.get(name)}: "
                 f"{otherwise}"
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.training.loggers import READERS
 from unmask.training.settings import default_of
 
@@ -150,7 +150,7 @@ def refuse_useless(found: list[tuple[str, Need]], given: Mapping[str, Any]) -> N
     """Say of the first of them what it needs.
 
     Raises:
-        WrongUse: there is one.
+        UsageError: there is one.
     """
     for name, need in found:
-        raise WrongUse(f"{name}={given[name]} has no effect: it needs {need.what}")
+        raise UsageError(f"{name}={given[name]} has no effect: it needs {need.what}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.training.ranking import greater_is_better
 from unmask.training.scores import RATIO_NAMES
 
@@ -45,7 +45,7 @@ def check_metric(metric: str | None, greater: bool | None, model: Any, task: str
         model, task: see :func:`reported`.
 
     Raises:
-        WrongUse: the run does not report it, or the direction is the wrong one.
+        UsageError: the run does not report it, or the direction is the wrong one.
     """
     if metric is None:
         return
@@ -53,9 +53,9 @@ def check_metric(metric: str | None, greater: bool | None, model: Any, task: str
     if name not in names:
         hint = did_you_mean(name, names)
         near = f"{hint} " if hint.startswith("did") else ""
-        raise WrongUse(
+        raise UsageError(
             f"metric_for_best_model={metric!r} is no figure of this run: {near}It reports {', '.join(names)}"
         )
     if greater is not None and name not in _EITHER and greater != greater_is_better(name):
         better = "greater" if greater_is_better(name) else "smaller"
-        raise WrongUse(f"greater_is_better={greater} would keep the worst checkpoint: of {name}, {better} is better")
+        raise UsageError(f"greater_is_better={greater} would keep the worst checkpoint: of {name}, {better} is better")

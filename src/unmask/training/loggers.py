@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 
 #: which loggers read which settings
 READERS = {
@@ -25,7 +25,7 @@ def loggers(report_to: Any) -> list[str]:
             False and ``none`` are no logger.
 
     Raises:
-        WrongUse: a name that is no logger's, or a logger that is not installed.
+        UsageError: a name that is no logger's, or a logger that is not installed.
     """
     from transformers.integrations import get_available_reporting_integrations
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -39,11 +39,13 @@ def loggers(report_to: Any) -> list[str]:
         return installed
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
-            raise WrongUse(f"report_to={name!r} is no logger: {did_you_mean(name, [*INTEGRATION_TO_CALLBACK, 'none'])}")
+            raise UsageError(
+                f"report_to={name!r} is no logger: {did_you_mean(name, [*INTEGRATION_TO_CALLBACK, 'none'])}"
+            )
         if name not in installed:
             try:
                 INTEGRATION_TO_CALLBACK[name]()
             except Exception as error:  # each has an error of its own for a missing package
                 why = " ".join(str(error).split())
-                raise WrongUse(f"report_to={name!r} is not installed: {why}") from error
+                raise UsageError(f"report_to={name!r} is not installed: {why}") from error
     return list(dict.fromkeys(names))

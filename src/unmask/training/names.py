@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.training.settings import REFUSED, unsupported
 
 #: setting -> what it is called elsewhere
@@ -89,7 +89,7 @@ def meant_by(word: str, known: Collection[str]) -> str | None:
     return next((name for name in (*same, *_MEANT.get(plain, ())) if name in known), None)
 
 
-def no_setting(name: str, known: Collection[str]) -> WrongUse:
+def no_setting(name: str, known: Collection[str]) -> UsageError:
     """The error for a name that is no setting, with the one that is meant.
 
     Args:
@@ -108,4 +108,4 @@ def no_setting(name: str, known: Collection[str]) -> WrongUse:
         hint = (
             f"they are ModelArguments', DataArguments' and TrainArguments' fields, such as {', '.join(list(known)[:6])}"
         )
-    return WrongUse(f"no setting is called {name[:60]!r}: {hint}")
+    return UsageError(f"no setting is called {name[:60]!r}: {hint}")

@@ -10,7 +10,7 @@ from accelerate.utils import TorchDynamoPlugin
 from torch.utils.checkpoint import checkpoint
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 def check_parts(args: Any) -> None:
@@ -20,20 +20,20 @@ def check_parts(args: Any) -> None:
         args: :class:`~unmask.training.arguments.TrainArguments`, complete.
 
     Raises:
-        WrongUse: one of them.
+        UsageError: one of them.
     """
     _sharding(args)
     _accelerate(args)
     _checkpointing(args)
     _compiling(args)
     if str(args.include_num_input_tokens_seen) not in ("all", "no"):
-        raise WrongUse(
+        raise UsageError(
             f"include_num_input_tokens_seen={args.include_num_input_tokens_seen!r} must be 'all' (canvas positions, "
             "padding included) or 'no'"
         )
     odd = [str(getattr(option, "value", option)) for option in args.debug]
     if [name for name in odd if name != "underflow_overflow"]:
-        raise WrongUse(f"debug={' '.join(odd)!r} must be 'underflow_overflow': TPUs were not tried")
+        raise UsageError(f"debug={' '.join(odd)!r} must be 'underflow_overflow': TPUs were not tried")
 
 
 def _sharding(args: Any) -> None:
@@ -41,9 +41,9 @@ def _sharding(args: Any) -> None:
         return
     made = args.fsdp_plugin_args
     if made is None or made.get("fsdp_version") != 2:
-        raise WrongUse("fsdp_config must say version: 2, and not xla: nothing else was tried")
+        raise UsageError("fsdp_config must say version: 2, and not xla: nothing else was tried")
     if args.world_size < 2:
-        raise WrongUse("fsdp needs several processes: start with torchrun or `accelerate launch`")
+        raise UsageError("fsdp needs several processes: start with torchrun or `accelerate launch`")
 
 
 def _accelerate(args: Any) -> None:
@@ -64,7 +64,7 @@ def _accelerate(args: Any) -> None:
         f"gradient_accumulation_kwargs: {k}" for k in given.gradient_accumulation_kwargs or {} if k != "sync_each_batch"
     ]
     if odd:
-        raise WrongUse(
+        raise UsageError(
             f"accelerator_config may set non_blocking and gradient_accumulation_kwargs: sync_each_batch, not {odd[0]}: "
             "which rows a step has is our sampler's affair"
         )
@@ -76,7 +76,7 @@ def _checkpointing(args: Any) -> None:
     known = sorted({*known, "use_reentrant", "preserve_rng_state"} - {"context_fn"})
     for name in given:
         if name not in known:
-            raise WrongUse(f"gradient_checkpointing_kwargs may set {', '.join(known)}, not {name}")
+            raise UsageError(f"gradient_checkpointing_kwargs may set {', '.join(known)}, not {name}")
 
 
 def _compiling(args: Any) -> None:
@@ -89,4 +89,4 @@ def _compiling(args: Any) -> None:
         torch.compile(torch.nn.Identity(), backend=backend, mode=mode)
     except Exception as error:  # each part of PyTorch has errors of its own
         why = " ".join(str(error).split())
-        raise WrongUse(f"torch_compile_backend={backend!r}, torch_compile_mode={mode!r} do not fit: {why}") from error
+        raise UsageError(f"torch_compile_backend={backend!r}, torch_compile_mode={mode!r} do not fit: {why}") from error

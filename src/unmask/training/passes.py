@@ -1,6 +1,6 @@
 """When to log, evaluate and save, counted in passes over the rows.
 
-Trainer's own epoch is one walk through the sampler, which here is the whole run (:mod:`unmask.training.order`).
+Trainer's own epoch is one walk through the sampler, which here is the whole run (:mod:`unmask.training.shuffle`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 def steps_of(passes: float, rows: int, step_rows: int) -> int:
@@ -70,11 +70,11 @@ def check_delay(delay: float, length: float, strategy: Any) -> None:
         strategy: ``eval_strategy``.
 
     Raises:
-        WrongUse: no evaluation would be left.
+        UsageError: no evaluation would be left.
     """
     if delay > length + 0.5:
         unit = "epochs" if strategy == IntervalStrategy.EPOCH else "steps"
-        raise WrongUse(
+        raise UsageError(
             f"eval_delay={delay:g} leaves no evaluation in a run of {length:g} {unit}: lower it, or eval_strategy=no "
             "with load_best_model_at_end=false"
         )

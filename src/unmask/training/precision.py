@@ -50,9 +50,11 @@ def settle(
         say(f"precision {kept} (the run's own)")
         args.compute_in(kept)
         return
-    from unmask.data import ranks
+    from unmask.core import distributed
 
-    choice = ranks.from_first(fastest(net, positions, args.device, head=head, backward=True) if ranks.first() else None)
+    choice = distributed.broadcast_object(
+        fastest(net, positions, args.device, head=head, backward=True) if distributed.is_main_process() else None
+    )
     say(str(choice))
     args.compute_in(choice.precision)
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.effect import refuse_useless, useless
@@ -85,18 +85,18 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        WrongUse: no such file, not YAML, or not a mapping.
+        UsageError: no such file, not YAML, or not a mapping.
     """
     file = Path(path)
     if not file.is_file():
         shipped = sorted(p.stem for p in Path("recipes").glob("*.yaml"))
-        raise WrongUse(f"there is no recipe {str(path)!r}; {did_you_mean(file.stem, shipped)}")
+        raise UsageError(f"there is no recipe {str(path)!r}; {did_you_mean(file.stem, shipped)}")
     try:
         tree = yaml.load(read_text(file), _Loader)
     except yaml.YAMLError as error:
-        raise WrongUse(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not all(isinstance(k, str) for k in tree):
-        raise WrongUse(f"{str(path)!r} must hold one 'name: value' a line, got {type(tree).__name__}")
+        raise UsageError(f"{str(path)!r} must hold one 'name: value' a line, got {type(tree).__name__}")
     return tree
 
 
@@ -106,13 +106,13 @@ class _Parser(HfArgumentParser):  # type: ignore[misc]
         found = re.match(r"argument --(\w+)[^:]*: (.*)", message, re.DOTALL)
         name, what = found.groups() if found else ("a flag", message)
         if kind := re.fullmatch(r"invalid (int|float) value: (.*)", what, re.DOTALL):
-            raise WrongUse(f"{name}={kind[2]} must be a {'whole number' if kind[1] == 'int' else 'number'}")
+            raise UsageError(f"{name}={kind[2]} must be a {'whole number' if kind[1] == 'int' else 'number'}")
         if choice := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", what, re.DOTALL):
             hint = did_you_mean(choice[1], [one.strip("' ") for one in choice[2].split(",")])
             if (name, choice[1]) == ("optim", "muon"):
                 hint = "write optimizer=muon"
-            raise WrongUse(f"{name}={choice[1]!r} is no choice: {hint}")
-        raise WrongUse(f"{name}: {what}")
+            raise UsageError(f"{name}={choice[1]!r} is no choice: {hint}")
+        raise UsageError(f"{name}: {what}")
 
 
 def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
@@ -123,7 +123,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
         flags: such as ``["--max_steps", "100", "--bf16", "false"]``.
 
     Raises:
-        WrongUse: an unknown name (with the one that is meant), a value that does not fit, or a setting that would have
+        UsageError: an unknown name (with the one meant), a value that does not fit, or a setting that would have
             no effect (:mod:`unmask.training.settings`).
     """
     known = field_names(*_CLASSES)
@@ -132,7 +132,9 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     for name, value in below.items():
         if name not in known:
             if isinstance(value, Mapping):
-                raise WrongUse(f"{name} holds a mapping: settings stand side by side in a recipe, 'name: value' a line")
+                raise UsageError(
+                    f"{name} holds a mapping: settings stand side by side in a recipe, 'name: value' a line"
+                )
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
     below = _without(below, above)
@@ -176,38 +178,38 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
         # argparse may print before it raises; the one sentence is ours
         with contextlib.redirect_stderr(io.StringIO()):
             model, data, train = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
-    except WrongUse:
+    except UsageError:
         raise
     except (*_ILL_FITTING, argparse.ArgumentTypeError, ImportError) as error:
-        raise WrongUse(f"the settings do not fit: {' '.join(str(error).split())}") from error
+        raise UsageError(f"the settings do not fit: {' '.join(str(error).split())}") from error
     _check(model, data, train)
     return Recipe(model, data, train, given)
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
     if data.task not in ("reconstruction", "paraphrase", "unconditional"):
-        raise WrongUse(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
+        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
     if model.family not in ("denoiser", "tidal"):
-        raise WrongUse(f"family={model.family!r} must be 'denoiser' or 'tidal'")
+        raise UsageError(f"family={model.family!r} must be 'denoiser' or 'tidal'")
     if model.family == "tidal" and model.conditioning != "none":
-        raise WrongUse(
+        raise UsageError(
             f"family='tidal' takes no semantic vector: conditioning must be 'none', not {model.conditioning!r}"
         )
     if (data.task == "unconditional") != (model.conditioning == "none"):
-        raise WrongUse(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
+        raise UsageError(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
     if model.whiten not in ("none", "center", "full"):
-        raise WrongUse(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
+        raise UsageError(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
     if model.embedding_init not in ("random", "encoder"):
-        raise WrongUse(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
+        raise UsageError(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
     if data.over_long not in ("drop", "truncate"):
-        raise WrongUse(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
+        raise UsageError(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
-        raise WrongUse(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
+        raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
     if model.family == "tidal" and train.diagnose_every:
-        raise WrongUse("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
+        raise UsageError("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
     if train.probe_guidance != 1 and model.conditioning == "none":
-        raise WrongUse(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
+        raise UsageError(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.max_steps > 0 and train.eval_strategy == "steps":
         check_delay(train.eval_delay, train.max_steps, train.eval_strategy)
     if train.output_dir is None:
-        raise WrongUse("output_dir is missing: the run folder, such as runs/my_run")
+        raise UsageError("output_dir is missing: the run folder, such as runs/my_run")

@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 from transformers import set_seed
 
-from unmask.core.errors import CheckpointError, WrongUse
-from unmask.data import ranks
+from unmask.core import distributed
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.canvas import CanvasDataset, collate
 from unmask.data.latents import cached_latents
-from unmask.data.stored import stored_canvases
 from unmask.data.text import TextData, evenly, load_texts
+from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel, load_native
+from unmask.training.base_trainer import BaseTrainer, Probe
 from unmask.training.claim import claim, going_on, take_over
+from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
-from unmask.training.steady import Probe, SteadyTrainer
 from unmask.training.tidal import TidalTrainer, prepare_tidal
-from unmask.training.trainer import DiffusionTrainer
 
 
 @dataclass
@@ -62,21 +62,23 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     data = load_texts(d.data, column=_columns(d.column), limit=d.limit, seed=d.split_seed, validation=d.validation)
     say(str(data.report))
     if d.task == "paraphrase" and data.train_pairs is None:
-        raise WrongUse(
+        raise UsageError(
             f"task='paraphrase' needs pairs, and {d.data!r} holds single texts: try 'kjv-web' or two columns"
         )
     if not len(data.validation):
-        raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+        raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
     start = load_native(m.start_from) if m.start_from else None
     if start and start.denoiser.conditional != (d.task != "unconditional"):
         has = "a" if start.denoiser.conditional else "no"
-        raise WrongUse(f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector")
+        raise UsageError(
+            f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector"
+        )
     encoder = _encoder(recipe, start)
     if start:
         tokenizer = start.tokenizer
     else:
-        made = _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder) if ranks.first() else None
-        tokenizer = ranks.from_first(made)
+        made = _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder) if distributed.is_main_process() else None
+        tokenizer = distributed.broadcast_object(made)
     parts = []
     for name, texts in (("train", data.train), ("validation", data.validation)):
         canvases = stored_canvases(
@@ -89,7 +91,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         )
         say(str(canvases))
         if not len(canvases):
-            raise WrongUse(f"length={m.length}: no text of {d.data!r} fits; raise it")
+            raise UsageError(f"length={m.length}: no text of {d.data!r} fits; raise it")
         parts.append(canvases)
     sources = [data.train, data.validation]
     if data.train_pairs is not None and data.validation_pairs is not None:
@@ -138,11 +140,11 @@ def train(
         The saved :class:`TextModel`, or :class:`TidalTextModel` for ``family: tidal``; its folder is ``output_dir``.
 
     Raises:
-        WrongUse, CheckpointError: settings that do not fit, or a run folder of another recipe.
+        UsageError, CheckpointError: settings that do not fit, or a run folder of another recipe.
     """
     t = recipe.train
     folder = Path(str(t.output_dir))
-    if not ranks.first():
+    if not distributed.is_main_process():
         say = _silent
     take_over(folder, recipe)
     claim(folder, recipe)
@@ -156,8 +158,8 @@ def train(
     head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
     settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
-    trainer = (TidalTrainer if tidal else DiffusionTrainer)(
-        law=MaskLaw(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
+    trainer = (TidalTrainer if tidal else MaskedDiffusionTrainer)(
+        law=MaskingProcess(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         # a sharded network cannot be looked at: the one that evaluation sees is a copy
         model=copy.deepcopy(net) if t.sharded else net,
@@ -182,10 +184,10 @@ def train(
     step = trainer.best_weights()
     prepared.model.denoiser.eval()
     prepared.model.card.scores = _scores(trainer, step)
-    if ranks.first():
+    if distributed.is_main_process():
         prepared.model.save(folder)
         say(f"saved {folder}")
-    ranks.wait()
+    distributed.barrier()
     prepared.model.path = str(folder)
     return prepared.model
 
@@ -228,7 +230,7 @@ def _tokenizer(name: str, size: int, texts: Sequence[str], encoder: Any) -> Any:
         return train_bpe(texts, size)
     if name == "encoder":
         if encoder is None:
-            raise WrongUse("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
+            raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
         return from_encoder(encoder.tokenizer)
     return from_encoder(name)
 
@@ -271,7 +273,7 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
 def _encoder_embeddings(kind: str, tokenizer: Any, encoder: Any) -> Tensor:
     """One vector a token id: the encoder's word embedding if the vocabulary is its own, else its spelling encoded."""
     if encoder is None:
-        raise WrongUse("embedding_init='encoder' needs an encoder, and conditioning='none' has none: use 'random'")
+        raise UsageError("embedding_init='encoder' needs an encoder, and conditioning='none' has none: use 'random'")
     size = len(tokenizer)
     special = set(tokenizer.all_special_ids)
     if kind == "encoder":
@@ -289,7 +291,7 @@ def _silent(_: str) -> None:
     """Only the first process speaks."""
 
 
-def _scores(trainer: SteadyTrainer, step: int) -> dict[str, float]:
+def _scores(trainer: BaseTrainer, step: int) -> dict[str, float]:
     """The held-out figures of the weights of a step; none where that step was not evaluated."""
     for entry in reversed(trainer.state.log_history):
         if "eval_loss" in entry and entry.get("step") == step:

@@ -12,7 +12,7 @@ from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator
 from unmask.data.text import evenly
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.training.arguments import TrainArguments
 
@@ -25,7 +25,7 @@ def held_out_scores(
     net: MaskedDiffusionModel,
     dataset: Any,
     collate: Callable[[list[Any]], dict[str, Tensor]],
-    law: MaskLaw,
+    law: MaskingProcess,
     args: TrainArguments,
     batch_size: int = 64,
 ) -> dict[str, float]:
@@ -44,7 +44,7 @@ def held_out_scores(
     ids_NL, length_N = batch["input_ids"], batch["length"]
     latent_NZ = batch.get("latent")
     shuffled = None if latent_NZ is None else latent_NZ.roll(1, 0)
-    bound = MaskLaw("count", antithetic=law.antithetic)
+    bound = MaskingProcess("count", antithetic=law.antithetic)
     sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
     nelbo, kl, bottleneck = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), False
     full: dict[str, list[Tensor]] = {"true": [], "null": [], "shuffled": []}
@@ -80,12 +80,12 @@ def held_out_scores(
     return scores
 
 
-def _all_hidden(ids_BL: Tensor, mask_id: int) -> Corruption:
+def _all_hidden(ids_BL: Tensor, mask_id: int) -> MaskedBatch:
     ones_B = torch.ones(len(ids_BL), device=ids_BL.device)
     everywhere = torch.ones_like(ids_BL, dtype=torch.bool)
     open_B = everywhere.sum(1)
-    return Corruption(torch.full_like(ids_BL, mask_id), ids_BL, everywhere, ones_B, ones_B, open_B)
+    return MaskedBatch(torch.full_like(ids_BL, mask_id), ids_BL, everywhere, ones_B, ones_B, open_B)
 
 
-def _text_ce(net: MaskedDiffusionModel, corruption: Corruption, cond: Condition | None, length_B: Tensor) -> Tensor:
+def _text_ce(net: MaskedDiffusionModel, corruption: MaskedBatch, cond: Condition | None, length_B: Tensor) -> Tensor:
     return token_losses(net, corruption, cond).before(length_B).ce_N

@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from transformers import TrainingArguments
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: what each setting does here; words of Hugging Face's own documentation are not repeated
 HONOURED = {
@@ -193,12 +193,12 @@ def fields() -> dict[str, Any]:
     return {f.name: f for f in dataclasses.fields(TrainingArguments) if f.init}
 
 
-def unsupported(name: str) -> WrongUse | None:
+def unsupported(name: str) -> UsageError | None:
     """The error for a name that is no setting here though transformers has or had it; None for any other name."""
     if name in GONE or (name in REFUSED and name not in fields()):
-        return WrongUse(f"{name} is no setting here: {GONE.get(name) or REFUSED[name]}")
+        return UsageError(f"{name} is no setting here: {GONE.get(name) or REFUSED[name]}")
     if name in HONOURED and name not in fields():
-        return WrongUse(f"{name} needs another transformers than the {transformers.__version__} that is installed")
+        return UsageError(f"{name} needs another transformers than the {transformers.__version__} that is installed")
     return None
 
 
@@ -209,7 +209,7 @@ def refuse(args: Any) -> None:
         args: the arguments as given, before Trainer's own defaults are filled in.
 
     Raises:
-        WrongUse: a setting of :data:`REFUSED`, or one that nobody has looked at yet, is not at its default.
+        UsageError: a setting of :data:`REFUSED`, or one that nobody has looked at yet, is not at its default.
     """
     known = fields()
     for f in dataclasses.fields(args):
@@ -226,7 +226,7 @@ def refuse_given(given: Mapping[str, Any]) -> None:
         given: names and values as they were given.
 
     Raises:
-        WrongUse: one that is refused whatever its value, or that has any though its default is none.
+        UsageError: one that is refused whatever its value, or that has any though its default is none.
     """
     known = fields()
     for name, value in given.items():
@@ -241,11 +241,11 @@ def default_of(f: dataclasses.Field[Any]) -> Any:
     return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
 
 
-def _refusal(name: str, value: Any) -> WrongUse:
+def _refusal(name: str, value: Any) -> UsageError:
     # a token is nobody's business
     shown = name if name.endswith("token") else f"{name}={value!r:.60}"
     why = REFUSED.get(name, f"transformers {transformers.__version__} has it, and unmask does not know it yet")
-    return WrongUse(f"{shown} cannot be honoured: {why}")
+    return UsageError(f"{shown} cannot be honoured: {why}")
 
 
 def page() -> str:

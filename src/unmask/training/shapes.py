@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.training.names import meant_by, no_setting
 
 #: settings that may be a list of names; how the parts are joined into the one word that Trainer reads, if they are
@@ -62,12 +62,12 @@ def shaped(name: str, value: Any, kinds: Kinds) -> Any:
         kinds: of all settings.
 
     Raises:
-        WrongUse: a mapping or list where the setting is one word, or no value where there must be one.
+        UsageError: a mapping or list where the setting is one word, or no value where there must be one.
     """
     text = value.strip() if isinstance(value, str) else None
     if value is None or (text is not None and text.lower() in _NOTHING and _no_text(name, kinds)):
         if not kinds.optional(name):
-            raise WrongUse(f"{name} needs a value, got {value!r}")
+            raise UsageError(f"{name} needs a value, got {value!r}")
         return None
     if kinds.mapping(name) and text is not None and text.startswith("{"):
         value = _json(name, text)
@@ -77,14 +77,14 @@ def shaped(name: str, value: Any, kinds: Kinds) -> Any:
         if not value and any(typing.get_origin(k) is list for k in kinds.parts(name)):
             return []
         if name not in _LISTS or not all(isinstance(v, (str, bool)) for v in value):
-            raise WrongUse(f"{name} must be a single value, got {value!r:.120}")
+            raise UsageError(f"{name} must be a single value, got {value!r:.120}")
         return _LISTS[name].join(str(v) for v in value) or None
     if kinds.mapping(name) and name.endswith("kwargs"):
-        raise WrongUse(f"{name}={value!r:.60} must be a mapping, such as {{name: value}}")
+        raise UsageError(f"{name}={value!r:.60} must be a mapping, such as {{name: value}}")
     if name == "include_num_input_tokens_seen":
         # a text or a switch, of which the parser knows the switch alone
         if str(value).lower() not in ("all", "true", "no", "false"):
-            raise WrongUse(f"{name}={value!r} must be 'all' (canvas positions, padding included) or 'no'")
+            raise UsageError(f"{name}={value!r} must be 'all' (canvas positions, padding included) or 'no'")
         return str(str(value).lower() in ("all", "true"))
     if kinds.whole(name) and not isinstance(value, bool):
         return _whole(value)
@@ -109,16 +109,16 @@ def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise WrongUse(f"{name}={text[:60]!r} is not a JSON mapping: {error}") from error
+        raise UsageError(f"{name}={text[:60]!r} is not a JSON mapping: {error}") from error
 
 
 def _mapping(name: str, value: Mapping[Any, Any], kinds: Kinds) -> Any:
     if not kinds.mapping(name):
-        raise WrongUse(
+        raise UsageError(
             f"{name} must be a single value, got {dict(value)!r:.120}: settings stand side by side, unnested"
         )
     if not all(isinstance(key, str) for key in value):
-        raise WrongUse(f"{name} must have names on its left sides, got {dict(value)!r:.120}")
+        raise UsageError(f"{name} must have names on its left sides, got {dict(value)!r:.120}")
     if name in _PAIRS:
         return ",".join(f"{key}={part}" for key, part in value.items()) or None
     return {key: _number(part) for key, part in value.items()}
@@ -147,7 +147,7 @@ def read_flags(flags: Sequence[str], known: Sequence[str], kinds: Kinds) -> dict
         kinds: of all settings.
 
     Raises:
-        WrongUse: a word that is no flag, an unknown name, or a flag without the value that it needs.
+        UsageError: a word that is no flag, an unknown name, or a flag without the value that it needs.
     """
     values: dict[str, Any] = {}
     words = list(flags)
@@ -171,7 +171,7 @@ def read_flags(flags: Sequence[str], known: Sequence[str], kinds: Kinds) -> dict
         elif kinds.switch(name):
             values[name] = True
         else:
-            raise WrongUse(f"--{name} needs a value: write --{name} value")
+            raise UsageError(f"--{name} needs a value: write --{name} value")
     return values
 
 
@@ -179,7 +179,7 @@ def _listed(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _no_flag(word: str, known: Sequence[str]) -> WrongUse:
+def _no_flag(word: str, known: Sequence[str]) -> UsageError:
     meant = meant_by(word.lstrip("-"), known) if word.startswith("-") else None
     hint = f"did you mean --{meant}?" if meant else "write --name value"
-    return WrongUse(f"{word!r} is not a flag: {hint}")
+    return UsageError(f"{word!r} is not a flag: {hint}")

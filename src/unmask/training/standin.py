@@ -13,7 +13,7 @@ from torch import nn
 from transformers import Trainer, get_scheduler
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: settings that some optimisers read, and another value of each
 _READ_BY_SOME: dict[str, Any] = {
@@ -40,22 +40,22 @@ def check_optimizer(train: Any, given: Collection[str]) -> None:
         given: the names of the settings that were given.
 
     Raises:
-        WrongUse: it cannot be built, or a given setting has no effect on it.
+        UsageError: it cannot be built, or a given setting has no effect on it.
     """
     name = train.optim.value
     if train.optimizer == "muon":
         if "optim" in given and name not in ("adamw_torch", "adamw_torch_fused"):
-            raise WrongUse(f"optim={name!r} and optimizer='muon' both name the optimiser: leave one out")
+            raise UsageError(f"optim={name!r} and optimizer='muon' both name the optimiser: leave one out")
         if train.optim_args:
-            raise WrongUse(f"optim_args={train.optim_args!r} has no effect with optimizer='muon'")
+            raise UsageError(f"optim_args={train.optim_args!r} has no effect with optimizer='muon'")
         return
     if "optimizer" in given and "optim" in given and "adamw" not in name:
-        raise WrongUse(f"optim={name!r} and optimizer='adamw' both name the optimiser: leave one out")
+        raise UsageError(f"optim={name!r} and optimizer='adamw' both name the optimiser: leave one out")
     for part, why in _UNFIT.items():
         if part in name:
-            raise WrongUse(f"optim={name!r} cannot be honoured: {why}")
+            raise UsageError(f"optim={name!r} cannot be honoured: {why}")
     if train.optim_args and not all("=" in part for part in train.optim_args.split(",")):
-        raise WrongUse(f"optim_args={train.optim_args!r} must be name=value,name=value")
+        raise UsageError(f"optim_args={train.optim_args!r} must be name=value,name=value")
     kind, settings = _made(train)
     for setting, other in _READ_BY_SOME.items():
         if setting in given and getattr(train, setting) is not None:
@@ -63,10 +63,10 @@ def check_optimizer(train: Any, given: Collection[str]) -> None:
             setattr(changed, setting, other)
             try:
                 same = _made(changed) == (kind, settings)
-            except WrongUse:
+            except UsageError:
                 continue  # it cannot do without
             if same and getattr(train, setting) != other:
-                raise WrongUse(f"{setting}={getattr(train, setting)!r} has no effect with optim={name!r}")
+                raise UsageError(f"{setting}={getattr(train, setting)!r} has no effect with optim={name!r}")
 
 
 def _made(train: Any) -> tuple[Any, dict[str, Any]]:
@@ -77,7 +77,9 @@ def _made(train: Any) -> tuple[Any, dict[str, Any]]:
         return kind, settings
     except Exception as error:  # every optimiser has errors of its own
         args = "" if train.optim_args is None else f" with optim_args={train.optim_args!r}"
-        raise WrongUse(f"optim={train.optim.value!r}{args} cannot be built: {' '.join(str(error).split())}") from error
+        raise UsageError(
+            f"optim={train.optim.value!r}{args} cannot be built: {' '.join(str(error).split())}"
+        ) from error
 
 
 def check_schedule(train: Any, given: Collection[str]) -> None:
@@ -88,16 +90,16 @@ def check_schedule(train: Any, given: Collection[str]) -> None:
         given: the names of the settings that were given.
 
     Raises:
-        WrongUse: it needs settings that are missing, or is given some that it does not read.
+        UsageError: it needs settings that are missing, or is given some that it does not read.
     """
     name = train.lr_scheduler_type.value
     takes = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[train.lr_scheduler_type]).parameters
     if "warmup_steps" in given and train.warmup_steps and "num_warmup_steps" not in takes:
         hint = "; constant_with_warmup has one" if name == "constant" else ""
-        raise WrongUse(f"warmup_steps={train.warmup_steps:g} has no effect with lr_scheduler_type={name!r}{hint}")
+        raise UsageError(f"warmup_steps={train.warmup_steps:g} has no effect with lr_scheduler_type={name!r}{hint}")
     settings = train.lr_scheduler_kwargs
     if settings and _built(train, {"no_such_setting": 1}):
-        raise WrongUse(
+        raise UsageError(
             f"lr_scheduler_kwargs={settings} has no effect with lr_scheduler_type={name!r}, which takes none"
         )
     try:
@@ -113,7 +115,7 @@ def check_schedule(train: Any, given: Collection[str]) -> None:
         wants = f" (lr_scheduler_kwargs may set {', '.join(known)})" if known and known != ["kwargs"] else ""
         why = " ".join(str(error).split())
         with_ = f" with lr_scheduler_kwargs={settings}" if settings else ""
-        raise WrongUse(f"lr_scheduler_type={name!r}{with_} does not fit{wants}: {why}") from error
+        raise UsageError(f"lr_scheduler_type={name!r}{with_} does not fit{wants}: {why}") from error
 
 
 def _built(train: Any, settings: Any, strict: bool = False) -> Any:
@@ -138,7 +140,7 @@ def direct_schedule(train: Any) -> None:
     """A schedule that looks at the metric is told in which direction that is better; PyTorch takes smaller for better.
 
     Raises:
-        WrongUse: ``lr_scheduler_kwargs`` say the other direction.
+        UsageError: ``lr_scheduler_kwargs`` say the other direction.
     """
     if train.lr_scheduler_type.value not in ("reduce_lr_on_plateau", "greedy"):
         return
@@ -147,7 +149,7 @@ def direct_schedule(train: Any) -> None:
     mode = "max" if train.greater_is_better else "min"
     settings = dict(train.lr_scheduler_kwargs or {})
     if settings.setdefault("mode", mode) != mode:
-        raise WrongUse(
+        raise UsageError(
             f"lr_scheduler_kwargs: mode={settings['mode']!r} does not go with metric_for_best_model="
             f"{train.metric_for_best_model!r}, of which {'greater' if mode == 'max' else 'smaller'} is better"
         )

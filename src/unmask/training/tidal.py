@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 from transformers import set_seed
 
-from unmask.core.errors import WrongUse
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
-from unmask.data import ranks
 from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
 from unmask.data.tidal.dataset import Example, Row, TidalDataset, batches, collate, examples_of
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
+from unmask.training.base_trainer import BaseTrainer
 from unmask.training.recipe import Recipe
-from unmask.training.steady import SteadyTrainer
 
 #: ``data: arithmetic`` in a recipe
 ARITHMETIC = "arithmetic"
@@ -59,11 +59,11 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     """
     m, d = recipe.model, recipe.data
     if m.packed and m.attention == "masked":
-        raise WrongUse(
+        raise UsageError(
             "packed=True needs attention='tidal' or 'causal': a canvas that is filled in any order is one row"
         )
     if m.writes == "blocks" and m.length <= m.max_block + 2:
-        raise WrongUse(
+        raise UsageError(
             f"length={m.length} has no room for a prefix beside a block: it must be above max_block + 2 = "
             f"{m.max_block + 2}"
         )
@@ -71,7 +71,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     train, held_out, longer = tidal_examples(recipe, say)
     start = load_tidal(m.start_from) if m.start_from else None
     if start is None:
-        tokenizer = ranks.from_first(_tokenizer(recipe, train) if ranks.first() else None)
+        tokenizer = distributed.broadcast_object(_tokenizer(recipe, train) if distributed.is_main_process() else None)
         config = config_for(
             tokenizer,
             writes=m.writes,
@@ -106,7 +106,7 @@ def tidal_examples(
     """(to train on, held out, with longer operands) of a recipe's data; texts are written from nothing.
 
     Raises:
-        WrongUse: nothing is held out.
+        UsageError: nothing is held out.
     """
     d = recipe.data
     if d.data == ARITHMETIC:
@@ -117,7 +117,7 @@ def tidal_examples(
     data = load_texts(d.data, column=d.column, limit=d.limit, seed=d.split_seed, validation=d.validation)
     say(str(data.report))
     if not len(data.validation):
-        raise WrongUse(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+        raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
     return [("", text) for text in data.train], [("", text) for text in data.validation], []
 
 
@@ -131,15 +131,15 @@ def _tokenizer(recipe: Recipe, examples: Sequence[Example]) -> MixedTokenizer:
     return MixedTokenizer.from_file(path / "tokenizer.json" if path.is_dir() else path, **settings)
 
 
-class TidalTrainer(SteadyTrainer):
+class TidalTrainer(BaseTrainer):
     """Trains a :class:`TidalModel` on rows of samples.
 
     Args:
         law: how a block is hidden, for a model that fills it in any order.
-        others: see :class:`SteadyTrainer`; the datasets are :class:`TidalDataset`.
+        others: see :class:`BaseTrainer`; the datasets are :class:`TidalDataset`.
     """
 
-    def __init__(self, *, law: MaskLaw, **others: Any) -> None:
+    def __init__(self, *, law: MaskingProcess, **others: Any) -> None:
         super().__init__(**others)
         self.law = law
         self._sums = torch.zeros(2, dtype=torch.float64)

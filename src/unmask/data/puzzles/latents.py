@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
@@ -99,17 +99,19 @@ class LatentsObservations(Puzzle):
 
 
         Raises:
-            WrongUse: the wrong number of values, one out of range, or a given observation that its given latents deny.
+            UsageError: a wrong number of values, one out of range, or an observation that its given latents deny.
         """
         words = text.split() if len(text.split()) > 1 else list(text.strip())
         if len(words) != self.length:
-            raise WrongUse(
+            raise UsageError(
                 f"this puzzle has {self.latents} latents and {self.observations} observations, "
                 f"so {self.length} values, not {len(words)}"
             )
         for place, word in enumerate(words):
             if word != "." and not (word.isdecimal() and int(word) < self.values):
-                raise WrongUse(f"value {place + 1} is {word!r}: write 0 to {self.values - 1}, or . where it is hidden")
+                raise UsageError(
+                    f"value {place + 1} is {word!r}: write 0 to {self.values - 1}, or . where it is hidden"
+                )
         x_BL = torch.tensor([[0 if word == "." else int(word) + 1 for word in words]])
         given_BL = x_BL > 0
         known_BP = ~((~given_BL[:, : self.latents]).float() @ self.incidence().T.float() > 0)
@@ -118,7 +120,7 @@ class LatentsObservations(Puzzle):
             place = int(wrong_BP[0].nonzero()[0])
             want = int(self.observe((x_BL[:, : self.latents] - 1).clamp(min=0))[0, place])
             said = int(x_BL[0, self.latents + place]) - 1
-            raise WrongUse(f"observation {place + 1} is {said}, but its latents, all given, make it {want}")
+            raise UsageError(f"observation {place + 1} is {said}, but its latents, all given, make it {want}")
         return PuzzleBatch(x_BL, given_BL)
 
     def show(self, x_L: Tensor) -> str:
@@ -132,11 +134,11 @@ def distinct_triples(latents: int, triples: int, seed: int) -> Tensor:
     """[P, 3]: different sets of three different latents, drawn uniformly.
 
     Raises:
-        WrongUse: fewer than 3 latents, or more triples than there are.
+        UsageError: fewer than 3 latents, or more triples than there are.
     """
     most = latents * (latents - 1) * (latents - 2) // 6
     if not (latents >= 3 and 1 <= triples <= most):
-        raise WrongUse(f"{latents} latents have {max(most, 0)} triples, so there cannot be {triples} different ones")
+        raise UsageError(f"{latents} latents have {max(most, 0)} triples, so there cannot be {triples} different ones")
     every = torch.combinations(torch.arange(latents), 3)
     return every[torch.randperm(most, generator=generator(seed, latents, triples))[:triples]]
 

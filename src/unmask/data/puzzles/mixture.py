@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
 from unmask.data.puzzles.shards import Shards
 
@@ -21,7 +21,7 @@ class Mixture:
         share: of each batch that ``extra`` fills, rounded to whole rows.
 
     Raises:
-        WrongUse: a share outside 0 to 1, or folders whose canvases differ.
+        UsageError: a share outside 0 to 1, or folders whose canvases differ.
     """
 
     main: Shards
@@ -30,10 +30,10 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise WrongUse(f"share={self.share} must lie between 0 and 1; a share of 0 is the main folder alone")
+            raise UsageError(f"share={self.share} must lie between 0 and 1; a share of 0 is the main folder alone")
         one, other = self.main.puzzle, self.extra.puzzle
         if (one.length, one.vocab_size) != (other.length, other.vocab_size):
-            raise WrongUse(f"{one} and {other} have canvases of their own and cannot stand in one batch")
+            raise UsageError(f"{one} and {other} have canvases of their own and cannot stand in one batch")
 
     @property
     def puzzle(self) -> Puzzle:
@@ -51,11 +51,11 @@ class Mixture:
         """Batch number ``step``, a function of its arguments alone; ranks only where both folders hold them.
 
         Raises:
-            WrongUse: so few rows that one of the folders would have none.
+            UsageError: so few rows that one of the folders would have none.
         """
         rows = round(self.share * size)
         if not 0 < rows < size:
-            raise WrongUse(f"batches of {size} have no room for {self.share:.0%} of their rows: take more")
+            raise UsageError(f"batches of {size} have no room for {self.share:.0%} of their rows: take more")
         parts = [self.main.batch(size - rows, seed, step), self.extra.batch(rows, seed, step)]
         ranks = [part.rank_BL for part in parts if part.rank_BL is not None]
         return PuzzleBatch(

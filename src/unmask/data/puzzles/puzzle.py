@@ -109,7 +109,7 @@ class Puzzle(Leaf):
         """The one puzzle that a text describes, with its answer where the rules settle it.
 
         Raises:
-            WrongUse: the text is malformed, contradicts itself, or does not settle the answer where it should.
+            UsageError: the text is malformed, contradicts itself, or does not settle the answer where it should.
         """
         raise NotImplementedError
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.puzzle import PuzzleBatch
 from unmask.data.puzzles.sudoku.solve import valid
 
@@ -30,29 +30,31 @@ def read_shah(path: str | Path, start: int = 0, stop: int | None = None) -> tupl
         The boards with the file's solver order as rank, and the strategy of each cell [B, 81] as the file numbers it.
 
     Raises:
-        WrongUse: the file is missing, is no such array, or a row breaks an assumption (the first such row is named).
+        UsageError: the file is missing, is no such array, or a row breaks an assumption (the first such row is named).
     """
     file = Path(path)
     try:
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise WrongUse(f"{file} does not exist: name one of the .npy files of arXiv 2409.10502") from error
+        raise UsageError(f"{file} does not exist: name one of the .npy files of arXiv 2409.10502") from error
     except (OSError, EOFError, ValueError) as error:
-        raise WrongUse(f"{file} is no plain .npy array of numbers: {error}") from error
+        raise UsageError(f"{file} is no plain .npy array of numbers: {error}") from error
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iuf":
-        raise WrongUse(f"{file} is no plain .npy array of numbers; name one of the files of arXiv 2409.10502")
+        raise UsageError(f"{file} is no plain .npy array of numbers; name one of the files of arXiv 2409.10502")
     if rows.ndim != 2 or rows.shape[1] != COLUMNS:
-        raise WrongUse(f"{file} has shape {rows.shape}, but {COLUMNS} columns are expected: 1 + 4 for each of 81 cells")
+        raise UsageError(
+            f"{file} has shape {rows.shape}, but {COLUMNS} columns are expected: 1 + 4 for each of 81 cells"
+        )
     part = np.asarray(rows[start:stop])
     if not np.array_equal(part, part.astype(np.int64)):
-        raise WrongUse(f"{file} holds numbers that are not whole, so it is no file of boards")
+        raise UsageError(f"{file} holds numbers that are not whole, so it is no file of boards")
     part = part.astype(np.int64)
     givens, steps = part[:, 0], part[:, 1:].reshape(-1, 81, 4)
     row, column, value, strategy = (steps[:, :, i] for i in range(4))
 
     def demand(good_B: NDArray[np.bool_] | np.bool_, what: str) -> None:
         if not np.all(good_B):
-            raise WrongUse(f"row {start + int(np.argmin(good_B))} of {file} {what}")
+            raise UsageError(f"row {start + int(np.argmin(good_B))} of {file} {what}")
 
     demand((givens >= 1) & (givens <= 81), "has a number of givens outside 1 to 81 in column 0")
     inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) <= 8)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import replacing, write_json
 from unmask.data.puzzles.puzzle import PUZZLES, Puzzle, PuzzleBatch
 
@@ -52,27 +52,27 @@ def build(
         progress: called with (puzzles done, n) after each shard.
 
     Raises:
-        WrongUse: no puzzle, ``n`` < 1, a seed below 0, more than 256 tokens, no folder, or one that holds puzzles made
+        UsageError: no puzzle, ``n`` < 1, a seed below 0, over 256 tokens, no folder, or one that holds puzzles made
             with other settings.
     """
     if not isinstance(puzzle, Puzzle):
-        raise WrongUse(f"{puzzle!r} is no puzzle: write PUZZLES.make({str(puzzle)!r})")
+        raise UsageError(f"{puzzle!r} is no puzzle: write PUZZLES.make({str(puzzle)!r})")
     if seed < 0:
-        raise WrongUse(f"seed={seed} must be 0 or more")
+        raise UsageError(f"seed={seed} must be 0 or more")
     if n < 1 or shard_size < 1:
-        raise WrongUse(f"n={n} puzzles in files of {shard_size} cannot be built: write numbers from 1 on")
+        raise UsageError(f"n={n} puzzles in files of {shard_size} cannot be built: write numbers from 1 on")
     if puzzle.vocab_size > 256:
-        raise WrongUse(f"{puzzle} has {puzzle.vocab_size} tokens; puzzles are stored in bytes, which hold 256")
+        raise UsageError(f"{puzzle} has {puzzle.vocab_size} tokens; puzzles are stored in bytes, which hold 256")
     folder = Path(out)
     if folder.is_file():
-        raise WrongUse(f"{folder} is a file: name a folder to write the puzzles to")
+        raise UsageError(f"{folder} is a file: name a folder to write the puzzles to")
     settings = dataclasses.asdict(cast(Any, puzzle))
     meta = {"format": FORMAT, "puzzle": PUZZLES.name_of(puzzle), "settings": settings}
     meta |= {"n": n, "shard_size": shard_size, "seed": seed}
     if (folder / "meta.json").exists():
         old = _meta(folder)
         if differs := sorted(key for key in meta if old.get(key) != meta[key]):
-            raise WrongUse(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
+            raise UsageError(f"{folder} holds puzzles built with other {', '.join(differs)}: choose another folder")
     write_json(folder / "meta.json", meta)
     sizes = [min(shard_size, n - start) for start in range(0, n, shard_size)]
     missing = [i for i in range(len(sizes)) if not (folder / f"{i:05d}.arrow").exists()]
@@ -186,11 +186,13 @@ class Shards:
         """The puzzles with these numbers, in this order.
 
         Raises:
-            WrongUse: a number that no puzzle has.
+            UsageError: a number that no puzzle has.
         """
         index_B = np.asarray(index_B, dtype=np.int64)
         if len(index_B) and not 0 <= index_B.min() <= index_B.max() < len(self):
-            raise WrongUse(f"puzzles {index_B.min()} to {index_B.max()} are asked for; there are 0 to {len(self) - 1}")
+            raise UsageError(
+                f"puzzles {index_B.min()} to {index_B.max()} are asked for; there are 0 to {len(self) - 1}"
+            )
         out = np.empty((len(self._maps[0]), len(index_B), self.puzzle.length), dtype=np.uint8)
         shard = index_B // self._size
         for i in np.unique(shard):
@@ -206,12 +208,12 @@ class Shards:
         Every puzzle comes once an epoch (a last batch that would be short is left out), as a new symmetric copy.
 
         Raises:
-            WrongUse: ``size`` exceeds the number of puzzles, or a seed or step below 0.
+            UsageError: ``size`` exceeds the number of puzzles, or a seed or step below 0.
         """
         if min(seed, step) < 0:
-            raise WrongUse(f"seed={seed} and step={step} must be 0 or more")
+            raise UsageError(f"seed={seed} and step={step} must be 0 or more")
         if not 1 <= size <= len(self):
-            raise WrongUse(f"batches of {size} cannot be taken from {len(self)} puzzles in {self.folder}")
+            raise UsageError(f"batches of {size} cannot be taken from {len(self)} puzzles in {self.folder}")
         epoch, place = divmod(step, len(self) // size)
         order = self._shuffled(seed, epoch)
         batch = self.take(order[place * size : (place + 1) * size])

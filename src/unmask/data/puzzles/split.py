@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: one class of equivalent puzzles in this many is for testing
 TEST_ONE_IN = 16
@@ -27,7 +27,7 @@ def is_test(key_B: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 def check_side(side: str) -> None:
     """Raises:
-    WrongUse: ``side`` is none of ``SIDES``.
+    UsageError: ``side`` is none of ``SIDES``.
     """
     if side not in SIDES:
-        raise WrongUse(f"side={side!r} must be one of {', '.join(SIDES)}")
+        raise UsageError(f"side={side!r} must be one of {', '.join(SIDES)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
 
 #: operands are 0..LARGEST (the source's range)
@@ -68,12 +68,14 @@ def arithmetic(
         seed: same seed, same problems; the held-out ones do not depend on how many are trained on.
 
     Raises:
-        WrongUse: fewer problems exist than are asked for, or ``short`` is outside [0, 1].
+        UsageError: fewer problems exist than are asked for, or ``short`` is outside [0, 1].
     """
     if not 0 <= short <= 1:
-        raise WrongUse(f"short={short} must lie in [0, 1]")
+        raise UsageError(f"short={short} must lie in [0, 1]")
     if largest < 1 or train + held_out > (largest + 1) ** 2:
-        raise WrongUse(f"operands up to {largest} make {2 * (largest + 1) ** 2} problems: ask for at most half of them")
+        raise UsageError(
+            f"operands up to {largest} make {2 * (largest + 1) ** 2} problems: ask for at most half of them"
+        )
     taken: set[Problem] = set()
     held = _draw(held_out, 0, largest, seed, 1, taken)
     trained = _draw(train, 0, largest, seed, 2, taken, short)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.text import evenly
 from unmask.data.tidal.arithmetic import Problem
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
@@ -42,7 +42,7 @@ class TidalDataset(Dataset[Row]):
         over_long: examples left out.
 
     Raises:
-        WrongUse: no example fits.
+        UsageError: no example fits.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class TidalDataset(Dataset[Row]):
             self.over_long = len(examples) - len(index)
         else:
             if tokenizer.max_block + 2 > length:
-                raise WrongUse(f"length={length} has no room for blocks of {tokenizer.max_block} characters: raise it")
+                raise UsageError(
+                    f"length={length} has no room for blocks of {tokenizer.max_block} characters: raise it"
+                )
             index = [(i, at) for i, (_, text) in enumerate(examples) for at in range(len(tokenizer.split(text)) or 1)]
             self.over_long = 0
         if not index:
-            raise WrongUse(f"length={length}: none of {len(examples)} texts fits; raise it")
+            raise UsageError(f"length={length}: none of {len(examples)} texts fits; raise it")
         self.index = torch.tensor(index, dtype=torch.int32)
 
     @property

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unmask.core.errors import CheckpointError, WrongUse, did_you_mean
+from unmask.core.errors import CheckpointError, UsageError, did_you_mean
 from unmask.core.files import write_text
 from unmask.data.tokenizer import train_bpe
 
@@ -48,7 +48,7 @@ class MixedTokenizer:
         max_block: most characters of a block; a longer one is cut between code points.
 
     Raises:
-        WrongUse: an unknown kind of block, or ``max_block`` below 4, which some code points need.
+        UsageError: an unknown kind of block, or ``max_block`` below 4, which some code points need.
     """
 
     #: what ends a block
@@ -58,9 +58,9 @@ class MixedTokenizer:
         tokens = _TOKENS.fullmatch(blocks)
         if blocks not in ("word", "number") and (tokens is None or int(tokens[1]) < 1):
             hint = did_you_mean(blocks, ("word", "number", "tokens:4"))
-            raise WrongUse(f"blocks={blocks!r} must be 'word', 'number' or 'tokens:k' with k >= 1; {hint}")
+            raise UsageError(f"blocks={blocks!r} must be 'word', 'number' or 'tokens:k' with k >= 1; {hint}")
         if max_block < 4:
-            raise WrongUse(f"max_block={max_block} must be at least 4: a code point takes up to four bytes")
+            raise UsageError(f"max_block={max_block} must be at least 4: a code point takes up to four bytes")
         self.bpe, self.blocks, self.reverse, self.max_block = bpe, blocks, reverse, max_block
         # a text that says "<eos>" is spelled, never obeyed
         self.bpe.encode_special_tokens = True
@@ -87,14 +87,14 @@ class MixedTokenizer:
         """One over the BPE of a ``tokenizer.json``.
 
         Raises:
-            WrongUse: there is no such file, or it is not one of the ``tokenizers`` library.
+            UsageError: there is no such file, or it is not one of the ``tokenizers`` library.
         """
         from tokenizers import Tokenizer
 
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise WrongUse(f"no tokenizer can be read from {str(path)!r}: give a tokenizer.json") from error
+            raise UsageError(f"no tokenizer can be read from {str(path)!r}: give a tokenizer.json") from error
         return cls(_from_json(Tokenizer, text, str(path)), **settings)
 
     def __len__(self) -> int:
@@ -245,4 +245,4 @@ def _from_json(kind: type[Tokenizer], text: str, where: str) -> Tokenizer:
     try:
         return kind.from_str(text)
     except Exception as error:  # the library raises bare Exception for every fault of the file
-        raise WrongUse(f"{where!r} is no file of the tokenizers library: {error}") from error
+        raise UsageError(f"{where!r} is no file of the tokenizers library: {error}") from error

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import EOS, PAD, MixedTokenizer
 
 #: target of a position that is not trained
@@ -56,12 +56,12 @@ def block_sample(
         length: most positions; the oldest tokens go first, and the block moves with the cut.
 
     Raises:
-        WrongUse: the block alone is longer than ``length``.
+        UsageError: the block alone is longer than ``length``.
     """
     tokens, ids = tokenizer.encode(prefix), tokenizer.encode_block(block, last)
     if length is not None:
         if len(ids) > length:
-            raise WrongUse(f"length={length} has no room for a block of {len(ids)} ids: raise it or lower max_block")
+            raise UsageError(f"length={length} has no room for a block of {len(ids)} ids: raise it or lower max_block")
         tokens = tokens[max(0, len(tokens) + len(ids) - length) :]
     return Segment(tokens, [(len(tokens), ids)])
 
@@ -99,13 +99,13 @@ def pack(segments: Sequence[Segment], length: int) -> list[list[Segment]]:
     """Segments to rows of at most ``length`` positions, in order, first fit.
 
     Raises:
-        WrongUse: a segment is longer than a row.
+        UsageError: a segment is longer than a row.
     """
     rows: list[list[Segment]] = []
     room: list[int] = []
     for segment in segments:
         if len(segment) > length:
-            raise WrongUse(f"a sample of {len(segment)} positions does not fit rows of {length}: raise length")
+            raise UsageError(f"a sample of {len(segment)} positions does not fit rows of {length}: raise length")
         at = next((i for i, left in enumerate(room) if left >= len(segment)), None)
         if at is None:
             rows.append([])
@@ -162,9 +162,9 @@ def fixed_block(segment: Segment, width: int) -> Segment:
     """The segment with its block filled with ``<pad>`` to ``width`` ids after ``<bob>``: a canvas for masked diffusion.
 
     Raises:
-        WrongUse: the block is wider, or the segment holds another number of blocks than one.
+        UsageError: the block is wider, or the segment holds another number of blocks than one.
     """
     if len(segment.blocks) != 1 or len(segment.blocks[0][1]) - 1 > width:
-        raise WrongUse(f"a canvas of {width} needs exactly one block of at most {width} ids after <bob>")
+        raise UsageError(f"a canvas of {width} needs exactly one block of at most {width} ids after <bob>")
     seen, ids = segment.blocks[0]
     return Segment(segment.tokens, [(seen, ids + [PAD] * (width + 1 - len(ids)))])

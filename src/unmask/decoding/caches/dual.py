@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unmask.decoding.cache import BlockCache
-from unmask.decoding.canvas import Canvas
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -14,5 +14,5 @@ class Dual(BlockCache):
 
     reference = "arXiv 2505.22618"
 
-    def active(self, canvas: Canvas) -> Tensor:
+    def active(self, canvas: SamplerState) -> Tensor:
         return canvas.inside_RL

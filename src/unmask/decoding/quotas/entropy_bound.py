@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.quota import Quota, Ranking, prefix
 
 
@@ -24,7 +24,7 @@ class EntropyBound(Quota):
 
     def __post_init__(self) -> None:
         if not 0 <= self.nats < float("inf"):
-            raise WrongUse(f"entropy_bound nats={self.nats} must be a finite number of at least 0")
+            raise UsageError(f"entropy_bound nats={self.nats} must be a finite number of at least 0")
 
     @classmethod
     def examples(cls) -> list[EntropyBound]:

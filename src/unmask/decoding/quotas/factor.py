@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.quota import Quota, Ranking, prefix
 
 
@@ -27,7 +27,7 @@ class Factor(Quota):
 
     def __post_init__(self) -> None:
         if self.factor <= 0:
-            raise WrongUse(f"factor={self.factor} must be above 0")
+            raise UsageError(f"factor={self.factor} must be above 0")
 
     @classmethod
     def examples(cls) -> list[Factor]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.quota import Quota, Ranking, prefix
 
 
@@ -26,7 +26,7 @@ class Threshold(Quota):
 
     def __post_init__(self) -> None:
         if not 0 < self.least <= 1:
-            raise WrongUse(f"threshold least={self.least} must lie in (0, 1]: it is a probability")
+            raise UsageError(f"threshold least={self.least} must lie in (0, 1]: it is a probability")
 
     @classmethod
     def examples(cls) -> list[Threshold]:

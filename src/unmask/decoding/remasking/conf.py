@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.remask import Remasker, sigma_max
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Conf(Remasker):
     reference = "arXiv 2503.00307"
     needs_chance = True
 
-    def sigma(self, canvas: Canvas, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
+    def sigma(self, canvas: SamplerState, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
         written_RL = canvas.inside_RL & (canvas.x_RL != canvas.mask_id)
         share_RL = torch.where(written_RL, (-canvas.chance_RL).exp(), 0.0)
         share_RL = share_RL / share_RL.sum(1, keepdim=True).clamp(min=1e-300)

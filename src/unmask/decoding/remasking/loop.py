@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
-from unmask.decoding.canvas import Canvas
+from unmask.core.errors import UsageError
 from unmask.decoding.remask import ScaledRemasker, sigma_max
+from unmask.decoding.state import SamplerState
 from unmask.diffusion.schedule import Schedule
 
 
@@ -29,9 +29,9 @@ class Loop(ScaledRemasker):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 > self.t_on > self.t_off > 0:
-            raise WrongUse(f"t_on={self.t_on} and t_off={self.t_off} must hold 1 > t_on > t_off > 0")
+            raise UsageError(f"t_on={self.t_on} and t_off={self.t_off} must hold 1 > t_on > t_off > 0")
         if not 0 < self.alpha_on < 1:
-            raise WrongUse(f"alpha_on={self.alpha_on} must lie inside (0, 1)")
+            raise UsageError(f"alpha_on={self.alpha_on} must lie inside (0, 1)")
 
     @classmethod
     def examples(cls) -> list[Loop]:
@@ -43,7 +43,7 @@ class Loop(ScaledRemasker):
         after_R = t_R / self.t_off * still
         return torch.where(t_R > self.t_on, before_R, torch.where(t_R < self.t_off, after_R, still))
 
-    def sigma(self, canvas: Canvas, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
+    def sigma(self, canvas: SamplerState, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
         still_R = (t_R <= self.t_on) & (s_R >= self.t_off)
         sigma_R = sigma_max(alpha_t_R, alpha_s_R).clamp(max=self.eta)
         return torch.where(still_R, sigma_R, 0.0)[:, None]

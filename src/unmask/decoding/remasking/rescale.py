@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.remask import ScaledRemasker, sigma_max
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Rescale(ScaledRemasker):
     def examples(cls) -> list[Rescale]:
         return [cls(), cls(eta=0.5)]
 
-    def sigma(self, canvas: Canvas, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
+    def sigma(self, canvas: SamplerState, t_R: Tensor, s_R: Tensor, alpha_t_R: Tensor, alpha_s_R: Tensor) -> Tensor:
         return self.eta * sigma_max(alpha_t_R, alpha_s_R)[:, None]

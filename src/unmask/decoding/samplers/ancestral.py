@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unmask.core.random import Stream
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates
-from unmask.decoding.rule import Move, Sampler, SamplerPlan
+from unmask.decoding.rule import Sampler, SamplerPlan, SamplerStep
+from unmask.decoding.state import SamplerState
 from unmask.diffusion.schedule import Schedule, schedules
 
 
@@ -40,7 +40,7 @@ class Ancestral(Sampler):
         """The schedule as an instance."""
         return schedules.make(self.schedule)
 
-    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: SamplerState, candidates: Candidates) -> SamplerStep:
         steps_R = canvas.steps_R.double()
         t_R = ((steps_R - canvas.step_R) / steps_R).clamp(min=0)
         s_R = ((steps_R - canvas.step_R - 1) / steps_R).clamp(min=0)
@@ -60,9 +60,9 @@ class Ancestral(Sampler):
         if remasker is not None:
             written_RL = canvas.inside_RL & ~candidates.at_RL
             hide_RL = written_RL & (canvas.uniform_RL(Stream.REMASK) < sigma_RL)
-        return Move(shown_RL, s_R, hide_RL)
+        return SamplerStep(shown_RL, s_R, hide_RL)
 
-    def block_done(self, plan: SamplerPlan, canvas: Canvas) -> Tensor:
+    def block_done(self, plan: SamplerPlan, canvas: SamplerState) -> Tensor:
         shown_R = super().block_done(plan, canvas)
         # what is shown may be hidden again until the last step
         return shown_R if plan.remasker is None else shown_R & (canvas.step_R >= canvas.steps_R)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from unmask.core.random import Stream
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates
-from unmask.decoding.rule import Move, Sampler, SamplerPlan
+from unmask.decoding.rule import Sampler, SamplerPlan, SamplerStep
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class FirstHitting(Sampler):
     reference = "arXiv 2409.02908"
     exact = True
 
-    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: SamplerState, candidates: Candidates) -> SamplerStep:
         open_RL = candidates.at_RL
         first_R1 = canvas.uniform_RL(Stream.ORDER).masked_fill(~open_RL, -1.0).argmax(1, keepdim=True)
         chosen_RL = torch.zeros_like(open_RL).scatter_(1, first_R1, True) & open_RL
         hidden_R = open_RL.sum(1).clamp(min=1)
-        return Move(chosen_RL, canvas.time_R * canvas.uniform_R(Stream.TIME) ** (1 / hidden_R))
+        return SamplerStep(chosen_RL, canvas.time_R * canvas.uniform_R(Stream.TIME) ** (1 / hidden_R))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.decoding.canvas import Canvas
 from unmask.decoding.order import Candidates, ranked
 from unmask.decoding.quota import Ranking
-from unmask.decoding.rule import Move, Sampler, SamplerPlan
+from unmask.decoding.rule import Sampler, SamplerPlan, SamplerStep
+from unmask.decoding.state import SamplerState
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Maskgit(Sampler):
     def examples(cls) -> list[Maskgit]:
         return [cls(), cls(rerank=True)]
 
-    def move(self, plan: SamplerPlan, canvas: Canvas, candidates: Candidates) -> Move:
+    def move(self, plan: SamplerPlan, canvas: SamplerState, candidates: Candidates) -> SamplerStep:
         open_RL = candidates.at_RL
         order, quota = plan.order_leaf, plan.quota_leaf
         score_RL = candidates.spread(order.score(candidates), 0.0)
@@ -37,10 +37,10 @@ class Maskgit(Sampler):
         left_R = (canvas.steps_R - canvas.step_R - 1).clamp(min=0)
         time_R = left_R / canvas.steps_R if quota.uses_steps else (count_R - wanted_R) / canvas.size_R.clamp(min=1)
         if not self.rerank:
-            return Move(open_RL & (rank_RL < wanted_R[:, None]), time_R.double())
+            return SamplerStep(open_RL & (rank_RL < wanted_R[:, None]), time_R.double())
         inside_RL = canvas.inside_RL
         score_RL = torch.where(open_RL, score_RL, canvas.score_RL)
         _, rank_RL = ranked(order.perturb(score_RL, canvas), inside_RL, canvas)
         shown_R = (inside_RL & ~open_RL).sum(1) + wanted_R
         stay_RL = inside_RL & (rank_RL < shown_R[:, None])
-        return Move(open_RL & stay_RL, time_R.double(), inside_RL & ~open_RL & ~stay_RL, score_RL)
+        return SamplerStep(open_RL & stay_RL, time_R.double(), inside_RL & ~open_RL & ~stay_RL, score_RL)

@@ -6,8 +6,8 @@ import torch
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext, moved
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab, moved
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BatchInvariance(Check):
     fault = "A row's answer depends on the other rows of its batch."
     leads_to = ("train_inference", *EVERYTHING)
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         state = lab.usual_state().rows(0, 8)
         together = lab.subject.predict(state)
         row_N = state.at_BL.nonzero()[:, 0]

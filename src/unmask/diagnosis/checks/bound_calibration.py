@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
 
 
@@ -29,7 +29,7 @@ class BoundCalibration(Check):
     #: relative slack on the factor beyond its standard error, for weights rounded in the subject's own arithmetic
     slack: float = 0.01
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         batch, s = lab.batch, lab.subject
         inside_BL = lab.in_text(batch.ids_BL)
         tokens = float(inside_BL.sum())
@@ -90,7 +90,7 @@ class BoundCalibration(Check):
             share=min(off, abs(1 - 1 / max(factor.value, 1e-9))),
         )
 
-    def _against_own(self, lab: Lab, first: list[float]) -> Finding:
+    def _against_own(self, lab: CheckContext, first: list[float]) -> Finding:
         batch, s = lab.batch, lab.subject
         published = plain_mean(
             torch.tensor(first + [s.training_view(batch, k).loss for k in range(1, 2 * lab.budget.repeats)])
@@ -113,7 +113,7 @@ class BoundCalibration(Check):
         )
 
 
-def own_bound(lab: Lab) -> Mean:
+def own_bound(lab: CheckContext) -> Mean:
     """The bound in nats a text token through ``predict``: n ~ U{1..L} hidden, spread evenly over the rows; a causal
     subject's plain mean."""
     if lab.subject.kind == "causal":
@@ -123,11 +123,11 @@ def own_bound(lab: Lab) -> Mean:
     B, L = batch.ids_BL.shape
     from unmask.core.random import Stream, generator
     from unmask.diagnosis.subject import State
-    from unmask.diffusion.process import MaskLaw
+    from unmask.diffusion.process import MaskingProcess
 
     values = []
     for repeat in range(lab.budget.repeats):
-        c = MaskLaw("count").corrupt(batch.ids_BL, lab.mask_id, generator(lab.seed, repeat, Stream.TIME))
+        c = MaskingProcess("count").corrupt(batch.ids_BL, lab.mask_id, generator(lab.seed, repeat, Stream.TIME))
         scores = lab.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
         weighted = scores.ce_N * c.weight_B.double().cpu()[scores.row_N]
         values.append(torch.zeros(B, dtype=torch.float64).index_add(0, scores.row_N, weighted))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext, moved
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab, moved
 from unmask.diagnosis.statistics import Mean, mean_by_text
 from unmask.diagnosis.subject import State
 
@@ -48,7 +48,7 @@ class Cache(Check):
     needs = ("data", "predict", "cached")
     leads_to = ("safe_words", "length", "frontier", "draw_calibration")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         ids_BL = lab.batch.ids_BL[:8]
         L = ids_BL.shape[1]
         start = max(L // 2, 1)
@@ -110,7 +110,7 @@ class Cache(Check):
         )
 
 
-def _loss_to_control(lab: Lab, start: int) -> Mean:
+def _loss_to_control(lab: CheckContext, start: int) -> Mean:
     """By how much more the compressed answers move than those of the control, on all rows."""
     ids_BL = lab.batch.ids_BL
     run = lab.subject.cached(ids_BL, start)

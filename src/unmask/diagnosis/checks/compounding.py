@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext, Scores
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab, Scores
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import Batch, State
 
@@ -29,7 +29,7 @@ class Compounding(Check):
     quick = True
     leads_to = ("safe_words", "frontier")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         rows = min(lab.budget.samples, 32)
         batch = lab.batch.rows(0, rows)
         own = Batch(lab.once("rollout", lambda: lab.rollout(batch)), batch.cond)
@@ -77,7 +77,7 @@ class Compounding(Check):
         )
 
     @staticmethod
-    def _surprise(lab: Lab, batch: Batch) -> tuple[Mean, Scores]:
+    def _surprise(lab: CheckContext, batch: Batch) -> tuple[Mean, Scores]:
         """Cross-entropy minus expected entropy of hidden tokens, over a few maskings."""
         parts = []
         for name in range(2):

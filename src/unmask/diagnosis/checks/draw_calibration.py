@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.draw import restrict
+from unmask.core.sampling import restrict
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import SURE
 from unmask.diagnosis.subject import Generated, State
 
@@ -41,7 +41,7 @@ class DrawCalibration(Check):
     needs = ("data", "predict", "generate")
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         said, numbers, faults, aside = [], {}, [], ""
         if lab.subject.provides("draw"):
             excess = self._chi_square(lab)
@@ -100,7 +100,7 @@ class DrawCalibration(Check):
         )
 
     @staticmethod
-    def _chi_square(lab: Lab) -> float:
+    def _chi_square(lab: CheckContext) -> float:
         p = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.05, 0.03, 0.015, 0.005], dtype=torch.float64)
         ids_N = lab.subject.draw(p.log().float().expand(4096, 8).clone(), lab.seed).cpu()
         count = torch.bincount(ids_N, minlength=8)[:8].double()
@@ -108,7 +108,7 @@ class DrawCalibration(Check):
         return (statistic - 7) / math.sqrt(14)
 
     @staticmethod
-    def _tail(lab: Lab) -> tuple[int, float]:
+    def _tail(lab: CheckContext) -> tuple[int, float]:
         share = TAIL_IDS * math.exp(-TAIL_ODDS)
         found, step = 0, 8
         for first in range(0, TAIL_DRAWS, step):
@@ -118,7 +118,7 @@ class DrawCalibration(Check):
         return found, TAIL_DRAWS * share / (1 + share)
 
     @staticmethod
-    def _drawn(lab: Lab, out: Generated) -> tuple[Tensor, Tensor]:
+    def _drawn(lab: CheckContext, out: Generated) -> tuple[Tensor, Tensor]:
         """Log-probabilities [N, V] that a few hundred values were drawn from, and these values [N]."""
         assert out.steps is not None
         busy = [i for i, step in enumerate(out.steps) if bool(step.drawn_BL.any())]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Factorisation(Check):
     kinds = ("masked",)
     leads_to = ("safe_words", "length", "frontier", "order")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         steps = lab.samples().steps
         if not steps:
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.metrics.token_entropy import pooled_entropy
 
@@ -30,7 +30,7 @@ class Frontier(Check):
     reference = "arXiv 2409.02908"
     needs = ("data", "generate")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         mine_BL, data_BL = lab.samples().ids_BL, lab.prompts.ids_BL
         mine, data = self._entropy(lab, mine_BL), self._entropy(lab, data_BL)
         judged, judged_data = self._judged(lab, mine_BL), self._judged(lab, data_BL)
@@ -72,7 +72,7 @@ class Frontier(Check):
         )
 
     @staticmethod
-    def _entropy(lab: Lab, ids_BL: Tensor) -> Mean:
+    def _entropy(lab: CheckContext, ids_BL: Tensor) -> Mean:
         """Pooled unigram entropy with a jackknife error over texts."""
         inside_BL = lab.in_text(ids_BL).cpu()
         texts = [row[keep].tolist() for row, keep in zip(ids_BL.cpu(), inside_BL, strict=True)]
@@ -83,14 +83,14 @@ class Frontier(Check):
         return Mean(whole, error, n)
 
     @staticmethod
-    def _copies(lab: Lab, ids_BL: Tensor) -> float:
+    def _copies(lab: CheckContext, ids_BL: Tensor) -> float:
         """Share of texts that stand there more than once."""
         inside_BL = lab.in_text(ids_BL)
         texts = [tuple(row[keep].tolist()) for row, keep in zip(ids_BL, inside_BL, strict=True)]
         return sum(texts.count(text) > 1 for text in texts) / len(texts)
 
     @staticmethod
-    def _judged(lab: Lab, ids_BL: Tensor) -> Mean:
+    def _judged(lab: CheckContext, ids_BL: Tensor) -> Mean:
         inside_BL = lab.in_text(ids_BL).cpu()
         ids_BL = ids_BL.cpu()
         left_BL = torch.nn.functional.pad(ids_BL[:, :-1], (1, 0), value=-1)

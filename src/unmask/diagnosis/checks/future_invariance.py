@@ -7,8 +7,8 @@ import torch
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext, moved
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab, moved
 from unmask.diagnosis.subject import State
 
 
@@ -27,7 +27,7 @@ class FutureInvariance(Check):
     fault = "Answers change with what is appended."
     leads_to = ("train_inference", "batch_invariance", *EVERYTHING)
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         if lab.subject.kind == "masked" and not lab.subject.ragged:
             return Finding(
                 "not_run",
@@ -55,7 +55,7 @@ class FutureInvariance(Check):
         )
 
     @staticmethod
-    def _causal(lab: Lab) -> dict[str, float]:
+    def _causal(lab: CheckContext) -> dict[str, float]:
         part = lab.batch.rows(0, 8)
         ids_BL = part.ids_BL
         half = max(ids_BL.shape[1] // 2, 2)
@@ -73,7 +73,7 @@ class FutureInvariance(Check):
         }
 
     @staticmethod
-    def _masked(lab: Lab) -> dict[str, float]:
+    def _masked(lab: CheckContext) -> dict[str, float]:
         part = lab.batch.rows(0, 8)
         half = max(part.ids_BL.shape[1] // 2, 2)
         x_BL, hidden_BL = lab.hide(part.ids_BL, 0.5)

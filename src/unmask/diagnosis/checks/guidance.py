@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext, read
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab, read
 from unmask.diagnosis.statistics import mean_by_text
 from unmask.diagnosis.subject import NotProvided, State
 
@@ -32,7 +32,7 @@ class Guidance(Check):
     kinds = ("masked",)
     leads_to = ("safe_words", "length", "frontier")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         cond = lab.batch.cond
         if not lab.subject.conditional or cond is None:
             return Finding("not_run", why="the model takes no semantic vector, so there is no null condition")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
 from unmask.diagnosis.subject import NotProvided, State
 from unmask.evaluation.latent_use import derangement, matched_noise, measure_posterior
@@ -35,7 +35,7 @@ class LatentUse(Check):
     kinds = ("masked",)
     leads_to = ("safe_words", "compounding", "guidance", "length", "frontier")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         if not lab.subject.conditional or lab.batch.cond is None:
             return Finding("not_run", why="the model takes no semantic vector")
         cond, n = lab.batch.cond, len(lab.batch)
@@ -117,7 +117,7 @@ class LatentUse(Check):
         )
 
     @staticmethod
-    def _whose(lab: Lab, n: int) -> tuple[Mean, Mean]:
+    def _whose(lab: CheckContext, n: int) -> tuple[Mean, Mean]:
         """How often the text's own vector makes it most probable, and the information in nats."""
         part = lab.batch.rows(0, n)
         assert part.cond is not None

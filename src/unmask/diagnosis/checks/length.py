@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.metrics.length import length_distance, length_histogram, text_lengths
 
 
@@ -27,7 +27,7 @@ class Length(Check):
     needs = ("data", "generate")
     leads_to = ("safe_words", "frontier", "compounding")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         s = lab.subject
         data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
         if s.eos_id is None:
@@ -89,7 +89,7 @@ class Length(Check):
         )
 
     @staticmethod
-    def _unscored(lab: Lab) -> list[str]:
+    def _unscored(lab: CheckContext) -> list[str]:
         """Special ids that the data holds and training never scores."""
         if not lab.subject.provides("training_view"):
             return []

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, mean_by_text
 
 
@@ -29,7 +29,7 @@ class LossByRatio(Check):
     kinds = ("masked",)
     leads_to = ("latent_use", "compounding", "safe_words", "guidance", "length", "frontier", "factorisation")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         counts = lab.counts
         rows = {ratio: self._at(lab, ratio) for ratio in lab.budget.ratios}
         at_one = rows[1.0]
@@ -104,7 +104,7 @@ class LossByRatio(Check):
         )
 
     @staticmethod
-    def _at(lab: Lab, ratio: float) -> dict[str, Mean]:
+    def _at(lab: CheckContext, ratio: float) -> dict[str, Mean]:
         scores = lab.at_ratio(ratio)
         counts = lab.counts
         state = lab.state(ratio)
@@ -127,7 +127,7 @@ class LossByRatio(Check):
         }
 
     @staticmethod
-    def _highest_trained(lab: Lab) -> float | None:
+    def _highest_trained(lab: CheckContext) -> float | None:
         """The largest share of a row that training hides, over a few seeds."""
         if not lab.subject.provides("training_view"):
             return None

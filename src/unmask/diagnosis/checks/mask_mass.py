@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class MaskMass(Check):
     kinds = ("masked",)
     leads_to = ("train_inference", *EVERYTHING)
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         mass = 0.0
         for ratio in (0.5, 1.0):
             logits_NV = lab.logits(lab.state(ratio).rows(0, 16))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import NotProvided
 from unmask.metrics.words import ngrams
@@ -31,7 +31,7 @@ class Memorisation(Check):
     n: int = 6
     rows: int = 20_000
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         try:
             train_NL = lab.subject.data(self.rows, "train").ids_BL
         except NotProvided:
@@ -59,11 +59,11 @@ class Memorisation(Check):
         )
 
     @staticmethod
-    def _texts(lab: Lab, ids_NL: Tensor) -> list[list[int]]:
+    def _texts(lab: CheckContext, ids_NL: Tensor) -> list[list[int]]:
         inside_NL = lab.in_text(ids_NL)
         return [row[:n] for row, n in zip(ids_NL.tolist(), inside_NL.sum(1).tolist(), strict=True)]
 
-    def _share(self, lab: Lab, ids_NL: Tensor, known: set[tuple[object, ...]]) -> Mean:
+    def _share(self, lab: CheckContext, ids_NL: Tensor, known: set[tuple[object, ...]]) -> Mean:
         hits, rows = [], []
         for i, text in enumerate(self._texts(lab, ids_NL)):
             found = [gram in known for gram in ngrams(text, self.n)]

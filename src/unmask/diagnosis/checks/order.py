@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, mean_by_text
 
 
@@ -27,7 +27,7 @@ class Order(Check):
     fault = "A setting has no effect, or the order is secretly left to right."
     needs = ("data", "generate")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         said: list[str] = []
         numbers: dict[str, Any] = {}
         dead = self._dead_settings(lab, numbers)
@@ -73,7 +73,7 @@ class Order(Check):
         )
 
     @staticmethod
-    def _dead_settings(lab: Lab, numbers: dict[str, Any]) -> list[str]:
+    def _dead_settings(lab: CheckContext, numbers: dict[str, Any]) -> list[str]:
         rows = lab.prompts.rows(0, 8)
         # few steps are enough to see whether a setting does anything
         short = {"steps": max(lab.subject.settings["steps"])} if "steps" in lab.subject.settings else {}
@@ -93,7 +93,7 @@ class Order(Check):
         return dead
 
     @staticmethod
-    def _lean(lab: Lab) -> Mean:
+    def _lean(lab: CheckContext) -> Mean:
         """How much more often than by chance the leftmost hidden position is taken."""
         excess, rows = [], []
         for step in lab.samples().steps or ():

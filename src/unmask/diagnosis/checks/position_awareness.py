@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.subject import State, everywhere
 
 
@@ -26,7 +26,7 @@ class PositionAwareness(Check):
     kinds = ("masked",)
     leads_to = ("loss_by_ratio", "latent_use", "safe_words", "compounding", "length", "order", "frontier")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         part = lab.batch.rows(0, 4)
         x_BL = torch.full_like(part.ids_BL, lab.mask_id)
         B, L = x_BL.shape
@@ -64,7 +64,7 @@ class PositionAwareness(Check):
         )
 
     @staticmethod
-    def _in_data(lab: Lab) -> tuple[float, float]:
+    def _in_data(lab: CheckContext) -> tuple[float, float]:
         """The same distance between the columns of the data, and what it is when the ids' columns are shuffled."""
         ids_NL = lab.fit_ids
 

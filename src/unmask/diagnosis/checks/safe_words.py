@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 
 
@@ -31,7 +31,7 @@ class SafeWords(Check):
 
     common: int = 10
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         top_V = lab.counts.unigram_V.topk(min(self.common, lab.subject.vocab_size)).indices
         out = lab.samples()
         fresh = self._start(lab)
@@ -83,7 +83,7 @@ class SafeWords(Check):
         )
         return shares, bad, near
 
-    def _plainly(self, lab: Lab, data: dict[str, Mean], top_V: Tensor) -> bool:
+    def _plainly(self, lab: CheckContext, data: dict[str, Mean], top_V: Tensor) -> bool:
         """Whether plain drawing through ``predict`` fails too; False where it cannot be tried."""
         if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
             return False
@@ -92,7 +92,7 @@ class SafeWords(Check):
         return self._lost(data, plain)[1]
 
     @staticmethod
-    def _start(lab: Lab) -> int:
+    def _start(lab: CheckContext) -> int:
         """The first column that the sampler wrote."""
         steps = lab.samples().steps
         if lab.subject.kind == "masked" or not steps:
@@ -101,7 +101,7 @@ class SafeWords(Check):
         return int(drawn_L.int().argmax())
 
     @staticmethod
-    def _facts(lab: Lab, ids_BL: Tensor, top_V: Tensor) -> dict[str, Mean]:
+    def _facts(lab: CheckContext, ids_BL: Tensor, top_V: Tensor) -> dict[str, Mean]:
         inside_BL = lab.in_text(ids_BL)
         row_N = inside_BL.nonzero()[:, 0].cpu()
         before = torch.nn.functional.pad(ids_BL, (2, 0), value=-1)
@@ -114,7 +114,7 @@ class SafeWords(Check):
         }
 
     @staticmethod
-    def _first_step(lab: Lab) -> float | None:
+    def _first_step(lab: CheckContext) -> float | None:
         """Share of probability between the mean first-step prediction and word counts; small means that the first step
         says no more than counts do."""
         if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
@@ -123,7 +123,7 @@ class SafeWords(Check):
         p_V = lab.logits(state).double().softmax(-1).mean(0).cpu()
         return float(0.5 * (p_V - lab.counts.unigram_V.exp()).abs().sum())
 
-    def _plot(self, lab: Lab, ids_BL: Tensor) -> Plot:
+    def _plot(self, lab: CheckContext, ids_BL: Tensor) -> Plot:
         """The most written ids, beside their share in the data."""
 
         def shares(ids: Tensor) -> Tensor:

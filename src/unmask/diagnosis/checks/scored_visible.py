@@ -6,8 +6,8 @@ import torch
 
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ScoredVisible(Check):
     kinds = ("masked",)
     leads_to = ("bound_calibration", "loss_by_ratio")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         batch, s = lab.batch, lab.subject
         view = s.training_view(batch, 0)
         again = s.same_view(batch, 0, view)
@@ -85,7 +85,7 @@ class ScoredVisible(Check):
         )
 
     @staticmethod
-    def _others(lab: Lab, ids_BL: torch.Tensor) -> torch.Tensor:
+    def _others(lab: CheckContext, ids_BL: torch.Tensor) -> torch.Tensor:
         """Another id of the data at each position, so that every target is one that the loss can be asked for."""
         known = lab.fit_ids.unique() if lab.subject.provides("data") else ids_BL.unique()
         known = known[known != lab.mask_id]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext, read
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab, read
 from unmask.diagnosis.statistics import mean_by_text
 from unmask.diagnosis.subject import State
 
@@ -46,7 +46,7 @@ class TargetAlignment(Check):
     fault = "Predictions are off by one position."
     leads_to = ("train_inference", "future_invariance", *EVERYTHING)
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         causal = lab.subject.kind == "causal"
         # with less hidden few positions have both neighbours hidden, with more the predictions know less
         masked = [lab.state((0.7, 0.9)[i % 2], name=i) for i in range(0 if causal else 2 * lab.budget.repeats)]
@@ -89,7 +89,7 @@ class TargetAlignment(Check):
         )
 
     @staticmethod
-    def _known(lab: Lab, state: State) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
+    def _known(lab: CheckContext, state: State) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
         """The text of each position asked about; nats of each target; nats known beyond counting words."""
         ids_BL = lab.batch.ids_BL
         asked_BL = lab.in_text(ids_BL)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TimeDirection(Check):
     kinds = ("masked",)
     leads_to = ("safe_words", "length", "frontier", "draw_calibration", "order", "memorisation")
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
         if any(v.t_B is None for v in views):
             return Finding("not_run", why="training feeds no time (t_B), so no clock can run wrong")
@@ -78,7 +78,7 @@ class TimeDirection(Check):
         )
 
     @staticmethod
-    def _fraction(lab: Lab, x_BL: Tensor) -> Tensor:
+    def _fraction(lab: CheckContext, x_BL: Tensor) -> Tensor:
         return (x_BL == lab.mask_id).double().mean(1).cpu()
 
 

@@ -6,8 +6,8 @@ import torch
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext, moved, read
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab, moved, read
 from unmask.diagnosis.statistics import mean_by_text
 from unmask.diagnosis.subject import State
 
@@ -27,7 +27,7 @@ class TrainInference(Check):
     needs = ("data", "training_view", "predict")
     leads_to = EVERYTHING
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         s, batch = lab.subject, lab.batch
         gaps, floors, rows, trained = [], [], [], []
         twice = 0.0

@@ -6,8 +6,8 @@ import torch
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.lab import Lab
 
 #: tokens of text that must stand at a place before its being unscored means anything
 ENOUGH = 20
@@ -29,7 +29,7 @@ class TrainedWhereSampled(Check):
     needs = ("data", "training_view", "generate")
     leads_to = EVERYTHING
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         out = lab.samples()
         if not out.steps:
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Vocabulary(Check):
         "compounding",
     )
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         s = lab.subject
         faults: list[str] = []
         warnings: list[str] = []
@@ -75,7 +75,7 @@ class Vocabulary(Check):
         )
 
     @staticmethod
-    def _tokenizer(lab: Lab, numbers: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
+    def _tokenizer(lab: CheckContext, numbers: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
         s, tokenizer = lab.subject, lab.subject.tokenizer
         if hasattr(tokenizer, "__len__"):
             numbers["tokenizer"] = len(tokenizer)

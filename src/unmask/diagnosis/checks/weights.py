@@ -7,8 +7,8 @@ import torch
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 from unmask.diagnosis.subject import NotProvided
 
 
@@ -25,7 +25,7 @@ class Weights(Check):
     fault = "Weights are missing, damaged, or change on the way to disk and back."
     leads_to = ("train_inference", "loss_by_ratio", "target_alignment", "bound_calibration", *EVERYTHING)
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         s, said, faults, warnings = lab.subject, [], [], []
         numbers: dict[str, Any] = {}
         asked = 0

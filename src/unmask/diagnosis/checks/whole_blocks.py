@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
+from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.lab import Lab
 
 #: what should stand in one block: a whole number, or a whole word; of one character there is nothing to cut
 _NUMBER, _WORD = re.compile(r"\d{2,}"), re.compile(r"[^\W\d_]{2,}")
@@ -26,7 +26,7 @@ class WholeBlocks(Check):
     needs = ("blocks",)
     leads_to = ()
 
-    def run(self, lab: Lab) -> Finding:
+    def run(self, lab: CheckContext) -> Finding:
         cut, count = {"numbers": 0, "words": 0}, {"numbers": 0, "words": 0}
         for pieces in lab.subject.blocks(lab.budget.rows):
             edges, at = set(), 0

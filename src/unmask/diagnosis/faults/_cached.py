@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.causal import CausalSubject, cached_run, drop_entries
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.subject import CachedRun, Subject, Wrapped
@@ -25,7 +25,7 @@ class CacheFault(Fault):
 
     def inject(self, subject: Subject) -> Subject:
         if not isinstance(subject, CausalSubject):
-            raise WrongUse(f"this fault is planted into a CausalSubject, not into {type(subject).__name__}")
+            raise UsageError(f"this fault is planted into a CausalSubject, not into {type(subject).__name__}")
         model, cached = subject.model, self.cached
 
         class Faulty(Wrapped):

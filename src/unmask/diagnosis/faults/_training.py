@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Subject
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskLaw
+from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel
 
 
@@ -35,7 +35,7 @@ class ShortTraining:
     batch: int = 64
     lr: float = 3e-3
     seed: int = 0
-    law: MaskLaw = MaskLaw("count", tilt=1.5)
+    law: MaskingProcess = MaskingProcess("count", tilt=1.5)
     unconditional: float = 0.1
     score: Callable[[Tensor], Tensor] | None = None
     twist: Callable[[Condition, torch.Generator], Condition] | None = None
@@ -73,17 +73,17 @@ def retrained(subject: Subject, training: ShortTraining, *, rows: int = 20_000) 
         rows: training rows at most.
 
     Raises:
-        WrongUse: not a native subject, or no training rows.
+        UsageError: not a native subject, or no training rows.
     """
     native = natively(subject)
     net = native.denoiser
     if not isinstance(net, MaskedDiffusionModel):
-        raise WrongUse(f"this fault is trained, which needs a native model, not {type(net).__name__}")
+        raise UsageError(f"this fault is trained, which needs a native model, not {type(net).__name__}")
     if native.train is None:
-        raise WrongUse("this fault is trained: give the subject training rows")
+        raise UsageError("this fault is trained: give the subject training rows")
     data = native.data(rows, "train")
     if net.conditional and data.cond is None:
-        raise WrongUse("this fault is trained: give the training rows with their semantic vectors")
+        raise UsageError("this fault is trained: give the training rows with their semantic vectors")
     torch.manual_seed(training.seed)
     new = MaskedDiffusionModel(net.config)
     if new.latent is not None and net.latent is not None:
@@ -95,10 +95,10 @@ def natively(subject: Subject) -> NativeSubject:
     """The subject as a native one.
 
     Raises:
-        WrongUse: it is none.
+        UsageError: it is none.
     """
     if not isinstance(subject, NativeSubject):
-        raise WrongUse(f"this fault is planted into a native subject, not into {type(subject).__name__}")
+        raise UsageError(f"this fault is planted into a native subject, not into {type(subject).__name__}")
     return subject
 
 

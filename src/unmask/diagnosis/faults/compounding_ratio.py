@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.causal import cached_run, drop_entries
 from unmask.diagnosis.faults._cached import CacheFault
 from unmask.diagnosis.subject import CachedRun
@@ -34,7 +34,7 @@ class CompoundingRatio(CacheFault):
 
     def __post_init__(self) -> None:
         if self.interval < 1:
-            raise WrongUse(f"interval={self.interval} must be at least 1 token")
+            raise UsageError(f"interval={self.interval} must be at least 1 token")
 
     def cached(self, model: Any, ids_BL: Tensor, start: int) -> CachedRun:
         def melt(cache: Any, place: int) -> None:

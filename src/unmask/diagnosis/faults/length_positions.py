@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.causal import CausalSubject
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.subject import State, Subject, Wrapped
@@ -21,7 +21,7 @@ class LengthPositions(Fault):
 
     def inject(self, subject: Subject) -> Subject:
         if not isinstance(subject, CausalSubject):
-            raise WrongUse(f"this fault changes position ids, which {type(subject).__name__} does not take")
+            raise UsageError(f"this fault changes position ids, which {type(subject).__name__} does not take")
         model = subject.model
 
         class Stretched(Wrapped):

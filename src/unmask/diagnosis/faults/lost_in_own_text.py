@@ -12,7 +12,7 @@ from unmask.core.random import hashed
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Subject
-from unmask.diagnosis.through import Through
+from unmask.diagnosis.wrapper import Through
 
 
 class _Lost(Through):

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import ShortTraining, retrained
 from unmask.diagnosis.subject import Subject
-from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.diffusion.process import MaskedBatch, MaskingProcess
 
 
 @dataclass(frozen=True)
-class CappedLaw(MaskLaw):
+class CappedLaw(MaskingProcess):
     """Never hides more than ``cap`` of a row, as BERT's 15 %, or a code that clamps the ratio."""
 
     cap: float = 0.15
@@ -25,7 +25,7 @@ class CappedLaw(MaskLaw):
         generator: torch.Generator | None = None,
         open_BL: Tensor | None = None,
         part: tuple[int, int] | None = None,
-    ) -> Corruption:
+    ) -> MaskedBatch:
         c = super().corrupt(clean_BL, mask_id, generator, open_BL, part)
         L = clean_BL.shape[1]
         # of what is hidden, keep the first few in an order that the masking has made random
@@ -53,7 +53,7 @@ class LowMaskTraining(Fault):
 
     def inject(self, subject: Subject) -> Subject:
         if not 0 < self.cap < 1:
-            raise WrongUse(f"cap={self.cap} must lie in (0, 1)")
+            raise UsageError(f"cap={self.cap} must lie in (0, 1)")
         law = CappedLaw("count", cap=self.cap)
         sick = retrained(subject, ShortTraining(steps=self.steps, law=law))
         sick.law = law

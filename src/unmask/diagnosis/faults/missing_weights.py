@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Subject, Wrapped
@@ -21,7 +21,7 @@ class MissingWeights(Fault):
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
         if not isinstance(native.denoiser, MaskedDiffusionModel):
-            raise WrongUse("this fault re-initialises a native model's block")
+            raise UsageError("this fault re-initialises a native model's block")
         net = copy.deepcopy(native.denoiser)
         block = net.blocks[-1]
         lost = [f"blocks.{len(net.blocks) - 1}.{n}" for n, _ in block.named_parameters()]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Subject
@@ -22,7 +22,7 @@ class NoPositions(Fault):
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
         if not isinstance(native.denoiser, MaskedDiffusionModel) or native.denoiser.position is None:
-            raise WrongUse("this fault takes absolute positions away, and this model has none")
+            raise UsageError("this fault takes absolute positions away, and this model has none")
         net = copy.deepcopy(native.denoiser)
         with torch.no_grad():
             assert net.position is not None

@@ -10,7 +10,7 @@ from unmask.core.denoiser import Body
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Subject
-from unmask.diagnosis.through import Through
+from unmask.diagnosis.wrapper import Through
 
 
 class _Shifted(Through):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.subject import Subject, Wrapped
 
@@ -18,7 +18,7 @@ class OneTokenBlocks(Fault):
     def inject(self, subject: Subject) -> Subject:
         tokenizer = subject.tokenizer
         if tokenizer is None:
-            raise WrongUse("this fault cuts texts into tokens, and the subject has no tokenizer")
+            raise UsageError("this fault cuts texts into tokens, and the subject has no tokenizer")
 
         class Cut(Wrapped):
             def blocks(self, n: int) -> list[list[str]]:

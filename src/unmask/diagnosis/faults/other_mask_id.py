@@ -7,11 +7,11 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Batch, Generated, State, Subject, Wrapped
-from unmask.diagnosis.through import Through
+from unmask.diagnosis.wrapper import Through
 
 
 class _Miscalled(Through):
@@ -40,7 +40,7 @@ class OtherMaskId(Fault):
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
         if native.pad_id is None:
-            raise WrongUse("this fault shows padding instead of masks, and this model has no padding id")
+            raise UsageError("this fault shows padding instead of masks, and this model has no padding id")
         other = with_denoiser(native, _Miscalled(native.denoiser))
 
         class Miscalled(Wrapped):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.subject import Batch, Generated, State, Subject, Wrapped
@@ -24,7 +24,7 @@ class StaleWeights(Fault):
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
         if not isinstance(native.denoiser, torch.nn.Module):
-            raise WrongUse("this fault changes weights, and this denoiser has none")
+            raise UsageError("this fault changes weights, and this denoiser has none")
         old = copy.deepcopy(native.denoiser)
         noise = torch.Generator().manual_seed(0)
         with torch.no_grad():

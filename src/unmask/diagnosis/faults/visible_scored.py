@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from unmask.diagnosis.context import CHUNK_NUMBERS, read
 from unmask.diagnosis.fault import Fault
-from unmask.diagnosis.lab import CHUNK_NUMBERS, read
 from unmask.diagnosis.subject import Batch, State, Subject, TrainingView, Wrapped, everywhere
 
 

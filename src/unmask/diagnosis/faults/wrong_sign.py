@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unmask.core.random import Stream, generator
 from unmask.diagnosis.causal import cached_run
+from unmask.diagnosis.context import moved
 from unmask.diagnosis.faults._cached import CacheFault, evicted
-from unmask.diagnosis.lab import moved
 from unmask.diagnosis.subject import CachedRun
 
 

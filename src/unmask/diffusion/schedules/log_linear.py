@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.schedule import Schedule
 
 
@@ -23,7 +23,7 @@ class LogLinear(Schedule):
 
     def __post_init__(self) -> None:
         if self.curvature < 0:
-            raise WrongUse(f"log_linear curvature={self.curvature} must not be negative; 0 is a straight line")
+            raise UsageError(f"log_linear curvature={self.curvature} must not be negative; 0 is a straight line")
 
     @classmethod
     def examples(cls) -> list[LogLinear]:

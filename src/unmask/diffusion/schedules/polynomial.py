@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.schedule import Schedule
 
 
@@ -17,7 +17,7 @@ class Polynomial(Schedule):
 
     def __post_init__(self) -> None:
         if self.power <= 0:
-            raise WrongUse(f"polynomial power={self.power} must be positive")
+            raise UsageError(f"polynomial power={self.power} must be positive")
 
     @classmethod
     def examples(cls) -> list[Polynomial]:

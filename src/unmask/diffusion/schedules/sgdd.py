@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.diffusion.schedule import Schedule
 
 
@@ -20,9 +20,9 @@ class Sgdd(Schedule):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise WrongUse(f"sgdd steps={self.steps} must be at least 1")
+            raise UsageError(f"sgdd steps={self.steps} must be at least 1")
         if self.offset < 0:
-            raise WrongUse(f"sgdd offset={self.offset} must not be negative")
+            raise UsageError(f"sgdd offset={self.offset} must not be negative")
 
     @classmethod
     def examples(cls) -> list[Sgdd]:

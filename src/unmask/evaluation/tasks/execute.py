@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 #: exit codes that mean the last line was reached: none that programs, shells or signals use
 _CODES = range(160, 224)
@@ -42,12 +42,12 @@ def passes(program: str, seconds: int = 5, megabytes: int = 512) -> bool:
     files nor start processes.
 
     Raises:
-        WrongUse: limits below 1, or a system without them.
+        UsageError: limits below 1, or a system without them.
     """
     if seconds < 1 or megabytes < 1:
-        raise WrongUse(f"seconds={seconds} and megabytes={megabytes} must be at least 1")
+        raise UsageError(f"seconds={seconds} and megabytes={megabytes} must be at least 1")
     if sys.platform == "win32":
-        raise WrongUse("programs are executed only where the system can limit them, which Windows cannot")
+        raise UsageError("programs are executed only where the system can limit them, which Windows cannot")
     reached = secrets.choice(_CODES)
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-I", "-c", _LIMITS, str(seconds), str(megabytes * 2**20)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.evaluation.likelihood import scoring
@@ -55,11 +55,11 @@ class TaskResult:
         """Share that is right among those that fit, with its interval over problems.
 
         Raises:
-            WrongUse: none fits.
+            UsageError: none fits.
         """
         right = np.array([answer.right for answer in self.answers if answer.right is not None], dtype=np.float64)
         if not len(right):
-            raise WrongUse(f"no problem of {self.task!r} fits the model's positions")
+            raise UsageError(f"no problem of {self.task!r} fits the model's positions")
         return ratio_interval(right, np.ones_like(right), seed=seed)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def load_task(name: str, count: int, seed: int = 0) -> list[Problem]:
     """The first ``count`` problems of a task.
 
     Raises:
-        WrongUse: no such task, or a count below 1.
+        UsageError: no such task, or a count below 1.
         MissingExtra: the package that carries its problems is not installed.
     """
     task = tasks.make(name)
     if count < 1:
-        raise WrongUse(f"count={count} must be at least 1")
+        raise UsageError(f"count={count} must be at least 1")
     return task.problems(count, seed)
 
 
@@ -110,7 +110,7 @@ def run_task(
         problems: instead of the task's own.
 
     Raises:
-        WrongUse: no such task, a model that cannot be asked, a setting that is out of range or has no effect, or
+        UsageError: no such task, a model that cannot be asked, a setting that is out of range or has no effect, or
             ``execute`` for a task without programs.
     """
     from unmask.evaluation.tasks.execute import passes
@@ -118,9 +118,9 @@ def run_task(
     problems = load_task(name, count, seed) if problems is None else problems
     code = any(problem.head is not None for problem in problems)
     if execute and not code:
-        raise WrongUse(f"execute=True has no effect on {name!r}, which has no programs")
+        raise UsageError(f"execute=True has no effect on {name!r}, which has no programs")
     if answer_length < 1:
-        raise WrongUse(f"answer_length={answer_length} must be at least 1")
+        raise UsageError(f"answer_length={answer_length} must be at least 1")
     given: dict[str, Any] = {"order": order, "steps": steps, "block_length": block_length, "cache": cache}
     write: Callable[[Problem, int], str | None]
     settings: dict[str, Any] = {"temperature": temperature, "seed": seed, "count": len(problems)}
@@ -135,7 +135,7 @@ def run_task(
         write = partial(_write, model, plan=plan, answer_length=answer_length)
         settings |= {"order": how["order"], "steps": steps} | plan.to_dict()
     else:
-        raise WrongUse(f"a task is written by a masked or a causal model, not by a {type(model).__name__}")
+        raise UsageError(f"a task is written by a masked or a causal model, not by a {type(model).__name__}")
     answers = []
     for number, problem in enumerate(problems):
         wrote = write(problem, number)
@@ -157,16 +157,16 @@ def _answers_only(model: CausalModel, name: str, problems: list[Problem], given:
     """Refuse what a model that writes left to right cannot do.
 
     Raises:
-        WrongUse: a hole to be filled, or a setting of masked models.
+        UsageError: a hole to be filled, or a setting of masked models.
     """
     if any(problem.after for problem in problems):
-        raise WrongUse(
+        raise UsageError(
             f"{name!r} has holes to fill, and a causal model ({model.name}) does not see what stands behind one: "
             "take a masked model, or a task with answers (gsm_symbolic)"
         )
     for setting, value in given.items():
         if value is not None:
-            raise WrongUse(f"{setting}={value!r} has no effect on a causal model, which writes left to right")
+            raise UsageError(f"{setting}={value!r} has no effect on a causal model, which writes left to right")
 
 
 def _write_on(model: CausalModel, problem: Problem, number: int, writing: Writing) -> str | None:

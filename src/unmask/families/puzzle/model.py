@@ -12,11 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core import distributed
+from unmask.core.errors import UsageError
 from unmask.core.model import Model, Output, Task
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
-from unmask.data import ranks
 from unmask.data.puzzles import Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan, Trace, generate
 from unmask.families.puzzle.network import Card, PuzzleDenoiser
@@ -60,18 +60,18 @@ class PuzzleModel(Model):
         """The boards that the texts describe, one a text.
 
         Raises:
-            WrongUse: naming the first that is malformed, contradicts itself, or does not settle its answer.
+            UsageError: naming the first that is malformed, contradicts itself, or does not settle its answer.
         """
         return joined([self.puzzle.read(text) for text in texts])
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
-            raise WrongUse("a puzzle model writes nothing by itself: give boards as texts")
+            raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
         if config.verify not in (None, "rules"):
-            raise WrongUse(f"verify={config.verify!r} does not check boards: 'rules' does")
+            raise UsageError(f"verify={config.verify!r} does not check boards: 'rules' does")
         if config.calls is not None and config.verify is None:
-            raise WrongUse(f"calls={config.calls} has no effect without verify='rules'")
+            raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
         texts = [text for text in task.texts for _ in range(task.n or 1)]
         batch, started = self.read(texts), time.perf_counter()
         chosen = fastest(
@@ -81,7 +81,7 @@ class PuzzleModel(Model):
         x_BL, correct_B = batch.question_BL.clone(), torch.zeros(len(batch), dtype=torch.bool)
         traces: list[Trace | None] = [None] * len(batch)
         forwards = calls = 0
-        mine = ranks.share(len(batch)) if task.share else range(len(batch))
+        mine = distributed.split_between_processes(len(batch)) if task.share else range(len(batch))
         left = torch.arange(mine.start, mine.stop)
         with self._looped(config.loops), chosen.autocast(self.device), torch.no_grad():
             for number in range(most):
@@ -109,11 +109,11 @@ class PuzzleModel(Model):
                 if not len(left):
                     break
         if task.share:
-            found_rows = ranks.gather([(x_BL[row], bool(correct_B[row]), traces[row]) for row in mine])
+            found_rows = distributed.gather_object([(x_BL[row], bool(correct_B[row]), traces[row]) for row in mine])
             x_BL = torch.stack([row for row, _, _ in found_rows])
             correct_B = torch.tensor([right for _, right, _ in found_rows])
             traces = [trace for _, _, trace in found_rows]
-            forwards, calls = sum(ranks.gather([forwards])), sum(ranks.gather([calls]))
+            forwards, calls = sum(distributed.gather_object([forwards])), sum(distributed.gather_object([calls]))
         kept = [t for t in traces if t is not None]
         return Output(
             [self.puzzle.show(row) for row in x_BL],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import CheckpointError, WrongUse
+from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
 from unmask.data.puzzles import MASK, PUZZLES, Puzzle
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -143,10 +143,10 @@ class PuzzleDenoiser(nn.Module, Denoiser):
         """Apply the stack this often from now on (a looped denoiser may think longer at inference).
 
         Raises:
-            WrongUse: fewer than once.
+            UsageError: fewer than once.
         """
         if times < 1:
-            raise WrongUse(f"loops={times} must be at least 1")
+            raise UsageError(f"loops={times} must be at least 1")
         self.net.config.loops = times
 
 
@@ -182,11 +182,13 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
     """Read what :func:`save` wrote.
 
     Raises:
-        WrongUse: no such folder. CheckpointError: it holds no puzzle model, or one whose parts do not fit.
+        UsageError: no such folder. CheckpointError: it holds no puzzle model, or one whose parts do not fit.
     """
     where = Path(folder)
     if not where.is_dir():
-        raise WrongUse(f"there is no folder {str(folder)!r}: give a puzzle model, such as checkpoints/sudoku_relations")
+        raise UsageError(
+            f"there is no folder {str(folder)!r}: give a puzzle model, such as checkpoints/sudoku_relations"
+        )
     try:
         card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
         net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.precision import fastest
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.shards import FORMAT
@@ -163,10 +163,10 @@ def wilson(hits: int, n: int) -> Interval:
     """A share with Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953), honest next to 0 and 1 too.
 
     Raises:
-        WrongUse: no trial.
+        UsageError: no trial.
     """
     if n < 1:
-        raise WrongUse("a share of no boards is nothing: measure at least one")
+        raise UsageError("a share of no boards is nothing: measure at least one")
     p, z2 = hits / n, _Z**2 / n
     middle = (p + z2 / 2) / (1 + z2)
     reach = math.sqrt(p * (1 - p) * z2 + z2**2 / 4) / (1 + z2)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from kvpress.presses.scorer_press import ScorerPress
 from torch import Tensor, nn
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.kvcache.presses._places import places, protect
 
 
@@ -31,7 +31,7 @@ class Protected(ScorerPress):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.press, ScorerPress):
-            raise WrongUse(
+            raise UsageError(
                 f"protected wraps a press that scores tokens, not {self.press!r}: write protected:press=knorm"
             )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from kvpress.presses.base_press import BasePress
 from torch import Tensor, nn
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 
 @dataclass
@@ -30,7 +30,7 @@ class SkipLayers(BasePress):
 
     def __post_init__(self) -> None:
         if not isinstance(self.press, BasePress):
-            raise WrongUse(f"skip_layers wraps a press, not {self.press!r}: write skip_layers:press=knorm,layers=0+1")
+            raise UsageError(f"skip_layers wraps a press, not {self.press!r}: write skip_layers:press=knorm,layers=0+1")
 
     def post_init_from_model(self, model: Any) -> None:
         self.press.post_init_from_model(model)

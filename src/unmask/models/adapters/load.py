@@ -12,9 +12,8 @@ from unmask.core.errors import CheckpointError
 from unmask.data.tokenizer_files import require_tokenizer, require_words
 from unmask.models.adapters import dream, llada, masked_lm
 from unmask.models.adapters.text import AdapterModel
-from unmask.models.hub import find, read_config
+from unmask.models.hub import find, read_config, silenced
 from unmask.models.kind import kind_of, require_masked
-from unmask.models.quiet import quiet
 from unmask.models.text_model import Card, first_line
 
 #: canvas length to write on where nothing else is said: other people's models have positions, but no canvas
@@ -32,7 +31,7 @@ def load_adapter(
         dtype: of the weights; fp32 on a CPU and the checkpoint's own elsewhere when None.
 
     Raises:
-        WrongUse: nothing is found under that name, or it is a causal language model.
+        UsageError: nothing is found under that name, or it is a causal language model.
         CheckpointError: an unknown architecture, weights or a tokenizer that do not fit.
     """
     where = device_of(device or "cpu")
@@ -58,7 +57,7 @@ def _tokenizer(folder: Path, name: str, own: Any) -> Any:
     from transformers import AutoTokenizer
 
     require_tokenizer(folder, name)
-    with quiet():
+    with silenced():
         try:
             tokenizer = own(folder) if own else AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # tokenizers says of a damaged file no more than Exception

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError
-from unmask.models.quiet import quiet
+from unmask.models.hub import silenced
 from unmask.models.text_model import first_line, require_safetensors
 
 #: what checkpoints carry beside a masked language model, and it has no use for
@@ -136,7 +136,7 @@ def load(folder: Path, tokenizer: Any, dtype: torch.dtype | None) -> MaskedLmDen
     if tokenizer.mask_token_id is None:
         raise CheckpointError(f"the tokenizer in {str(folder)!r} has no mask token, so there is nothing to fill")
     require_safetensors(folder)
-    with quiet():
+    with silenced():
         try:
             model, said = AutoModelForMaskedLM.from_pretrained(
                 folder,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.unknown import unknown_ids, warn_of_unknown
 from unmask.models.mask_words import require_own_masks, warn_of_masks
 from unmask.models.text_model import Laid, TextModel
@@ -60,9 +60,9 @@ class AdapterModel(TextModel):
         if texts is None:
             return super().laid_out(None, copies, length, canvas, cond)
         if cond is not None:
-            raise WrongUse("give texts or a condition, not both")
+            raise UsageError("give texts or a condition, not both")
         if canvas is not None:
-            raise WrongUse("give texts or a canvas, not both: an adapted model's texts are prompts")
+            raise UsageError("give texts or a canvas, not both: an adapted model's texts are prompts")
         p = self.answer_canvas(texts, length).repeat(copies or 1)
         return Laid(p.x_BL, None, p.fill_BL, p.valid_BL, p.whole_B)
 
@@ -83,12 +83,14 @@ class AdapterModel(TextModel):
         """A canvas [rows, L] that is masked but for the tokenizer's frame.
 
         Raises:
-            WrongUse: a length the model has no positions for, or that the frame alone fills.
+            UsageError: a length the model has no positions for, or that the frame alone fills.
         """
         x_BL = super().canvas(rows, length)
         before, after = self.frame
         if x_BL.shape[1] <= len(before) + len(after):
-            raise WrongUse(f"length={x_BL.shape[1]} leaves no room beside the {len(before) + len(after)} frame tokens")
+            raise UsageError(
+                f"length={x_BL.shape[1]} leaves no room beside the {len(before) + len(after)} frame tokens"
+            )
         for place, token in enumerate(before):
             x_BL[:, place] = token
         for place, token in enumerate(reversed(after)):
@@ -99,13 +101,13 @@ class AdapterModel(TextModel):
         """Ids [N, L]: the frame's opening, the text, EOS, padding; a text that is too long is cut, without EOS.
 
         Raises:
-            WrongUse: the tokenizer has neither an end nor a padding token.
+            UsageError: the tokenizer has neither an end nor a padding token.
         """
         width = length or self.card.length
         end, pad = self.denoiser.eos_id, self.denoiser.pad_id
         pad = end if pad is None else pad
         if pad is None:
-            raise WrongUse("the tokenizer has neither an end nor a padding token, so texts cannot share a canvas")
+            raise UsageError("the tokenizer has neither an end nor a padding token, so texts cannot share a canvas")
         before, _ = self.frame
         rows = []
         for text in texts:
@@ -134,14 +136,14 @@ class AdapterModel(TextModel):
                 without, it is continued as it stands.
 
         Raises:
-            WrongUse: messages for a tokenizer without a chat template.
+            UsageError: messages for a tokenizer without a chat template.
         """
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
             text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
             return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         if not isinstance(prompt, str):
-            raise WrongUse("this model's tokenizer has no chat template: give prompts as plain texts")
+            raise UsageError("this model's tokenizer has no chat template: give prompts as plain texts")
         return self.frame[0] + list(self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
 
     def answer_canvas(self, prompts: Sequence[str | Sequence[Message]], length: int | None = None) -> Prompted:
@@ -154,11 +156,11 @@ class AdapterModel(TextModel):
         longer ones.
 
         Raises:
-            WrongUse: no prompt, a mask word that is not this model's, nearly nothing but unknown words, or more tokens
+            UsageError: no prompt, a mask word that is not this model's, nearly only unknown words, or more tokens
                 than the model has positions.
         """
         if not prompts or (length is not None and length < 1):
-            raise WrongUse(f"{len(prompts)} prompts and length={length} must both be at least 1")
+            raise UsageError(f"{len(prompts)} prompts and length={length} must both be at least 1")
         mask_id, limit = self.denoiser.mask_id, self.denoiser.max_length
         chat = bool(self.tokenizer.chat_template)
         after = [] if chat else self.frame[1]
@@ -181,7 +183,7 @@ class AdapterModel(TextModel):
             fills.append((holes if whole[-1] else [False] * len(ids) + [True] * answer) + [False] * len(after))
         width = max(map(len, rows))
         if limit is not None and width > limit:
-            raise WrongUse(f"a prompt with {length} tokens to write needs {width} positions; the model has {limit}")
+            raise UsageError(f"a prompt with {length} tokens to write needs {width} positions; the model has {limit}")
         pad = self.denoiser.pad_id if self.denoiser.pad_id is not None else self.denoiser.eos_id or 0
         x_BL = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=self.device)
         fill_BL = torch.tensor([fill + [False] * (width - len(fill)) for fill in fills], device=self.device)
@@ -198,6 +200,6 @@ class AdapterModel(TextModel):
         """Not for somebody else's model.
 
         Raises:
-            WrongUse: always; its own folder is the one to copy.
+            UsageError: always; its own folder is the one to copy.
         """
-        raise WrongUse(f"an adapted model is not saved again: copy {self.path!r}, which is in its authors' format")
+        raise UsageError(f"an adapted model is not saved again: copy {self.path!r}, which is in its authors' format")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.latents import LatentsObservations, distinct_triples, triple_incidence
 
 
@@ -23,7 +23,7 @@ class Hashing(LatentsObservations):
         seed: draws the triples, which are all different.
 
     Raises:
-        WrongUse: there are not that many triples, or the modulus is below 2.
+        UsageError: there are not that many triples, or the modulus is below 2.
     """
 
     reference: ClassVar[str] = "arXiv 2502.06768"
@@ -36,7 +36,7 @@ class Hashing(LatentsObservations):
     def __post_init__(self) -> None:
         distinct_triples(self.n, self.p, self.seed)
         if self.modulus < 2:
-            raise WrongUse(f"modulus={self.modulus} leaves nothing to guess: write 2 or more")
+            raise UsageError(f"modulus={self.modulus} leaves nothing to guess: write 2 or more")
 
     @classmethod
     def examples(cls) -> list[Any]:

@@ -20,7 +20,7 @@ class NaeSat(LatentsObservations):
         seed: draws the triples, which are all different.
 
     Raises:
-        WrongUse: there are not that many triples.
+        UsageError: there are not that many triples.
     """
 
     reference: ClassVar[str] = "arXiv 2502.06768"

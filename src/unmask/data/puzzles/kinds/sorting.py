@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.latents import LatentsObservations
 
 
@@ -21,7 +21,7 @@ class Sorting(LatentsObservations):
         top: values go from 0 to top - 1.
 
     Raises:
-        WrongUse: fewer than 2 latents or values.
+        UsageError: fewer than 2 latents or values.
     """
 
     reference: ClassVar[str] = "arXiv 2502.06768"
@@ -31,7 +31,7 @@ class Sorting(LatentsObservations):
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.top < 2:
-            raise WrongUse(f"n={self.n} latents with top={self.top} values cannot be sorted: write 2 or more of both")
+            raise UsageError(f"n={self.n} latents with top={self.top} values cannot be sorted: write 2 or more of both")
 
     @classmethod
     def examples(cls) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
 from unmask.data.puzzles.split import TEST_ONE_IN, check_side
@@ -54,9 +54,9 @@ class Sudoku(Puzzle):
         Layout(self.size)
         check_side(self.side)
         if self.grade not in GRADES:
-            raise WrongUse(f"grade={self.grade!r} must be one of {', '.join(GRADES)}")
+            raise UsageError(f"grade={self.grade!r} must be one of {', '.join(GRADES)}")
         if self.size != 9 and (self.grade != "any" or self.order):
-            raise WrongUse(f"solver orders and grades are for 9x9 boards only, not size={self.size}")
+            raise UsageError(f"solver orders and grades are for 9x9 boards only, not size={self.size}")
         target_givens(self.layout, self.givens, 0, np.random.default_rng(0))
 
     @classmethod
@@ -84,15 +84,15 @@ class Sudoku(Puzzle):
         """``n`` new boards; those that miss the side, the number of givens or the grade are replaced.
 
         Raises:
-            WrongUse: no board is asked for, or hardly any random board is what was asked for.
+            UsageError: no board is asked for, or hardly any random board is what was asked for.
         """
         if n < 1:
-            raise WrongUse(f"n={n} boards cannot be made: ask for one or more")
+            raise UsageError(f"n={n} boards cannot be made: ask for one or more")
         found: list[tuple[Boards, ...]] = []
         tried = 0
         while (missing := n - sum(len(f[0]) for f in found)) > 0:
             if tried >= 5 * _CHUNK and n - missing < tried / 2000:
-                raise WrongUse(f"only {n - missing} of {tried} random boards fit {self}: ask for something less rare")
+                raise UsageError(f"only {n - missing} of {tried} random boards fit {self}: ask for something less rare")
             draw = missing * TEST_ONE_IN if self.side == "test" else missing + missing // 8 + 8
             grid = grids(self.layout, min(_CHUNK, draw), rng)
             if self.size == 9:
@@ -147,7 +147,7 @@ class Sudoku(Puzzle):
         """The board in ``text`` with its solution; the board's own size counts, its number of givens is free."""
         board = parse(text)
         if board.size != self.length:
-            raise WrongUse(f"this board has {board.size} cells, but the puzzle is {self.size}x{self.size}")
+            raise UsageError(f"this board has {board.size} cells, but the puzzle is {self.size}x{self.size}")
         answer = torch.from_numpy(solution(board)).long()[None]
         given = torch.from_numpy(board > 0)[None]
         rank = torch.from_numpy(path(board).rank_C).long()[None] if self.order else None

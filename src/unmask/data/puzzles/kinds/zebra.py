@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.puzzle import Puzzle, PuzzleBatch
 from unmask.data.puzzles.split import TEST_ONE_IN, check_side, is_test
@@ -42,7 +42,7 @@ class Zebra(Puzzle):
 
     def __post_init__(self) -> None:
         if not 3 <= self.smallest <= self.largest <= 6:
-            raise WrongUse(f"zebra sizes go from 3 to 6, not from {self.smallest} to {self.largest}")
+            raise UsageError(f"zebra sizes go from 3 to 6, not from {self.smallest} to {self.largest}")
         check_side(self.side)
 
     @classmethod
@@ -107,7 +107,7 @@ class Zebra(Puzzle):
     def read(self, text: str) -> PuzzleBatch:
         zebras = parse(text, self.largest)
         if zebras.clue_BK3.shape[1] > self.form.slots:
-            raise WrongUse(f"this puzzle has {zebras.clue_BK3.shape[1]} clues; there is room for {self.form.slots}")
+            raise UsageError(f"this puzzle has {zebras.clue_BK3.shape[1]} clues; there is room for {self.form.slots}")
         return self._batch(*self._canvas(zebras))
 
     def show(self, x_L: Tensor) -> str:

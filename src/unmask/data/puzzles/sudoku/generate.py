@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.search import complete, search
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, SudokuRules, candidates, digits
@@ -56,14 +56,14 @@ def target_givens(layout: Layout, givens: int | tuple[int, int] | None, n: int, 
     """A number of givens for each board: fixed, uniform in a closed range, or 0 for minimal boards.
 
     Raises:
-        WrongUse: outside what boards of this size can have.
+        UsageError: outside what boards of this size can have.
     """
     if givens is None:
         return np.zeros(n, dtype=np.int64)
     low, high = (givens, givens) if isinstance(givens, int) else givens
     fewest = FEWEST[layout.size]
     if not fewest <= low <= high < layout.cells:
-        raise WrongUse(
+        raise UsageError(
             f"givens {givens} do not fit a {layout.size}x{layout.size} board: "
             f"write a number or a range within {fewest} to {layout.cells - 1}"
         )

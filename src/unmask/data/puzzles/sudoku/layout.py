@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 
 _BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 
@@ -21,14 +21,14 @@ class Layout:
         size: 4, 6 or 9; the boxes are 2x2, 2x3 and 3x3 (rows x columns).
 
     Raises:
-        WrongUse: another size.
+        UsageError: another size.
     """
 
     size: int = 9
 
     def __post_init__(self) -> None:
         if self.size not in _BOXES:
-            raise WrongUse(f"sudoku boards have side 4, 6 or 9, not {self.size}")
+            raise UsageError(f"sudoku boards have side 4, 6 or 9, not {self.size}")
 
     @property
     def box(self) -> tuple[int, int]:
@@ -65,9 +65,9 @@ class Layout:
         """The layout with that many cells.
 
         Raises:
-            WrongUse: no board has that many.
+            UsageError: no board has that many.
         """
         for size in _BOXES:
             if size * size == cells:
                 return cls(size)
-        raise WrongUse(f"a sudoku board has 16, 36 or 81 cells, not {cells}")
+        raise UsageError(f"a sudoku board has 16, 36 or 81 cells, not {cells}")

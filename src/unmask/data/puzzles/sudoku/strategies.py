@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import MissingExtra, WrongUse
+from unmask.core.errors import MissingExtra, UsageError
 from unmask.data.puzzles.sudoku.solve import Boards
 from unmask.data.puzzles.sudoku.text import text
 
@@ -88,18 +88,18 @@ def path(board_C: Boards) -> Path:
     """The order in which the seven strategies, easiest first, fill a 9x9 board with one solution.
 
     Raises:
-        WrongUse: not a 9x9 board, or a board that contradicts itself.
+        UsageError: not a 9x9 board, or a board that contradicts itself.
         MissingExtra: dedoku is not installed.
     """
     if board_C.size != 81:
-        raise WrongUse(f"solver orders are known for 9x9 boards only; this board has {board_C.size} cells")
+        raise UsageError(f"solver orders are known for 9x9 boards only; this board has {board_C.size} cells")
     solver, grid = _solver()
     import dedoku
 
     try:
         result = solver.solve(grid.from_string(text(board_C)))
     except (dedoku.ContradictionError, dedoku.InvalidGridError) as error:
-        raise WrongUse(f"the board {text(board_C)} contradicts itself: {error}") from error
+        raise UsageError(f"the board {text(board_C)} contradicts itself: {error}") from error
     rank = np.where(board_C > 0, 0, UNREACHED).astype(np.uint8)
     strategy = np.zeros(81, dtype=np.uint8)
     filled, hardest = 0, 0
@@ -127,7 +127,7 @@ def grade(board_C: Boards, seconds: float = 60.0) -> tuple[float, str]:
 
     Raises:
         MissingExtra: pencilmark is not installed.
-        WrongUse: not graded in time, or not a board with one solution.
+        UsageError: not graded in time, or not a board with one solution.
     """
     if importlib.util.find_spec("pencilmark") is None:
         raise MissingExtra("grades need the package pencilmark: pip install 'unmask[puzzles]'")
@@ -135,8 +135,8 @@ def grade(board_C: Boards, seconds: float = 60.0) -> tuple[float, str]:
     try:
         done = subprocess.run([sys.executable, "-c", _RATE, board], capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise WrongUse(f"the board {board} is not graded after {seconds:g} seconds: give it more") from error
+        raise UsageError(f"the board {board} is not graded after {seconds:g} seconds: give it more") from error
     if done.returncode:
-        raise WrongUse(f"the board {board} cannot be graded: {(done.stderr.splitlines() or ['no reason given'])[-1]}")
+        raise UsageError(f"the board {board} cannot be graded: {(done.stderr.splitlines() or ['no reason given'])[-1]}")
     difficulty, band = json.loads(done.stdout)
     return float(difficulty), str(band)

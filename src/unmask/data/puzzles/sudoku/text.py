@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.data.puzzles.sudoku.layout import Layout
 from unmask.data.puzzles.sudoku.solve import Boards, solve
 
@@ -17,17 +17,17 @@ def parse(text: str) -> Boards:
     """The board [C] that a text shows; 16, 36 or 81 cells. White space, ``|`` and lines of ``-`` and ``+`` are skipped.
 
     Raises:
-        WrongUse: wrong length, a character that is no digit of this board, or two equal givens that see each other.
+        UsageError: wrong length, a character that is no digit of this board, or two equal givens that see each other.
     """
     lines = [line for line in re.split(r"[\r\n]+", text) if line.strip(" \t-+")]
     cells = re.sub(r"[\s|]", "", "".join(lines))
     sizes = {size * size: size for size in (4, 6, 9)}
     if len(cells) not in sizes:
-        raise WrongUse(f"a sudoku board has 81 cells (the minis 36 or 16), this one has {len(cells)}: {_short(text)}")
+        raise UsageError(f"a sudoku board has 81 cells (the minis 36 or 16), this one has {len(cells)}: {_short(text)}")
     layout = Layout(sizes[len(cells)])
     for cell, sign in enumerate(cells):
         if sign not in "." + "0123456789"[: layout.size + 1]:
-            raise WrongUse(
+            raise UsageError(
                 f"{sign!r} at {layout.name(cell)} is not part of a {layout.size}x{layout.size} board: "
                 f"write 1 to {layout.size}, and 0 or . for a blank"
             )
@@ -40,7 +40,7 @@ def clash(board_C: Boards) -> None:
     """Refuse a board that breaks a rule already.
 
     Raises:
-        WrongUse: two equal givens share a row, a column or a box; both cells are named.
+        UsageError: two equal givens share a row, a column or a box; both cells are named.
     """
     layout = Layout.of_cells(board_C.size)
     for number, unit in enumerate(layout.units):
@@ -50,19 +50,19 @@ def clash(board_C: Boards) -> None:
             if same.size > 1:
                 kind, where = _UNITS[number // layout.size], number % layout.size + 1
                 first, second = layout.name(int(same[0])), layout.name(int(same[1]))
-                raise WrongUse(f"{first} and {second} both hold {value} in {kind} {where}: change one of them")
+                raise UsageError(f"{first} and {second} both hold {value} in {kind} {where}: change one of them")
 
 
 def solution(board_C: Boards) -> Boards:
     """The only solution of a board.
 
     Raises:
-        WrongUse: the board breaks a rule, has no solution, or has several (a cell that may differ is named).
+        UsageError: the board breaks a rule, has no solution, or has several (a cell that may differ is named).
     """
     clash(board_C)
     count, found = solve(board_C[None])
     if count[0] == 0:
-        raise WrongUse(f"the board {text(board_C)} has no solution: a given must be wrong")
+        raise UsageError(f"the board {text(board_C)} has no solution: a given must be wrong")
     if count[0] > 1:
         layout = Layout.of_cells(board_C.size)
         for cell in np.nonzero(board_C == 0)[0]:
@@ -71,7 +71,7 @@ def solution(board_C: Boards) -> Boards:
             value = np.nonzero(solve(trial, limit=1)[0])[0] + 1
             if value.size > 1:
                 where = f"{layout.name(int(cell))} can be {value[0]} or {value[1]}"
-                raise WrongUse(f"the board {text(board_C)} has several solutions ({where}): give more cells")
+                raise UsageError(f"the board {text(board_C)} has several solutions ({where}): give more cells")
     return found[0]
 
 

@@ -11,7 +11,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.core.errors import WrongUse, did_you_mean
+from unmask.core.errors import UsageError, did_you_mean
 from unmask.data.puzzles.zebra.generate import Zebras, count
 from unmask.data.puzzles.zebra.rules import KINDS, MOST_HOUSES
 
@@ -38,43 +38,43 @@ def parse(text: str, largest: int = MOST_HOUSES) -> Zebras:
         largest: most houses and attributes that there is room for.
 
     Raises:
-        WrongUse: the size or a clue cannot be read, the clues contradict each other, or they leave several solutions.
+        UsageError: the size or a clue cannot be read, the clues contradict each other, or they leave several solutions.
     """
     size, *lines = [part.strip() for part in re.split(r"[;\r\n]", text) if part.strip()] or [""]
     match = re.fullmatch(r"([3-6]) ?x ?([3-6])", size, re.IGNORECASE)
     if match is None:
-        raise WrongUse(
+        raise UsageError(
             f"a zebra puzzle starts with its size, houses x attributes from 3x3 to 6x6, then a semicolon, not with "
             f"{size[:40]!r}"
         )
     houses, attributes = int(match[1]), int(match[2])
     if max(houses, attributes) > largest:
-        raise WrongUse(f"this puzzle is {houses}x{attributes}, and there is room for {largest}x{largest} at most")
+        raise UsageError(f"this puzzle is {houses}x{attributes}, and there is room for {largest}x{largest} at most")
     clues = np.array([_clue(line, houses, attributes) for line in lines], dtype=np.int64).reshape(1, -1, 3)
     puzzle = Zebras(houses, attributes, np.zeros((1, houses * attributes), dtype=np.int64), clues)
     found, home = count(puzzle)
     if found[0] == 0:
-        raise WrongUse(f"the clues of this zebra puzzle ({len(lines)}) contradict each other: no solution is left")
+        raise UsageError(f"the clues of this zebra puzzle ({len(lines)}) contradict each other: no solution is left")
     if found[0] > 1:
-        raise WrongUse(f"the clues of this zebra puzzle ({len(lines)}) leave several solutions: add a clue")
+        raise UsageError(f"the clues of this zebra puzzle ({len(lines)}) leave several solutions: add a clue")
     return Zebras(houses, attributes, home, clues)
 
 
 def _clue(line: str, houses: int, attributes: int) -> tuple[int, int, int]:
     match = _CLUE.match(re.sub(r"\s+", " ", line))
     if match is None:
-        raise WrongUse(f"{line!r} is no clue: write for example 'A1 same B2' or 'A1 left of H3'")
+        raise UsageError(f"{line!r} is no clue: write for example 'A1 same B2' or 'A1 left of H3'")
     kind = match[3].lower()
     if kind in ("right of", "just right of"):
         turned = f"{match[4]}{match[5]} {kind.replace('right', 'left')} {match[1]}{match[2]}"
-        raise WrongUse(f"{kind!r} in the clue {line!r} is no relation: write {turned!r}")
+        raise UsageError(f"{kind!r} in the clue {line!r} is no relation: write {turned!r}")
     if kind not in KINDS[1:]:
-        raise WrongUse(f"{kind!r} in the clue {line!r} is no relation: {did_you_mean(kind, KINDS[1:])}")
+        raise UsageError(f"{kind!r} in the clue {line!r} is no relation: {did_you_mean(kind, KINDS[1:])}")
     letters = "ABCDEF"[:attributes] + "H"
     items = []
     for letter, digit in ((match[1].upper(), match[2]), (match[4].upper(), match[5])):
         if letter not in letters or not 1 <= int(digit) <= houses:
-            raise WrongUse(
+            raise UsageError(
                 f"{letter}{digit} in the clue {line!r} does not exist: "
                 f"this puzzle has {', '.join(letters)}, each from 1 to {houses}"
             )

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from unmask.core import distributed
 from unmask.core.files import replacing, write_json
-from unmask.data import ranks
 from unmask.data.tokenizer import Canvases, encode_fixed
 
 #: ids that take no more bytes than this stay in memory
@@ -48,7 +48,7 @@ def stored_canvases(
     )
     name = hashlib.sha256(says.encode()).hexdigest()[:16]
     stamp = folder / f"{name}.json"
-    if ranks.first() and not stamp.is_file():
+    if distributed.is_main_process() and not stamp.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".{name}.*.partial.npy"):  # by a process that was killed
             left.unlink()
@@ -60,7 +60,7 @@ def stored_canvases(
             np.save(partial["lengths"], made.lengths, allow_pickle=False)
             np.save(partial["rows"], made.rows, allow_pickle=False)
         write_json(stamp, {"rows": len(made), "over_long": made.over_long, "masked": made.masked})
-    ranks.wait()
+    distributed.barrier()
     said = json.loads(stamp.read_text(encoding="utf-8"))
     ids, lengths, rows = (
         np.load(folder / f"{name}.{part}.npy", mmap_mode="r", allow_pickle=False)[: said["rows"]] for part in _PARTS

@@ -14,7 +14,7 @@ from unmask.decoding.order import orders
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.diagnosis.subject import Batch, Generated, Step
-from unmask.diagnosis.through import Through
+from unmask.diagnosis.wrapper import Through
 from unmask.evaluation.likelihood import scoring
 
 

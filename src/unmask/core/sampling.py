@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, uniform
 
 #: what a draw and the statistics of a row say alike
@@ -44,7 +44,7 @@ def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
 def gumbel(uniform_any: Tensor) -> Tensor:
     """Standard Gumbel noise from fp64 uniforms."""
     if uniform_any.dtype != torch.float64:
-        raise WrongUse(f"Gumbel noise needs float64 uniforms, got {uniform_any.dtype}: fp32 truncates it at 16.64")
+        raise UsageError(f"Gumbel noise needs float64 uniforms, got {uniform_any.dtype}: fp32 truncates it at 16.64")
     return -torch.log(-torch.log(uniform_any))
 
 
@@ -78,21 +78,21 @@ def restrict(
     Temperature 0 leaves the logits as they are: the caller takes the argmax.
 
     Raises:
-        WrongUse: a negative temperature, ``top_k`` below 1, or ``top_p`` outside (0, 1].
+        UsageError: a negative temperature, ``top_k`` below 1, or ``top_p`` outside (0, 1].
     """
     if temperature < 0:
-        raise WrongUse(f"temperature={temperature} must not be negative")
+        raise UsageError(f"temperature={temperature} must not be negative")
     if temperature not in (0.0, 1.0):
         logits_NV = logits_NV / temperature
     if top_k is not None:
         if top_k < 1:
-            raise WrongUse(f"top_k={top_k} must be at least 1")
+            raise UsageError(f"top_k={top_k} must be at least 1")
         if top_k < logits_NV.shape[-1]:
             kth_N1 = logits_NV.topk(top_k, dim=-1).values[:, -1:]
             logits_NV = logits_NV.masked_fill(logits_NV < kth_N1, float("-inf"))
     if top_p is not None:
         if not 0 < top_p <= 1:
-            raise WrongUse(f"top_p={top_p} must lie in (0, 1]")
+            raise UsageError(f"top_p={top_p} must lie in (0, 1]")
         if top_p < 1:
             sorted_NV, order_NV = logits_NV.sort(dim=-1, descending=True)
             before_NV = sorted_NV.softmax(-1).cumsum(-1) - sorted_NV.softmax(-1)

@@ -21,21 +21,21 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
-from unmask.core.errors import CheckpointError, UnmaskError, WrongUse
+from unmask.core import distributed
+from unmask.core.errors import CheckpointError, UnmaskError, UsageError
 from unmask.core.random import Stream, hashed
-from unmask.data import ranks
-from unmask.models.quiet import quiet
+from unmask.models.hub import silenced
 from unmask.models.text_model import check_fit, first_line, read_weights
 from unmask.training.arguments import TrainArguments
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
-from unmask.training.order import ShuffledRows
 from unmask.training.passes import Passes, steps_of
+from unmask.training.shuffle import ShuffledRows
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
 Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 
-__all__ = ["Part", "Probe", "SteadyTrainer", "last_checkpoint"]
+__all__ = ["Part", "Probe", "BaseTrainer", "last_checkpoint"]
 
 
 #: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
@@ -49,14 +49,14 @@ class Part:
     Attributes:
         rows: (first, total): where its rows stand among those of the step, for noise that is drawn for the whole step.
         share_K: by what the batch's own mean losses are multiplied so that the mean over processes and micro-batches is
-            the mean over the step; one a divisor that :meth:`SteadyTrainer.weigh` names.
+            the mean over the step; one a divisor that :meth:`BaseTrainer.weigh` names.
     """
 
     rows: tuple[int, int]
     share_K: Tensor
 
 
-class SteadyTrainer(Trainer):  # type: ignore[misc]
+class BaseTrainer(Trainer):  # type: ignore[misc]
     """Base of the trainers. A subclass defines ``compute_loss``, :meth:`since_last_log` and :meth:`held_out`.
 
     Args:
@@ -80,7 +80,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             self.model.get_input_embeddings = _none
             self.model._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks})
             if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
-                raise WrongUse("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
+                raise UsageError("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
         # every step has as many rows as any other, so the number of steps says how many rows are drawn
         self._step_rows = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         rows = len(self.train_dataset)
@@ -107,7 +107,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
             self.accelerator.gradient_accumulation_steps = 1
         if self.args.sharded and state.distributed_type == DistributedType.MULTI_CPU:
             if not SHARDS_ON_CPUS:
-                raise WrongUse(
+                raise UsageError(
                     f"torch {torch.__version__} cannot shard weights on CPUs: leave fsdp out, or take a newer"
                 )
             # accelerate shards on GPUs alone and would quietly keep whole copies; torch can on CPUs as well
@@ -219,7 +219,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         from safetensors.torch import save_file
 
         mine = {k: v.detach().cpu().contiguous() for k, v in batch.items() if isinstance(v, Tensor)}
-        everyone = ranks.gather([mine])
+        everyone = distributed.gather_object([mine])
         if self.is_world_process_zero():
             arrays = {f"{k}.{i}" if i else k: v for i, part in enumerate(everyone) for k, v in part.items()}
             save_file(arrays, str(where))
@@ -243,7 +243,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         """The held-out figures of the kind of model, and what the probes say.
 
         Raises:
-            WrongUse: ``metric_for_best_model`` is not among them.
+            UsageError: ``metric_for_best_model`` is not among them.
         """
         net = self._net if self.shown is None else self.shown
         was_training = net.training
@@ -260,7 +260,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         net.train(was_training)
         best = self.args.metric_for_best_model
         if best is not None and best.removeprefix("eval_") not in metrics:
-            raise WrongUse(f"metric_for_best_model={best!r} is no figure of this evaluation: {', '.join(metrics)}")
+            raise UsageError(f"metric_for_best_model={best!r} is no figure of this evaluation: {', '.join(metrics)}")
         metrics = {f"eval_{k}": v for k, v in metrics.items()}
         self.log(dict(metrics))
         if self.is_world_process_zero() and lines:
@@ -336,7 +336,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
         # weights and configuration only: Trainer would add a pickle of the arguments
         folder = str(output_dir or self.args.output_dir)
         os.makedirs(folder, exist_ok=True)
-        with quiet():
+        with silenced():
             self._net.save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -398,7 +398,7 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
 class _AfterStep(TrainerCallback):  # type: ignore[misc]
     """Guards each update, and keeps the average in step with the optimiser."""
 
-    def __init__(self, trainer: SteadyTrainer) -> None:
+    def __init__(self, trainer: BaseTrainer) -> None:
         self.trainer = trainer
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:

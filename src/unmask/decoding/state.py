@@ -16,7 +16,7 @@ from unmask.core.random import Stream, uniform
 
 
 @dataclass
-class Canvas:
+class SamplerState:
     """The live rows of a generation; finished ones are taken out with :meth:`keep`.
 
     Attributes:
@@ -70,7 +70,7 @@ class Canvas:
         seed: int,
         steps: int | None,
         block_length: int | None,
-    ) -> Canvas:
+    ) -> SamplerState:
         """Hide what is to be written.
 
         Args:
@@ -104,10 +104,10 @@ class Canvas:
     def __len__(self) -> int:
         return len(self.row_R)
 
-    def keep(self, rows: Tensor) -> Canvas:
+    def keep(self, rows: Tensor) -> SamplerState:
         """Only these rows (indices or a mask)."""
         changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_found"}
-        return Canvas(**{k: v[rows] if isinstance(v, Tensor) else v for k, v in changed.items()})
+        return SamplerState(**{k: v[rows] if isinstance(v, Tensor) else v for k, v in changed.items()})
 
     def _once(self, name: str, make: Callable[[], Tensor], *of: Tensor) -> Tensor:
         """What was made of the same tensors before: fields are replaced, never changed in place."""

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.draw import categorical
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator, uniform
+from unmask.core.sampling import categorical
 from unmask.diagnosis.baselines import Baselines, in_text
-from unmask.diagnosis.guard import Guarded
 from unmask.diagnosis.statistics import tolerance
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject
+from unmask.diagnosis.validated_subject import Guarded
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
@@ -81,7 +81,7 @@ class Scores:
     target_N: Tensor
 
 
-class Lab:
+class CheckContext:
     """A subject on the bench.
 
     Args:
@@ -115,7 +115,7 @@ class Lab:
     def _held(self, rows: int) -> Batch:
         batch: Batch = self.once(("held", rows), lambda: self.subject.data(rows))
         if len(batch) < 2:
-            raise WrongUse(f"a diagnosis needs at least 2 held-out texts, the subject has {len(batch)}")
+            raise UsageError(f"a diagnosis needs at least 2 held-out texts, the subject has {len(batch)}")
         return batch
 
     @cached_property

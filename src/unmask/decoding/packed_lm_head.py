@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
 from unmask.decoding.guidance import guide
-from unmask.decoding.layout import lay_out, product, product_dtype
+from unmask.decoding.weight_prepacking import lay_out, product, product_dtype
 
 #: below this many weights the layout costs nothing worth saving; above, a second copy of the head costs too much memory
 FEWEST, MOST = 2**20, 2**28
@@ -36,7 +36,7 @@ class _Packed:
     bias_V: Tensor | None = None
 
 
-class FastHead:
+class PackedLMHead:
     """``denoiser.head`` with the weight laid out once, and guidance inside.
 
     Args:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _joined = False
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes work together; the first call joins them."""
     global _joined
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
@@ -45,49 +45,49 @@ def _leave() -> None:
         torch.distributed.destroy_process_group()
 
 
-def index() -> int:
+def rank() -> int:
     """This process's number, from 0."""
-    return torch.distributed.get_rank() if count() > 1 else 0
+    return torch.distributed.get_rank() if world_size() > 1 else 0
 
 
-def first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes files and speaks."""
-    return index() == 0
+    return rank() == 0
 
 
-def share(rows: int) -> range:
+def split_between_processes(rows: int) -> range:
     """This process's rows: a contiguous part, as long as the others' to within one."""
-    world, me = count(), index()
+    world, me = world_size(), rank()
     return range(rows * me // world, rows * (me + 1) // world)
 
 
-def gather(mine: Sequence[T]) -> list[T]:
+def gather_object(mine: Sequence[T]) -> list[T]:
     """Everyone's items in the order of the processes, for everyone."""
-    if count() == 1:
+    if world_size() == 1:
         return list(mine)
-    parts: list[Any] = [None] * count()
+    parts: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(parts, list(mine))
     return [item for part in parts for item in part]
 
 
-def add_up(mine: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(mine: torch.Tensor) -> torch.Tensor:
     """The sum of everyone's tensors, for everyone."""
-    if count() > 1:
+    if world_size() > 1:
         mine = mine.clone()
         torch.distributed.all_reduce(mine)
     return mine
 
 
-def from_first(value: T | None) -> T:
+def broadcast_object(value: T | None) -> T:
     """The first process's value, for everyone; what the others give is not looked at."""
-    if count() > 1:
+    if world_size() > 1:
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0)
         value = box[0]
     return value  # type: ignore[return-value]
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when everyone is here."""
-    if count() > 1:
+    if world_size() > 1:
         torch.distributed.barrier()

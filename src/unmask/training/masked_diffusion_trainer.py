@@ -12,23 +12,23 @@ from torch import Tensor, nn
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
 from unmask.diffusion.objective import TokenLosses, token_losses
-from unmask.diffusion.process import Corruption, MaskLaw
+from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
-from unmask.training.steady import Probe, SteadyTrainer, last_checkpoint
 
-__all__ = ["DiffusionTrainer", "Probe", "last_checkpoint"]
+__all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
 
 
-class DiffusionTrainer(SteadyTrainer):
+class MaskedDiffusionTrainer(BaseTrainer):
     """Trains a :class:`MaskedDiffusionModel` on ``input_ids [b, L]``, ``length [b]`` and perhaps ``latent [b, Z]``.
 
     Args:
         law: how positions are hidden.
-        others: see :class:`SteadyTrainer`.
+        others: see :class:`BaseTrainer`.
     """
 
-    def __init__(self, *, law: MaskLaw, **others: Any) -> None:
+    def __init__(self, *, law: MaskingProcess, **others: Any) -> None:
         super().__init__(**others)
         self.law = law
         self._sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
@@ -45,7 +45,7 @@ class DiffusionTrainer(SteadyTrainer):
             masked = masked_BL.sum() if weight_BL is None else weight_BL[masked_BL].sum()
         return torch.stack([masked.double(), tokens.double()])
 
-    def _corrupt(self, ids_BL: Tensor, rows: tuple[int, int]) -> Corruption:
+    def _corrupt(self, ids_BL: Tensor, rows: tuple[int, int]) -> MaskedBatch:
         noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
         return self.law.corrupt(ids_BL, self._net.mask_id, noise, part=rows)
 

@@ -15,19 +15,19 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.draw import categorical, gumbel_argmax, restrict
-from unmask.core.errors import WrongUse
+from unmask.core.errors import UsageError
 from unmask.core.random import Stream
-from unmask.decoding.cache import Remembered
-from unmask.decoding.canvas import Canvas
-from unmask.decoding.head import FastHead, wide
-from unmask.decoding.layout import laid_out_body
+from unmask.core.sampling import categorical, gumbel_argmax, restrict
+from unmask.decoding.cache import BlockKVCache
+from unmask.decoding.logit_stats import LogitStats
 from unmask.decoding.order import Candidates
+from unmask.decoding.packed_lm_head import PackedLMHead, wide
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.recorder import Recorder
-from unmask.decoding.rows import RowStats
-from unmask.decoding.rule import Move
+from unmask.decoding.rule import SamplerStep
+from unmask.decoding.state import SamplerState
 from unmask.decoding.trace import Kind, Trace
+from unmask.decoding.weight_prepacking import laid_out_body
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ TokenHook = Callable[["int | None", Tensor], Tensor]
 
 
 @dataclass
-class Run:
+class SamplingLoop:
     """One generation; lives as long as its loop."""
 
     denoiser: Denoiser
@@ -97,8 +97,8 @@ class Run:
     valid_RL: Tensor | None = None
     kind: str = ""
     recorder: Recorder = field(init=False)
-    head: FastHead = field(init=False)
-    remembered: Remembered | None = None
+    head: PackedLMHead = field(init=False)
+    remembered: BlockKVCache | None = None
     forwards_B: Tensor = field(init=False)
     needs: set[str] = field(default_factory=set)
 
@@ -106,7 +106,7 @@ class Run:
         self, x_BL: Tensor, fill_BL: Tensor, cond: Condition | None, valid_BL: Tensor | None, ids_B: Tensor
     ) -> Generation:
         plan, mask_id = self.plan, self.denoiser.mask_id
-        canvas = Canvas.start(
+        canvas = SamplerState.start(
             x_BL,
             fill_BL,
             torch.ones_like(fill_BL) if valid_BL is None else valid_BL,
@@ -122,11 +122,11 @@ class Run:
         self.recorder = Recorder(None if self.trace_mode is None else start, self.trace_mode == "full")
         self.cond, self.valid_RL = cond, valid_BL
         forwards = int(torch.minimum(canvas.total_R, canvas.budget_R).max())
-        self.head = FastHead(self.denoiser, forwards)
+        self.head = PackedLMHead(self.denoiser, forwards)
         if plan.cache_leaf is not None:
-            self.remembered = Remembered(self.denoiser, plan.cache_leaf)
+            self.remembered = BlockKVCache(self.denoiser, plan.cache_leaf)
         if plan.stop_at_eos and self.denoiser.eos_id is None:
-            raise WrongUse("stop_at_eos=True needs a model with an eos_id; this one has none")
+            raise UsageError("stop_at_eos=True needs a model with an eos_id; this one has none")
         if plan.guide.active:
             given_BL = ~fill_BL if valid_BL is None else valid_BL & ~fill_BL
             self.kind = plan.guide.resolve(self.denoiser.conditional, cond, bool(given_BL.any()))
@@ -141,7 +141,7 @@ class Run:
         return Generation(out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan, body_rows)
 
     # -- one step ---------------------------------------------------------------------------------------------------
-    def _step(self, canvas: Canvas, out_BL: Tensor) -> Canvas:
+    def _step(self, canvas: SamplerState, out_BL: Tensor) -> SamplerState:
         plan = self.plan
         candidates = Candidates(canvas, canvas.open_RL, self._looker(canvas), self._pick)
         move = plan.sampler_leaf.move(plan, canvas, candidates)
@@ -185,8 +185,8 @@ class Run:
             self.callback(Progress(self.forwards, out_BL.clone(), row_K, col_K, value_K, trace, at_end))
         return self._settle(canvas, out_BL)
 
-    def _looker(self, canvas: Canvas) -> Callable[[Tensor, Tensor], RowStats]:
-        def look(row_N: Tensor, col_N: Tensor) -> RowStats:
+    def _looker(self, canvas: SamplerState) -> Callable[[Tensor, Tensor], LogitStats]:
+        def look(row_N: Tensor, col_N: Tensor) -> LogitStats:
             h_RLD = self._body(canvas, row_N, col_N)
             h_ND = h_RLD[row_N, col_N]
             other_ND = h_RLD[row_N + len(canvas), col_N] if self.kind else None
@@ -198,11 +198,11 @@ class Run:
                 x_KL = None if self.plan.repetition_penalty == 1 else canvas.x_RL[part(row_N)]
                 return self._head(part(h_ND), None if other_ND is None else part(other_ND), x_KL)
 
-            return RowStats(read, len(row_N), self.denoiser.vocab_size, self.needs)
+            return LogitStats(read, len(row_N), self.denoiser.vocab_size, self.needs)
 
         return look
 
-    def _body(self, canvas: Canvas, row_N: Tensor, col_N: Tensor) -> Tensor:
+    def _body(self, canvas: SamplerState, row_N: Tensor, col_N: Tensor) -> Tensor:
         """States of which only those at the asked places are read."""
         x_RL, cond, t_R, valid_RL = canvas.x_RL, self.cond, canvas.fraction_R, self.valid_RL
         if self.kind:
@@ -258,27 +258,27 @@ class Run:
         return categorical(logits_KV, canvas.uniform_N(row_K, col_K, Stream.VALUE))
 
     # -- after a step -----------------------------------------------------------------------------------------------
-    def _hide(self, canvas: Canvas, move: Move, rows_R: Tensor) -> None:
+    def _hide(self, canvas: SamplerState, move: SamplerStep, rows_R: Tensor) -> None:
         if move.remask_RL is None:
             return
         hide_RL = move.remask_RL & rows_R[:, None]
         self.recorder.note(canvas, hide_RL, Kind.REMASK, torch.full_like(canvas.x_RL, canvas.mask_id), canvas.tick_R)
         canvas.x_RL = canvas.x_RL.masked_fill(hide_RL, canvas.mask_id)
 
-    def _ask_hook(self, step: int | None, canvas: Canvas, out_BL: Tensor) -> None:
+    def _ask_hook(self, step: int | None, canvas: SamplerState, out_BL: Tensor) -> None:
         if self.hook is None or not len(canvas):
             return
         new_BL = self.hook(step, out_BL.clone())
         if not isinstance(new_BL, Tensor) or new_BL.shape != out_BL.shape or new_BL.is_floating_point():
-            raise WrongUse(f"token_hook must return ids of shape {tuple(out_BL.shape)}, got {type(new_BL).__name__}")
+            raise UsageError(f"token_hook must return ids of shape {tuple(out_BL.shape)}, got {type(new_BL).__name__}")
         new_RL = new_BL[canvas.row_R]
         changed_RL = new_RL != canvas.x_RL
         if bool((changed_RL & ~canvas.fill_RL).any()):
-            raise WrongUse("token_hook changed a given token: it may change only positions that are to be written")
+            raise UsageError("token_hook changed a given token: it may change only positions that are to be written")
         self.recorder.note(canvas, changed_RL, Kind.HOOK, new_RL, (canvas.tick_R - 1).clamp(min=0))
         canvas.x_RL = new_RL
 
-    def _stop_at_eos(self, canvas: Canvas) -> None:
+    def _stop_at_eos(self, canvas: SamplerState) -> None:
         masked_RL = canvas.masked_RL
         settled_RL = canvas.fill_RL & (canvas.x_RL == self.denoiser.eos_id) & (masked_RL.long().cumsum(1) == 0)
         rest_RL = masked_RL & settled_RL.any(1)[:, None]
@@ -287,7 +287,7 @@ class Run:
         self.recorder.note(canvas, rest_RL, Kind.PAD, ends_RL, (canvas.tick_R - 1).clamp(min=0))
         canvas.x_RL = torch.where(rest_RL, ends_RL, canvas.x_RL)
 
-    def _settle(self, canvas: Canvas, out_BL: Tensor) -> Canvas:
+    def _settle(self, canvas: SamplerState, out_BL: Tensor) -> SamplerState:
         """Open next blocks, stop at EOS, and take finished rows out of the batch."""
         if self.plan.stop_at_eos:
             self._stop_at_eos(canvas)
@@ -321,4 +321,4 @@ def _take(carry: Any, rows: Tensor) -> Any:
         return type(carry)(_take(c, rows) for c in carry)
     if hasattr(carry, "index_rows"):
         return carry.index_rows(rows)
-    raise WrongUse(f"a carry of type {type(carry).__name__} needs index_rows(rows), so that finished rows can leave")
+    raise UsageError(f"a carry of type {type(carry).__name__} needs index_rows(rows), so that finished rows can leave")

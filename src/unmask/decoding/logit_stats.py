@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unmask.core.draw import NOTHING_TO_DRAW
-from unmask.core.errors import UnmaskError, WrongUse
+from unmask.core.errors import UnmaskError, UsageError
+from unmask.core.sampling import NOTHING_TO_DRAW
 
 #: logits held at once; beyond this the head runs in pieces and pieces are thrown away
 CHUNK_ELEMENTS = 2**26
@@ -30,7 +30,7 @@ PIECE = 256
 STATISTICS = ("best", "rest", "second", "entropy")
 
 
-class RowStats:
+class LogitStats:
     """Statistics of N rows of logits.
 
     Args:
@@ -43,7 +43,7 @@ class RowStats:
     def __init__(self, read: Callable[[Tensor | None], Tensor], count: int, vocab_size: int, needs: set[str]) -> None:
         unknown = needs - set(STATISTICS)
         if unknown:
-            raise WrongUse(f"no row statistic is called {sorted(unknown)[0]!r}; known: {', '.join(STATISTICS)}")
+            raise UsageError(f"no row statistic is called {sorted(unknown)[0]!r}; known: {', '.join(STATISTICS)}")
         self._read, self._count, self._needs = read, count, needs
         self._chunk = max(1, CHUNK_ELEMENTS // max(vocab_size, 1))
         self._kept: Tensor | None = None
