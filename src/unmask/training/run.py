@@ -74,6 +74,8 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
             f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector"
         )
     encoder = _encoder(recipe, start)
+    if encoder is not None:
+        say(f"encoding in {encoder.precision}")
     if start:
         tokenizer = start.tokenizer
     else:
