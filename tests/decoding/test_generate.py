@@ -14,8 +14,7 @@ from oracles import UniformDenoiser
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UnmaskError, UsageError
-from unmask.decoding import DecodingPlan, Guidance, Progress, Trace, generate
-from unmask.decoding import rows as rows_module
+from unmask.decoding import DecodingPlan, Guidance, Progress, Trace, generate, logit_stats
 from unmask.decoding.guidance import guide
 from unmask.decoding.logit_stats import LogitStats
 from unmask.decoding.order import ranked
@@ -64,7 +63,7 @@ def test_statistics_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     net, x_BL = TinyNet(), canvas()
     plan = DecodingPlan(order="entropy", steps=5)
     whole = generate(net, x_BL, plan)
-    monkeypatch.setattr(rows_module, "CHUNK_ELEMENTS", 2 * VOCAB)
+    monkeypatch.setattr(logit_stats, "CHUNK_ELEMENTS", 2 * VOCAB)
     pieces = generate(net, x_BL, plan)
     assert torch.equal(whole.sequences, pieces.sequences)
     assert pieces.head_rows > whole.head_rows

@@ -182,7 +182,7 @@ def test_damaged_folders_are_refused_with_the_reason(run, tmp_path):
         ("cut", cut, "cannot be read"),
         ("pickle", pickle, "is a pickle, which is not read"),
         ("card", card, "cannot be read"),
-        ("no card", lambda f: (f / "unmask.json").unlink(), "not a finished unmask model folder"),
+        ("no card", lambda f: (f / "unmask.json").unlink(), "is a run that has not finished"),
     ):
         with pytest.raises(CheckpointError, match=said):
             unmask.load(damaged(name, spoil))

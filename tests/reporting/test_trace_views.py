@@ -143,7 +143,7 @@ class Spelled:
 
 def test_the_page_of_an_output_is_spelt_by_its_model() -> None:
     trace = a_trace("committed")
-    output = SimpleNamespace(model=SimpleNamespace(tokenizer=Spelled()))
+    output = SimpleNamespace(model=SimpleNamespace(piece=spelling(Spelled(), MASK)))
     data: Any = embedded(page_of(trace, output=output))
     signs = {"1": "·", "2": "⏎"}
     assert data["pieces"] == {token: signs.get(token, piece(int(token))) for token in data["pieces"]}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from unmask.data import stored
+from unmask.data import tokenized_cache
 from unmask.data.text import load_texts
 from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import encode_fixed, train_bpe
@@ -34,8 +34,8 @@ def test_what_lies_on_disk_is_what_memory_would_hold(tokenizer, tmp_path):
 def test_a_second_start_reads_and_other_texts_or_settings_are_made_anew(tokenizer, tmp_path, monkeypatch):
     on_disk(tokenizer, tmp_path)
     calls = []
-    real = stored.encode_fixed
-    monkeypatch.setattr(stored, "encode_fixed", lambda *a, **k: calls.append(k) or real(*a, **k))
+    real = tokenized_cache.encode_fixed
+    monkeypatch.setattr(tokenized_cache, "encode_fixed", lambda *a, **k: calls.append(k) or real(*a, **k))
     on_disk(tokenizer, tmp_path)
     assert not calls
     on_disk(tokenizer, tmp_path, fingerprint="other")
@@ -64,12 +64,12 @@ def test_the_fingerprint_sees_every_text(tmp_path):
 
 
 def test_long_indices_lie_in_a_file_and_say_the_same(tmp_path, monkeypatch):
-    from unmask.data import spill
+    from unmask.data import memmap
 
     file = tmp_path / "x.txt"
     file.write_text("\n".join(["same", "", *(f"text {i}" for i in range(500))] * 2))
     small = load_texts(file)
-    monkeypatch.setattr(spill, "IN_MEMORY", 10)
+    monkeypatch.setattr(memmap, "IN_MEMORY", 10)
     large = load_texts(file)
     assert isinstance(large.train._numbers, np.memmap) and not isinstance(small.train._numbers, np.memmap)
     assert (list(large.train), list(large.validation)) == (list(small.train), list(small.validation))
