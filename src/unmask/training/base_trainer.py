@@ -26,7 +26,7 @@ from unmask.core.errors import CheckpointError, UnmaskError, UsageError
 from unmask.core.random import Stream, hashed
 from unmask.models.hub import silenced
 from unmask.models.text_model import check_fit, first_line, read_weights
-from unmask.training.arguments import TrainArguments
+from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
 from unmask.training.passes import Passes, steps_of
@@ -39,7 +39,7 @@ __all__ = ["Part", "Probe", "BaseTrainer", "last_checkpoint"]
 
 
 #: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
-SHARDS_ON_CPUS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 7)
+SHARDS_ON_CPUS = ACCELERATE_SHARDS and tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 7)
 
 
 @dataclass(frozen=True)
