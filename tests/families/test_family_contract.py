@@ -163,5 +163,5 @@ def test_a_board_is_solved_and_said_to_be_verified(loaded):
     assert len(out.trace.start_BL) == 2
     shared = unmask.sample(loaded("sudoku_relations"), [BOARD, BOARD.replace("5", ".", 1)], trace=True, share=True)
     assert shared.texts == out.texts and shared.verified == out.verified and shared.forwards == out.forwards
-    plain = unmask.sample(loaded("sudoku_relations"), [BOARD], verify=None, calls=None)
+    plain = unmask.sample(loaded("sudoku_relations"), [BOARD], verify=None)
     assert plain.verified is None and plain.calls == 0

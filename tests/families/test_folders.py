@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 import unmask
 from tiny_training import generation, run, write_texts
 from unmask.core.errors import CheckpointError, UsageError
+from unmask.core.sampling_config import SamplingConfig
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,24 @@ def test_parts_of_models_are_named_as_what_they_are(trained, tmp_path):
     (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
     with pytest.raises(CheckpointError, match="model.safetensors in .* is a git-lfs pointer, .* `git lfs pull`"):
         unmask.load(pointer, "cpu")
+
+
+def test_a_folders_default_plan_is_what_writes_unless_another_is_said(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "planned")
+    SamplingConfig(order="left_to_right", quota="one", steps=None, temperature=0.0).save(folder)
+    model = unmask.load(folder, "cpu")
+    out = unmask.sample(model, n=2)
+    assert out.config.order == "left_to_right" and out.forwards == 10  # one token a step
+    plain = unmask.load(trained, "cpu")
+    asked = unmask.sample(plain, n=2, order="left_to_right", quota="one", steps=None, temperature=0.0)
+    assert out.texts == asked.texts
+    assert unmask.sample(model, n=2, quota="linear", steps=2).forwards == 2
+    again = unmask.load(model.save(tmp_path / "again"), "cpu")
+    assert again.config == model.config and again.config.changed()
+
+
+def test_a_plan_that_the_model_has_no_use_for_is_refused(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "planned")
+    SamplingConfig(loops=2).save(folder)
+    with pytest.raises(UsageError, match="loops=2 has no effect on a masked model"):
+        unmask.sample(unmask.load(folder, "cpu"), n=1)

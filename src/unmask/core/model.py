@@ -251,14 +251,12 @@ class Model(ABC):
         *,
         column: str | None = None,
         length: int | None = None,
-        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         """It, with texts, for the diagnosis.
 
         Args:
             data, column: texts, or where they are; what training held out when None.
             length: positions of the canvas.
-            config: the plan that is judged.
 
         Raises:
             UsageError: there is nothing to ask it.

@@ -11,6 +11,7 @@ from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.family import Family, Place
 from unmask.core.model import Model
 from unmask.core.registry import Registry
+from unmask.core.sampling_config import SamplingConfig
 
 families: Registry[Family] = Registry("family", "unmask.families", Family)  # type: ignore[type-abstract]
 #: the families that ship, in the order in which a folder is shown to them; those from elsewhere come first
@@ -27,8 +28,15 @@ def load(path_or_id: str | Path, device: torch.device) -> Model:
     place = _place(path_or_id)
     for family in _walk():
         if family.detect(place) is not None:
-            return family.load(place, device)
+            return _planned(family.load(place, device), place)
     raise UsageError(f"no family of models reads {str(path_or_id)!r}: {', '.join(families)} were asked")
+
+
+def _planned(model: Model, place: Place) -> Model:
+    """The model with the default plan of its folder, if there is one, on top of its family's."""
+    plan = SamplingConfig() if place.folder is None else SamplingConfig.load(place.folder)
+    model.config = SamplingConfig.of(plan.changed(), model.config)
+    return model
 
 
 def adopted(found: Any, what: str) -> Model:

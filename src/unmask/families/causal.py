@@ -80,7 +80,6 @@ class CausalText(CausalModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
-        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.causal import CausalSubject
         from unmask.evaluation.held_out import unseen

@@ -167,7 +167,6 @@ class _Masked(TextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
-        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
@@ -186,6 +185,12 @@ class _Masked(TextModel, Model):
             length=found.length,
             notes=found.notes,
         )
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        written = super().save(folder, dtype)
+        if self.config.changed():
+            self.config.save(written)
+        return written
 
     def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         from unmask.models.export import export

@@ -150,13 +150,18 @@ class TidalText(TidalTextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
-        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.tidal import tidal_subject
 
         held_out, train = self.examples(data, column)
         known = [train[i] for i in evenly(len(train), 4096)] if train else None
         return tidal_subject(self, [held_out[i] for i in evenly(len(held_out), 4096)], known, length=length)
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        written = super().save(folder, dtype)
+        if self.config.changed():
+            self.config.save(written)
+        return written
 
     def examples(self, data: Any = None, column: str | None = None) -> tuple[list[Example], list[Example]]:
         """Held-out (prompt, text) pairs and those that were trained on.

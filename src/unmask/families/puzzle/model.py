@@ -70,7 +70,7 @@ class PuzzleModel(Model):
             raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
         if config.verify not in (None, "rules"):
             raise UsageError(f"verify={config.verify!r} does not check boards: 'rules' does")
-        if config.calls is not None and config.verify is None:
+        if config.verify is None and config.calls not in (None, self.config.calls):
             raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
         texts = [text for text in task.texts for _ in range(task.n or 1)]
         batch, started = self.read(texts), time.perf_counter()
