@@ -1,0 +1,1 @@
+"""Faults that the diagnosis is measured on: written apart from its checks, with their repairs and their harm."""
