@@ -30,6 +30,7 @@ PARTS = (
     "models.memory",
     "models.layers",
     "models.latent",
+    "models.bag_of_words",
     "models.denoiser_config",
     "models.denoiser",
 )

@@ -27,6 +27,8 @@ _BETWEEN = (
     ("ema", 0, 1),
     ("free_bits", 0, 1e9),
     ("vib_beta", 0, 1e9),
+    ("bag_weight", 0, 1e9),
+    ("latent_noise", 0, 1e3),
     ("learning_rate", 0, 1e3),
     ("muon_lr", 0, 1e3),
     ("weight_decay", 0, 1e3),
@@ -81,6 +83,9 @@ class ModelArguments:
     conditioning: str = _help("'none', 'adaln' or 'cross'", "adaln")
     latent_tokens: int = _help("latent tokens: a prefix with adaln, the keys with cross", 8)
     bottleneck: int = _help("width of the variational bottleneck, 0 for none", 0)
+    bag_of_words: int = _help(
+        "width of the head that biases the logits to the tokens that the vector speaks of, 0 for none", 0
+    )
     time_embedding: bool = _help("feed the masked fraction", False)
     self_conditioning: bool = _help("feed the previous pass's hidden states", False)
     whiten: str = _help("'none', 'center' (mean and one scale) or 'full' (decorrelate) for the latents", "full")
@@ -133,6 +138,8 @@ class TrainArguments(TrainingArguments):
     unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
     self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
     vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
+    bag_weight: float = _help("weight of the bag of words' loss, nats a distinct token of the text", 0.3)
+    latent_noise: float = _help("training noise on the vector: its norm as a share of the vector's own", 0.0)
     free_bits: float = _help("nats a dimension below which the KL costs nothing", 0.0)
     ema: float = _help("decay of the weight average that is evaluated and saved; 0 for none", 0.999)
     optimizer: str = _help("'adamw' or 'muon' (Muon for the blocks' matrices, AdamW for the rest)", "adamw")

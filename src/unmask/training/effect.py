@@ -42,8 +42,11 @@ _TIDAL = ("attention", "positions", "writes", "blocks", "reverse", "max_block", 
 _DENOISER = (
     "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
     "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order", "probe_steps",
+    "bag_of_words", "bag_weight", "latent_noise",
 )  # fmt: skip
-_LATENT = ("latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional")
+_LATENT = (
+    "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional", "bag_of_words", "latent_noise",
+)  # fmt: skip
 
 
 def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any], bool], what: str) -> Need:
@@ -67,6 +70,12 @@ NEEDS = (
         "bottleneck start_from",
         lambda m, d, t: bool(m.bottleneck or m.start_from),
         "a bottleneck",
+    ),
+    _need(
+        "bag_weight",
+        "bag_of_words start_from",
+        lambda m, d, t: bool(m.bag_of_words or m.start_from),
+        "a bag_of_words",
     ),
     _need(
         "self_conditioning_rate",

@@ -20,8 +20,9 @@ from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
+from unmask.diffusion.bag_loss import tokens_held
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel, special_ids
 from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.base_trainer import BaseTrainer, Probe
 from unmask.training.claim import claim, going_on, take_over
@@ -111,9 +112,13 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     )
     if start is None:
         net = _fresh(recipe, tokenizer, encoder, latents[0])
+        if net.bag is not None:
+            net.bag.fit_prior(*_shares_of_texts(parts[0], net))
     else:
         net = start.denoiser  # type: ignore[assignment]
         say(f"weights from {m.start_from}; the recipe's model settings are its own")
+        if "bag_weight" in recipe.given and not net.config.bag_of_words:
+            raise UsageError(f"bag_weight={t.bag_weight} has no effect: {m.start_from!r} has no bag_of_words")
     shown = [int(parts[1].rows[i]) for i in evenly(len(parts[1]), t.probe_texts)]
     return Prepared(
         TextModel(net, tokenizer, card, encoder=encoder),
@@ -217,6 +222,17 @@ def _dataset(canvases: Canvases, latents: Any) -> CanvasDataset:
     return CanvasDataset(canvases.ids, canvases.lengths, latents)
 
 
+def _shares_of_texts(canvases: Canvases, net: MaskedDiffusionModel) -> tuple[Tensor, int]:
+    """In which share of the (first 50,000) texts each token stands, and how many texts those are."""
+    texts = min(len(canvases), 50_000)
+    count_V = torch.zeros(net.vocab_size, dtype=torch.float64)
+    for start in range(0, texts, 1024):
+        rows = slice(start, min(start + 1024, texts))
+        ids, lengths = (torch.from_numpy(np.asarray(x[rows], dtype=np.int64)) for x in (canvases.ids, canvases.lengths))
+        count_V += tokens_held(ids, lengths, special_ids(net), net.vocab_size).sum(0)
+    return count_V / texts, texts
+
+
 def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
     if recipe.model.conditioning == "none" or (start is not None and not start.denoiser.conditional):
         return None
@@ -260,6 +276,7 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
         latent_dim=0 if encoder is None else encoder.width,
         latent_tokens=0 if encoder is None else m.latent_tokens,
         bottleneck=0 if encoder is None else m.bottleneck,
+        bag_of_words=0 if encoder is None else m.bag_of_words,
         time_embedding=m.time_embedding,
         self_conditioning=m.self_conditioning,
     )

@@ -11,9 +11,10 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator
 from unmask.data.text import evenly
+from unmask.diffusion.bag_loss import bag_figures, bag_losses
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
-from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import TrainArguments
 
 #: upper edges of the mask-ratio bins; the fully masked state stands by itself
@@ -35,7 +36,8 @@ def held_out_scores(
         ``loss`` (mean over hidden tokens, their number uniform whatever the training law: comparable between runs),
         ``nelbo`` (nats a token given the condition, unbiased), ``kl_nats`` (of a bottleneck, nats a text),
         ``loss_r25`` to ``loss_r100``, and for a conditional model ``loss_r100_null``, ``loss_r100_shuffled`` and the
-        differences ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored.
+        differences ``d_null``, ``d_shuf`` at r = 1: near zero means that the latent is ignored. With a bag of words
+        ``bag_loss`` (nats a distinct token) and ``bag_recall30`` (share of a text's distinct tokens in its top 30).
     """
     device = next(net.parameters()).device
     chosen = evenly(len(dataset), args.eval_texts)
@@ -47,6 +49,7 @@ def held_out_scores(
     bound = MaskingProcess("count", antithetic=law.antithetic)
     sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
     nelbo, kl, bottleneck = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), False
+    bag = torch.zeros(4, dtype=torch.float64)
     full: dict[str, list[Tensor]] = {"true": [], "null": [], "shuffled": []}
     for start in range(0, rows, batch_size):
         part = slice(start, min(start + batch_size, rows))
@@ -59,6 +62,8 @@ def held_out_scores(
             kl += found.kl_BZ.detach().sum().double().cpu()
             bottleneck = True
         sums += torch.stack(found.before(length).by_fraction(torch.tensor(RATIO_EDGES, device=device))).cpu()
+        if net.bag is not None and cond is not None:
+            bag += bag_losses(net.bag_logits(cond), ids, length, special_ids(net)).sums(cond.present_B).double().cpu()
         everything = _all_hidden(ids, net.mask_id)
         full["true"].append(_text_ce(net, everything, cond, length))
         if cond is not None and shuffled is not None:
@@ -68,6 +73,7 @@ def held_out_scores(
     scores = {"loss": float(ce.sum() / count.sum()), "nelbo": float(nelbo / length_N.sum())}
     if bottleneck:
         scores["kl_nats"] = float(kl / rows)
+    scores |= bag_figures(bag)
     for i, name in enumerate(RATIO_NAMES[:-1]):
         if count[i]:
             scores[f"loss_{name}"], scores[f"accuracy_{name}"] = float(ce[i] / count[i]), float(hits[i] / count[i])
