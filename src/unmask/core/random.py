@@ -33,7 +33,7 @@ class Stream(IntEnum):
     SHUFFLE = 9
     BOTTLENECK = 10
     DROPOUT = 11
-    LATENT_NOISE = 12
+    LATENT_NOISE = 13
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
