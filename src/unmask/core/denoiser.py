@@ -92,6 +92,17 @@ class Denoiser:
         """
         return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
 
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        """Log probabilities [rows, L] of n = 1..L tokens, nats; None for a model that writes its own EOS and PAD.
+
+        A model that answers is shown a canvas of n positions for a text of n tokens: it never writes an end.
+
+        Args:
+            cond: semantic vectors, one a row; rows without one, and all where it is None, get the prior.
+            rows: how many.
+        """
+        return None
+
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The head's input features, its weight [V, D'] and its bias [V] or None: ``features @ weight.T + bias``.
 
