@@ -45,6 +45,8 @@ class Denoiser:
         max_length: longest canvas the positions allow, or None.
         conditional: True if ``cond`` changes the answer.
         wants_carry: True if handing ``Body.carry`` back changes the answer (self-conditioning).
+        models_length: True if :meth:`length_log_probs` answers: a text of n tokens is a canvas of n positions, and
+            neither EOS nor PAD is ever written.
     """
 
     vocab_size: int
@@ -54,6 +56,7 @@ class Denoiser:
     max_length: int | None = None
     conditional: bool = False
     wants_carry: bool = False
+    models_length: bool = False
 
     def body(
         self,

@@ -18,6 +18,7 @@ from unmask.core.errors import UsageError
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.length import NEVER, LengthHead
 from unmask.models.memory import Memory
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel"]
@@ -61,6 +62,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
+        self.lengths = (
+            LengthHead(c.max_position_embeddings, (c.bottleneck or c.latent_dim) if has_latent else 0, c.dim)
+            if c.length_model
+            else None
+        )
         self.register_buffer(
             "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
         )
@@ -87,6 +93,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             module.whiten.map_ZZ.copy_(torch.eye(len(module.whiten.map_ZZ)))
             if module.null_tokens is not None:
                 nn.init.normal_(module.null_tokens, std=0.02)
+        if isinstance(module, LengthHead):
+            module.start()
         if isinstance(module, MaskedDiffusionModel):
             nn.init.zeros_(module.head_bias)
             nn.init.zeros_(module.relations_RLL)
@@ -111,7 +119,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @property
     def eos_id(self) -> int | None:  # type: ignore[override]
-        return self.config.eos_token_id
+        # one that draws the length first never writes an end
+        return None if self.models_length else self.config.eos_token_id
+
+    @property
+    def models_length(self) -> bool:  # type: ignore[override]
+        return self.lengths is not None
 
     @property
     def max_length(self) -> int | None:  # type: ignore[override]
@@ -288,10 +301,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.latent is not None:
             if cond is None:
                 cond = Condition.null(len(x_BL), c.latent_dim, x_BL.device)
-            if cond.latent_BZ.shape[1] != c.latent_dim:
-                raise UsageError(
-                    f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {c.latent_dim}"
-                )
+            self._pairs(cond)
             steer, tokens, kl = self.latent(cond)
         if self.time is not None:
             if t_B is None:
@@ -300,8 +310,27 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return steer, tokens, kl
 
+    def _pairs(self, cond: Condition) -> None:
+        if cond.latent_BZ.shape[1] != self.config.latent_dim:
+            raise UsageError(
+                f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
+            )
+
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        if self.lengths is None:
+            return None
+        if self.latent is None or cond is None:
+            return self.lengths(rows)  # type: ignore[no-any-return]
+        self._pairs(cond)
+        return self.lengths(rows, self.latent.code(cond)[0], cond.present_B)  # type: ignore[no-any-return]
+
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return h_ND, self.embed.weight, self.head_bias
+        bias_V = self.head_bias
+        if self.models_length:
+            # what only lays texts out is never written, so all probability goes to what is
+            layout = [i for i in (self.config.eos_token_id, self.config.pad_token_id) if i is not None]
+            bias_V = bias_V.index_fill(0, torch.tensor(layout, device=bias_V.device), NEVER)
+        return h_ND, self.embed.weight, bias_V
 
     def forward(
         self,

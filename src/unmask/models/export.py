@@ -30,6 +30,7 @@ PARTS = (
     "models.memory",
     "models.layers",
     "models.latent",
+    "models.length",
     "models.denoiser_config",
     "models.denoiser",
 )

@@ -103,13 +103,16 @@ class LatentInput(nn.Module):
         self.null_steer = nn.Parameter(torch.zeros(dim))
         self.null_tokens = nn.Parameter(torch.zeros(tokens, dim)) if tokens else None
 
+    def code(self, cond: Condition) -> tuple[Tensor, Tensor | None]:
+        """All that the decoder gets of a vector [B, C or Z], and the KL [B, C] of a bottleneck."""
+        z = self.whiten(cond.latent_BZ)
+        return (z, None) if self.bottleneck is None else self.bottleneck(z, cond.noise_BC)
+
     def forward(self, cond: Condition) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """steer [B, D], latent tokens [B, M, D] or None, KL [B, C] or None (zero where the row is unconditional)."""
-        z, kl = self.whiten(cond.latent_BZ), None
+        z, kl = self.code(cond)
         present_B1 = cond.present_B[:, None]
-        if self.bottleneck is not None:
-            z, kl = self.bottleneck(z, cond.noise_BC)
-            kl = kl * present_B1
+        kl = None if kl is None else kl * present_B1
         z = z.to(self.null_steer.dtype)
         steer = self.to_steer(z)
         steer = torch.where(present_B1, steer, self.null_steer.to(steer.dtype))

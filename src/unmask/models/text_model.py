@@ -23,6 +23,8 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
+from unmask.core.random import Stream, uniform
+from unmask.core.sampling import categorical, restrict
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 
@@ -138,6 +140,14 @@ class Laid:
     valid_BL: Tensor | None = None
     whole_B: Tensor | None = None
 
+    @property
+    def reach_B(self) -> Tensor:
+        """How many columns hold each row: up to its last position that exists."""
+        if self.valid_BL is None:
+            return torch.full_like(self.x_BL[:, 0], self.x_BL.shape[1])
+        place_L = torch.arange(1, self.x_BL.shape[1] + 1, device=self.x_BL.device)
+        return torch.where(self.valid_BL, place_L, 0).amax(1)
+
 
 class TextModel(Bundle):
     """Text to text through a denoiser.
@@ -209,7 +219,10 @@ class TextModel(Bundle):
 
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
-        return None, None
+        if not self.denoiser.models_length:
+            return None, None
+        valid_NL = ids_NL != self.denoiser.pad_id
+        return valid_NL, valid_NL
 
     def laid_out(
         self,
@@ -218,14 +231,17 @@ class TextModel(Bundle):
         length: int | None = None,
         canvas: Tensor | None = None,
         cond: Condition | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> Laid:
         """Rows to write: for the meanings of texts, for semantic vectors, into a canvas, or from nothing.
 
         Args:
             texts, cond: what to write from; not both.
             copies: rows of each, or in all.
-            length: of the canvas.
-            canvas: ids [B, L] to fill in.
+            length: of the canvas; None: the card's, or each row's own for a model of lengths.
+            canvas: ids [B, L] to fill in; for a model of lengths padding stands for positions that do not exist.
+            temperature, seed: of the lengths that are drawn (:meth:`lengths`).
 
         Raises:
             UsageError: texts and vectors, or as many of one as do not fit the other.
@@ -237,11 +253,44 @@ class TextModel(Bundle):
         if cond is not None:
             cond = cond.repeat(each)
         if canvas is None:
-            return Laid(self.canvas(len(cond) if cond is not None else (copies or 1), length), cond)
+            rows = len(cond) if cond is not None else (copies or 1)
+            if length is None and self.denoiser.models_length:
+                x_BL, valid_BL = self.ragged_canvas(self.lengths(cond, rows, temperature, seed))
+                return Laid(x_BL, cond, valid_BL=valid_BL)
+            return Laid(self.canvas(rows, length), cond)
         canvas = canvas.to(self.device).repeat_interleave(each, 0)
         if cond is not None and len(cond) != len(canvas):
             raise UsageError(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
-        return Laid(canvas, cond)
+        return Laid(canvas, cond, valid_BL=self.texts_in(canvas)[1])
+
+    @torch.no_grad()
+    def lengths(self, cond: Condition | None, rows: int, temperature: float = 0.0, seed: int = 0) -> Tensor:
+        """How many tokens each row is to have [rows]: the most probable number, or drawn from p(n | z).
+
+        A row's draw is named by the seed and its number: it is the same in any batch.
+
+        Args:
+            cond: semantic vectors, one a row, or None.
+            rows: how many.
+            temperature: 0 takes the most probable length.
+            seed: of the draws.
+
+        Raises:
+            UsageError: a model that writes its own EOS.
+        """
+        log_p_BL = self.denoiser.length_log_probs(cond, rows)
+        if log_p_BL is None:
+            raise UsageError("this model knows no lengths beforehand: it writes its end itself")
+        if temperature == 0:
+            return log_p_BL.argmax(1) + 1
+        noise_B = uniform(seed, torch.arange(rows, device=log_p_BL.device), Stream.LENGTH)
+        return categorical(restrict(log_p_BL, temperature=temperature), noise_B) + 1
+
+    def ragged_canvas(self, length_B: Tensor) -> tuple[Tensor, Tensor]:
+        """An all-masked canvas [B, L] as wide as its longest row, padded behind the others, and what exists [B, L]."""
+        x_BL = self.canvas(len(length_B), int(length_B.max()))
+        valid_BL = torch.arange(x_BL.shape[1], device=x_BL.device) < length_B.to(x_BL.device)[:, None]
+        return x_BL.masked_fill(~valid_BL, self.denoiser.pad_id or 0), valid_BL
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
         """What was written into the rows, as texts."""
@@ -260,10 +309,11 @@ class TextModel(Bundle):
         return torch.full((rows, length), self.denoiser.mask_id, device=self.device)
 
     def tokenize(self, texts: Sequence[str], length: int | None = None) -> Tensor:
-        """Ids [N, L]: the text, EOS, then PAD; a text that is too long is cut."""
+        """Ids [N, L]: the text, EOS (but of a model of lengths), then PAD; a text that is too long is cut."""
         from unmask.data.tokenizer import encode_fixed
 
-        found = encode_fixed(self.tokenizer, list(texts), length or self.card.length, over_long="truncate")
+        width, ends = length or self.card.length, not self.denoiser.models_length
+        found = encode_fixed(self.tokenizer, list(texts), width, over_long="truncate", ends=ends)
         return torch.from_numpy(found.ids).long().to(self.device)
 
     def decode(self, ids_NL: Tensor) -> list[str]:

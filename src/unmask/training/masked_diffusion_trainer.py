@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
+from unmask.data.canvas import text_positions
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
+from unmask.training.shuffle import RowsByLength
 
 __all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
 
@@ -33,21 +35,34 @@ class MaskedDiffusionTrainer(BaseTrainer):
         self.law = law
         self._sums = torch.zeros(3, len(RATIO_EDGES), dtype=torch.float64)
         self._kl = torch.zeros(2, dtype=torch.float64)
+        self._lengths = torch.zeros(2, dtype=torch.float64)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        order = super()._get_train_sampler(train_dataset)
+        if not self._net.models_length:
+            return order
+        return RowsByLength(order, self.train_dataset.lengths, self._step_rows)
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
-        """What the cross-entropies are divided by under the weighting, and what the KL is: the text's tokens."""
+        """What the cross-entropies are divided by under the weighting, and what KL and lengths are: text tokens."""
         tokens = batch["length"].sum()
         masked = tokens
         if self.args.weighting == "maskgit":
-            masked_BL = self._corrupt(batch["input_ids"], rows).masked_BL
+            masked_BL = self._corrupt(batch, rows).masked_BL
             weight_BL = self._token_weight(batch)
             masked = masked_BL.sum() if weight_BL is None else weight_BL[masked_BL].sum()
         return torch.stack([masked.double(), tokens.double()])
 
-    def _corrupt(self, ids_BL: Tensor, rows: tuple[int, int]) -> MaskedBatch:
+    def _corrupt(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> MaskedBatch:
         noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
-        return self.law.corrupt(ids_BL, self._net.mask_id, noise, part=rows)
+        valid_BL = self._valid(batch)
+        width = None if valid_BL is None else self._net.config.max_position_embeddings
+        return self.law.corrupt(batch["input_ids"], self._net.mask_id, noise, valid_BL, part=rows, width=width)
+
+    def _valid(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The positions that exist [b, L]; None where the padding is written like tokens."""
+        return text_positions(batch["input_ids"], batch["length"]) if self._net.models_length else None
 
     def _bottleneck_noise(self, rows: tuple[int, int], size: int) -> Tensor | None:
         """These rows' part [b, C] of the noise that is drawn for the whole step."""
@@ -58,7 +73,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         return torch.randn(rows[1], width, generator=named)[rows[0] : rows[0] + size].to(self.args.device)
 
     def _token_weight(self, batch: Mapping[str, Tensor]) -> Tensor | None:
-        if self.args.pad_weight == 1:
+        if self.args.pad_weight == 1 or self._net.models_length:
             return None
         place_L = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
@@ -68,7 +83,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
     ) -> Tensor | tuple[Tensor, Any]:
         ids_BL = inputs["input_ids"]
         part, step = self.part, self.state.global_step
-        corruption = self._corrupt(ids_BL, part.rows)
+        corruption, valid_BL = self._corrupt(inputs, part.rows), self._valid(inputs)
         cond = None
         if "latent" in inputs:
             row_B = torch.arange(len(ids_BL)) + part.rows[0]
@@ -81,7 +96,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
             twice = float(uniform(self.args.seed, step, Stream.TIME)) < self.args.self_conditioning_rate
             if net.wants_carry and twice:
                 with torch.no_grad():
-                    carry = net.body(corruption.x_BL, cond, corruption.fraction_B).carry
+                    carry = net.body(corruption.x_BL, cond, corruption.fraction_B, valid_BL=valid_BL).carry
             return token_losses(
                 net,
                 corruption,
@@ -89,6 +104,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
                 weighting=self.args.weighting,  # type: ignore[arg-type]
                 tokens_B=inputs["length"],
                 token_weight_BL=self._token_weight(inputs),
+                valid_BL=valid_BL,
                 carry=carry,
             )
 
@@ -101,12 +117,15 @@ class MaskedDiffusionTrainer(BaseTrainer):
             kl = kl_Z.clamp(min=self.args.free_bits).sum() / inputs["length"].float().mean()
             loss = loss + self.args.vib_beta * of_kl * kl
             self._kl += torch.tensor([float(kl_Z.detach().sum()), 1.0], dtype=torch.float64)
+        if losses.length_nats_B is not None:
+            loss = loss + of_kl * losses.length_nats_B.sum() / inputs["length"].sum()
+            self._lengths += torch.tensor([float(losses.length_nats_B.detach().sum()), float(len(ids_BL))]).double()
         edges = torch.tensor(RATIO_EDGES, device=ids_BL.device)
         self._sums += torch.stack(losses.before(inputs["length"]).by_fraction(edges)).cpu()
         return (loss, losses) if return_outputs else loss
 
     def since_last_log(self) -> dict[str, float]:
-        """Loss and accuracy by mask ratio, and the bottleneck's KL."""
+        """Loss and accuracy by mask ratio, the bottleneck's KL, and the nats of a text's length."""
         figures: dict[str, float] = {}
         for name, ce, hits, count in zip(RATIO_NAMES, *self.over_processes(self._sums).tolist(), strict=True):
             if count:
@@ -114,8 +133,12 @@ class MaskedDiffusionTrainer(BaseTrainer):
         kl, batches = self.over_processes(self._kl).tolist()
         if batches:
             figures["kl_nats"] = kl / batches
+        nats, texts = self.over_processes(self._lengths).tolist()
+        if texts:
+            figures["length_nats"] = nats / texts
         self._sums.zero_()
         self._kl.zero_()
+        self._lengths.zero_()
         return figures
 
     def held_out(self, net: MaskedDiffusionModel) -> dict[str, float]:
