@@ -58,6 +58,12 @@ KINDS = {
         "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bottleneck": 8, "vib_beta": 0.1,
         "whiten": "center", "self_conditioning": True,
     },
+    "lengths": {"length_model": True},
+    "lengths, nelbo": {"length_model": True, "weighting": "nelbo"},
+    "lengths of a vector": {
+        "length_model": True, "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bottleneck": 8,
+        "whiten": "center", "self_conditioning": True,
+    },
     "tidal": {"family": "tidal", "length": 48, "max_block": 16},
     "causal baseline": {"family": "tidal", "length": 48, "attention": "causal", "writes": "tokens"},
 }

@@ -167,7 +167,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             UsageError: a canvas longer than ``max_position_embeddings``, or a latent of another width.
         """
         self._fits(x_BL)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier = self._earlier()
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
         # under autocast the norm answers in fp32; the head and the carry want the working precision
@@ -188,7 +188,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.recall is not None or self.config.conditioning == "cross":
             return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         self._fits(x_BL)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier, at = self._earlier(), at_BL.nonzero(as_tuple=True)
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
         return Body(h_BLD, kl_BZ=kl, earlier_BLD=tuple(earlier or ()))
@@ -217,7 +217,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             raise UsageError("a model with self-conditioning or relations remembers no keys: leave cache out")
         self._fits(x_BL)
         memory = Memory.start(memory, at_BL)
-        steer, tokens, _ = self._conditions(x_BL, cond, t_B)
+        steer, tokens, _ = self._conditions(x_BL, cond, t_B, valid_BL)
         return memory.finish(self._states(x_BL, steer, tokens, valid_BL, memory)), memory
 
     def _fits(self, x_BL: Tensor) -> None:
@@ -294,7 +294,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _conditions(
-        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         c = self.config
         steer, tokens, kl = None, None, None
@@ -305,7 +305,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             steer, tokens, kl = self.latent(cond)
         if self.time is not None:
             if t_B is None:
-                t_B = (x_BL == c.mask_token_id).float().mean(1)
+                hidden_BL = x_BL == c.mask_token_id
+                t_B = hidden_BL.float().mean(1) if valid_BL is None else (hidden_BL & valid_BL).sum(1) / valid_BL.sum(1)
             clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return steer, tokens, kl
