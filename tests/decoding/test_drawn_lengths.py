@@ -6,6 +6,7 @@ import torch
 import unmask
 from tiny_training import run, write_texts
 from unmask.core.errors import UsageError
+from unmask.core.sampling import drawn_lengths
 from unmask.core.sampling_config import SamplingConfig
 
 L = 12
@@ -22,13 +23,17 @@ def model(tmp_path_factory):
     return model
 
 
+def drawn(model, rows, temperature, seed):
+    return drawn_lengths(model.length_log_probs(None, rows), temperature, seed)
+
+
 def tokens(out):
     return (out.sequences != out.model.denoiser.pad_id).sum(1)
 
 
 def test_lengths_follow_the_law_of_the_model(model):
     """Chi-square of 3 degrees of freedom: 0.1 % point 16.3."""
-    found = torch.bincount(model.lengths(None, 4000, temperature=1.0, seed=7), minlength=L + 1)[1:]
+    found = torch.bincount(drawn(model, 4000, 1.0, 7), minlength=L + 1)[1:]
     expected = 4000 * model.denoiser.length_log_probs(None, 1)[0].detach().exp()
     some = expected > 1
     assert found.sum() == 4000 == found[some].sum()
@@ -37,8 +42,8 @@ def test_lengths_follow_the_law_of_the_model(model):
 
 def test_temperature_zero_takes_the_most_probable(model):
     assert tokens(unmask.sample(model, n=3, temperature=0.0)).tolist() == [12, 12, 12]
-    sharp = model.lengths(None, 500, temperature=0.3, seed=1)
-    assert (sharp == 12).sum() > (model.lengths(None, 500, temperature=1.0, seed=1) == 12).sum() > 0
+    sharp = drawn(model, 500, 0.3, 1)
+    assert (sharp == 12).sum() > (drawn(model, 500, 1.0, 1) == 12).sum() > 0
 
 
 def test_a_row_is_the_same_in_any_batch(model):
@@ -73,7 +78,7 @@ def test_a_length_that_is_given_is_written(model):
     ids=str,
 )
 def test_every_way_of_writing_keeps_the_length(model, settings):
-    plain = model.lengths(None, 6, temperature=1.0, seed=2)
+    plain = drawn(model, 6, 1.0, 2)
     out = unmask.sample(model, n=6, seed=2, **settings)
     assert tokens(out).tolist() == plain.tolist()
     assert not bool((out.sequences == model.denoiser.mask_id).any())
@@ -81,7 +86,7 @@ def test_every_way_of_writing_keeps_the_length(model, settings):
 
 def test_a_canvas_may_be_ragged(model):
     d = model.denoiser
-    x, valid = model.ragged_canvas(torch.tensor([2, 5]))
+    x, valid = model.denoiser.ragged_canvas(torch.tensor([2, 5]))
     assert x.tolist() == [[d.mask_id] * 2 + [d.pad_id] * 3, [d.mask_id] * 5] and valid.sum(1).tolist() == [2, 5]
     assert tokens(unmask.sample(model, canvas=x)).tolist() == [2, 5]
 

@@ -106,6 +106,17 @@ class Denoiser:
         """
         return None
 
+    def ragged_canvas(self, length_B: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """All-masked rows of these lengths on one canvas [B, L], padding behind them, and what exists of it [B, L].
+
+        Args:
+            length_B: positions of each row.
+            width: L; the longest row's length when None.
+        """
+        width = int(length_B.max()) if width is None else width
+        valid_BL = torch.arange(width, device=length_B.device) < length_B[:, None]
+        return torch.where(valid_BL, self.mask_id, self.pad_id or 0), valid_BL
+
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The head's input features, its weight [V, D'] and its bias [V] or None: ``features @ weight.T + bias``.
 

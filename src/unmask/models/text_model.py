@@ -23,8 +23,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
-from unmask.core.random import Stream, uniform
-from unmask.core.sampling import categorical, restrict
+from unmask.core.sampling import drawn_lengths
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 
@@ -241,7 +240,7 @@ class TextModel(Bundle):
             copies: rows of each, or in all.
             length: of the canvas; None: the card's, or each row's own for a model of lengths.
             canvas: ids [B, L] to fill in; for a model of lengths padding stands for positions that do not exist.
-            temperature, seed: of the lengths that are drawn (:meth:`lengths`).
+            temperature, seed: of the lengths that are drawn (:func:`unmask.core.sampling.drawn_lengths`).
 
         Raises:
             UsageError: texts and vectors, or as many of one as do not fit the other.
@@ -254,8 +253,9 @@ class TextModel(Bundle):
             cond = cond.repeat(each)
         if canvas is None:
             rows = len(cond) if cond is not None else (copies or 1)
-            if length is None and self.denoiser.models_length:
-                x_BL, valid_BL = self.ragged_canvas(self.lengths(cond, rows, temperature, seed))
+            log_p_BL = self.length_log_probs(cond, rows) if length is None else None
+            if log_p_BL is not None:
+                x_BL, valid_BL = self.denoiser.ragged_canvas(drawn_lengths(log_p_BL, temperature, seed))
                 return Laid(x_BL, cond, valid_BL=valid_BL)
             return Laid(self.canvas(rows, length), cond)
         canvas = canvas.to(self.device).repeat_interleave(each, 0)
@@ -264,33 +264,9 @@ class TextModel(Bundle):
         return Laid(canvas, cond, valid_BL=self.texts_in(canvas)[1])
 
     @torch.no_grad()
-    def lengths(self, cond: Condition | None, rows: int, temperature: float = 0.0, seed: int = 0) -> Tensor:
-        """How many tokens each row is to have [rows]: the most probable number, or drawn from p(n | z).
-
-        A row's draw is named by the seed and its number: it is the same in any batch.
-
-        Args:
-            cond: semantic vectors, one a row, or None.
-            rows: how many.
-            temperature: 0 takes the most probable length.
-            seed: of the draws.
-
-        Raises:
-            UsageError: a model that writes its own EOS.
-        """
-        log_p_BL = self.denoiser.length_log_probs(cond, rows)
-        if log_p_BL is None:
-            raise UsageError("this model knows no lengths beforehand: it writes its end itself")
-        if temperature == 0:
-            return log_p_BL.argmax(1) + 1
-        noise_B = uniform(seed, torch.arange(rows, device=log_p_BL.device), Stream.LENGTH)
-        return categorical(restrict(log_p_BL, temperature=temperature), noise_B) + 1
-
-    def ragged_canvas(self, length_B: Tensor) -> tuple[Tensor, Tensor]:
-        """An all-masked canvas [B, L] as wide as its longest row, padded behind the others, and what exists [B, L]."""
-        x_BL = self.canvas(len(length_B), int(length_B.max()))
-        valid_BL = torch.arange(x_BL.shape[1], device=x_BL.device) < length_B.to(x_BL.device)[:, None]
-        return x_BL.masked_fill(~valid_BL, self.denoiser.pad_id or 0), valid_BL
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        """Log probabilities [rows, L] of n = 1..L tokens, nats; None for a model that writes its own end."""
+        return self.denoiser.length_log_probs(cond, rows)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
         """What was written into the rows, as texts."""
