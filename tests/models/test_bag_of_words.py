@@ -71,7 +71,7 @@ def test_it_adds_gated_evidence_to_the_plain_logits(more):
     x, cond = batch()
     plain = plain_of(net)
     h = plain.body(x, cond).h_BLD
-    words = net.latent.read(cond)[0] @ net.bag.to_words.weight.T
+    words = net.latent.code(cond)[0] @ net.bag.to_words.weight.T
     gate = (1 + (h @ net.bag.gate.weight.T + net.bag.gate.bias).exp()).log()
     wanted = h @ plain.embed.weight.T + plain.head_bias + (gate * words[:, None]) @ net.embed.weight[:, 16:].T
     wanted[..., MASK] = float("-inf")
@@ -136,7 +136,7 @@ def test_a_remembered_body_is_the_body():
     x[:, 4] = 9
     alone, _ = net.cached_body(x, cond, at_BL=at, memory=memory)
     assert torch.equal(alone[~at], kept[~at]) and not torch.allclose(alone[at], kept[at])
-    words = net.bag(net.latent.read(cond)[0], cond.present_B)
+    words = net.bag(net.latent.code(cond)[0], cond.present_B)
     torch.testing.assert_close(alone, net.bag.beside(alone[..., :16], words))
 
 

@@ -57,28 +57,31 @@ class _Masked(TextModel, Model):
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
-        laid = self.laid_out(task.texts, task.n, config.length, task.canvas, task.condition)
+        given = (task.texts, task.n, config.length, task.canvas, task.condition)
+        laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
         count, size = len(laid.x_BL), config.batch_size
         mine = distributed.split_between_processes(count) if task.share else range(count)
         chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
         chosen = distributed.broadcast_object(chosen) if task.share else chosen
         kept = "committed" if task.trace is True or task.live else task.trace
-        parts, traces, forwards = [], [], 0
+        parts, traces, forwards, pad = [], [], 0, self.denoiser.pad_id or 0
         for start in range(mine.start, mine.stop, size):
             rows = torch.arange(start, min(start + size, mine.stop), device=self.device)
+            # padding that no row of this batch reaches is not run; a trace shows all rows on one canvas
+            width = laid.x_BL.shape[1] if kept or laid.valid_BL is None else int(laid.reach_B[rows].max())
             with chosen.autocast(self.device):
                 found = generate(
                     self.denoiser,
-                    laid.x_BL[rows],
+                    laid.x_BL[rows, :width],
                     plan,
-                    fill_BL=None if laid.fill_BL is None else laid.fill_BL[rows],
-                    valid_BL=None if laid.valid_BL is None else laid.valid_BL[rows],
+                    fill_BL=None if laid.fill_BL is None else laid.fill_BL[rows, :width],
+                    valid_BL=None if laid.valid_BL is None else laid.valid_BL[rows, :width],
                     cond=None if laid.cond is None else laid.cond[rows.to(laid.cond.present_B.device)],
                     row_ids_B=rows,
                     trace=kept or None,  # type: ignore[arg-type]
                     callback=_both(self._live() if task.live and start == 0 else None, task.callback),
                 )
-            parts.append(found.sequences)
+            parts.append(torch.nn.functional.pad(found.sequences, (0, laid.x_BL.shape[1] - width), value=pad))
             traces.append(found.trace)
             forwards += found.forwards
         if task.share:
@@ -125,7 +128,9 @@ class _Masked(TextModel, Model):
             trace=what.trace,
             share=what.share,
         )
-        written = self.sample(task, replace(config, length=found.length, batch_size=min(config.batch_size, rows)))
+        # a model of lengths draws them; the canvas is what the texts are scored on
+        length = config.length if self.denoiser.models_length else found.length
+        written = self.sample(task, replace(config, length=length, batch_size=min(config.batch_size, rows)))
         generation = score_generation(
             written.texts,
             references,

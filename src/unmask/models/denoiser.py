@@ -20,6 +20,7 @@ from unmask.models.bag_of_words import BagOfWords
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.length import NEVER, LengthHead
 from unmask.models.memory import Memory
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
@@ -64,6 +65,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
+        self.lengths = (
+            LengthHead(c.max_position_embeddings, (c.bottleneck or c.latent_dim) if has_latent else 0, c.dim)
+            if c.length_model
+            else None
+        )
         self.register_buffer(
             "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
         )
@@ -100,6 +106,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             module.reset_gates()
             nn.init.normal_(module.to_words.weight, std=module.to_words.in_features**-0.5)
             nn.init.zeros_(module.prior_V)
+        if isinstance(module, LengthHead):
+            module.start()
         if isinstance(module, MaskedDiffusionModel):
             nn.init.zeros_(module.head_bias)
             nn.init.zeros_(module.relations_RLL)
@@ -124,7 +132,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @property
     def eos_id(self) -> int | None:  # type: ignore[override]
-        return self.config.eos_token_id
+        # one that draws the length first never writes an end
+        return None if self.models_length else self.config.eos_token_id
+
+    @property
+    def models_length(self) -> bool:  # type: ignore[override]
+        return self.lengths is not None
 
     @property
     def max_length(self) -> int | None:  # type: ignore[override]
@@ -156,7 +169,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         """
         if self.bag is None or self.latent is None:
             raise UsageError("this model has no bag of words (bag_of_words=0)")
-        return self.bag.logits(self.bag(self.latent.read(cond)[0], cond.present_B), self.bag_table_VW)
+        self._pairs(cond)
+        return self.bag.logits(self.bag(self.latent.code(cond)[0], cond.present_B), self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
         """Fix the relations between positions; they are saved with the model."""
@@ -182,7 +196,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             UsageError: a canvas longer than ``max_position_embeddings``, or a latent of another width.
         """
         self._fits(x_BL)
-        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier = self._earlier()
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
         # under autocast the norm answers in fp32; the head and the carry want the working precision
@@ -203,7 +217,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.recall is not None or self.config.conditioning == "cross":
             return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         self._fits(x_BL)
-        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier, at = self._earlier(), at_BL.nonzero(as_tuple=True)
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
         return self._answer(h_BLD, words, kl, earlier)
@@ -242,7 +256,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             raise UsageError("a model with self-conditioning or relations remembers no keys: leave cache out")
         self._fits(x_BL)
         memory = Memory.start(memory, at_BL)
-        steer, tokens, _, words = self._conditions(x_BL, cond, t_B)
+        steer, tokens, _, words = self._conditions(x_BL, cond, t_B, valid_BL)
         states = self._states(x_BL, steer, tokens, valid_BL, memory)
         return memory.finish(self._beside(states, words)), memory
 
@@ -320,7 +334,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _conditions(
-        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """steer [B, D], latent tokens [B, M, D], the bottleneck's KL [B, C], words [B, W]; None what there is not."""
         c = self.config
@@ -328,22 +342,39 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.latent is not None:
             if cond is None:
                 cond = Condition.null(len(x_BL), c.latent_dim, x_BL.device)
-            if cond.latent_BZ.shape[1] != c.latent_dim:
-                raise UsageError(
-                    f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {c.latent_dim}"
-                )
-            z, kl = self.latent.read(cond)
+            self._pairs(cond)
+            z, kl = self.latent.code(cond)
             steer, tokens = self.latent(z, cond.present_B)
             words = None if self.bag is None else self.bag(z, cond.present_B)
         if self.time is not None:
             if t_B is None:
-                t_B = (x_BL == c.mask_token_id).float().mean(1)
+                hidden_BL = x_BL == c.mask_token_id
+                t_B = hidden_BL.float().mean(1) if valid_BL is None else (hidden_BL & valid_BL).sum(1) / valid_BL.sum(1)
             clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return steer, tokens, kl, words
 
+    def _pairs(self, cond: Condition) -> None:
+        if cond.latent_BZ.shape[1] != self.config.latent_dim:
+            raise UsageError(
+                f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
+            )
+
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        if self.lengths is None:
+            return None
+        if self.latent is None or cond is None:
+            return self.lengths(rows)  # type: ignore[no-any-return]
+        self._pairs(cond)
+        return self.lengths(rows, self.latent.code(cond)[0], cond.present_B)  # type: ignore[no-any-return]
+
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return h_ND, self.embed.weight, self.head_bias
+        bias_V = self.head_bias
+        if self.models_length:
+            # what only lays texts out is never written, so all probability goes to what is
+            layout = [i for i in (self.config.eos_token_id, self.config.pad_token_id) if i is not None]
+            bias_V = bias_V.index_fill(0, torch.tensor(layout, device=bias_V.device), NEVER)
+        return h_ND, self.embed.weight, bias_V
 
     def forward(
         self,
@@ -384,7 +415,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
 def special_ids(net: MaskedDiffusionModel) -> list[int]:
     """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
-    return sorted({i for i in (net.mask_id, net.pad_id, net.eos_id) if i is not None})
+    c = net.config
+    return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})
 
 
 def _ones(rows: int, like: Tensor) -> Tensor:

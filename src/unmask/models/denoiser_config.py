@@ -33,6 +33,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
         time_embedding: feed the masked fraction: into the modulation with ``adaln``, else added to the input.
         self_conditioning: feed the previous pass's hidden states, the same way in training and sampling.
         relations: number R of relations [R, L, L] with learned per-head weights.
+        length_model: a head says how many tokens a text has, 1 to ``max_position_embeddings``; its canvas is these
+            tokens alone. False (and of folders made before there was one): EOS and PAD are written like tokens.
     """
 
     model_type = "unmask_denoiser"
@@ -63,6 +65,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         time_embedding: bool = False,
         self_conditioning: bool = False,
         relations: int = 0,
+        length_model: bool = False,
         **kwargs: Any,
     ) -> None:
         if conditioning not in ("none", "adaln", "cross"):
@@ -85,6 +88,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
             )
         if not 0 <= mask_token_id < vocab_size:
             raise UsageError(f"mask_token_id={mask_token_id} must lie in the vocabulary of {vocab_size}")
+        if length_model and pad_token_id is None:
+            raise UsageError("length_model=True needs a pad_token_id: it stands behind the shorter texts of a batch")
         self.vocab_size, self.mask_token_id = vocab_size, mask_token_id
         # early folders call it ``max_length``, which transformers 5.23 refuses to save (a setting of its generate)
         self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)
@@ -95,4 +100,5 @@ class MaskedDiffusionConfig(PretrainedConfig):
         self.conditioning, self.latent_dim, self.latent_tokens = conditioning, latent_dim, latent_tokens
         self.bottleneck, self.bag_of_words, self.time_embedding = bottleneck, bag_of_words, time_embedding
         self.self_conditioning, self.relations = self_conditioning, relations
+        self.length_model = length_model
         super().__init__(pad_token_id=pad_token_id, eos_token_id=eos_token_id, **kwargs)

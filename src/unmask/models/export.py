@@ -31,6 +31,7 @@ PARTS = (
     "models.layers",
     "models.latent",
     "models.bag_of_words",
+    "models.length",
     "models.denoiser_config",
     "models.denoiser",
 )

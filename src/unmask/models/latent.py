@@ -103,8 +103,8 @@ class LatentInput(nn.Module):
         self.null_steer = nn.Parameter(torch.zeros(dim))
         self.null_tokens = nn.Parameter(torch.zeros(tokens, dim)) if tokens else None
 
-    def read(self, cond: Condition) -> tuple[Tensor, Tensor | None]:
-        """All that is known of the vectors [B, Z or C], and the KL [B, C] (zero where the row is unconditional)."""
+    def code(self, cond: Condition) -> tuple[Tensor, Tensor | None]:
+        """All that the decoder gets of a vector [B, C or Z], and the KL [B, C] (zero where a row is unconditional)."""
         z, kl = self.whiten(cond.latent_BZ), None
         if self.bottleneck is not None:
             z, kl = self.bottleneck(z, cond.noise_BC)
@@ -112,7 +112,7 @@ class LatentInput(nn.Module):
         return z.to(self.null_steer.dtype), kl
 
     def forward(self, z: Tensor, present_B: Tensor) -> tuple[Tensor, Tensor | None]:
-        """steer [B, D] and latent tokens [B, M, D] or None, of what :meth:`read` gave."""
+        """steer [B, D] and latent tokens [B, M, D] or None, of what :meth:`code` gave."""
         present_B1 = present_B[:, None]
         steer = self.to_steer(z)
         steer = torch.where(present_B1, steer, self.null_steer.to(steer.dtype))

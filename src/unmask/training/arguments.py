@@ -88,6 +88,7 @@ class ModelArguments:
     )
     time_embedding: bool = _help("feed the masked fraction", False)
     self_conditioning: bool = _help("feed the previous pass's hidden states", False)
+    length_model: bool = _help("a head says how many tokens a text has; no EOS, and no compute for padding", False)
     whiten: str = _help("'none', 'center' (mean and one scale) or 'full' (decorrelate) for the latents", "full")
     embedding_init: str = _help("'random' or 'encoder': start the embeddings from the encoder's", "random")
     encoder: str = _help("sentence encoder: any hub id or folder; 'minilm' is found in its package offline", "minilm")

@@ -41,8 +41,8 @@ def _of(name: str, *others: str) -> Callable[[Any, Any, Any], bool]:
 _TIDAL = ("attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits")
 _DENOISER = (
     "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
-    "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order", "probe_steps",
-    "bag_of_words", "bag_weight", "latent_noise",
+    "length_model", "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order",
+    "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
 )  # fmt: skip
 _LATENT = (
     "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional", "bag_of_words", "latent_noise",
@@ -62,6 +62,9 @@ NEEDS = (
         "family attention",
         _of("denoiser", "masked"),
         "a model that fills in any order (attention=masked)",
+    ),
+    _need(
+        "pad_weight", "length_model", lambda m, d, t: not m.length_model, "a canvas with padding (length_model=false)"
     ),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),
     _need("muon_lr", "optimizer optim", lambda m, d, t: t.optimizer == "muon", "optimizer=muon"),

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
+from unmask.data.canvas import text_positions
 from unmask.diffusion.bag_loss import BagLosses, bag_figures, bag_losses, tokens_held
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
+from unmask.training.shuffle import RowsByLength
 
 __all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
 
@@ -36,17 +38,24 @@ class MaskedDiffusionTrainer(BaseTrainer):
         self._kl = torch.zeros(2, dtype=torch.float64)
         # nats, distinct tokens, sum of recalls, texts
         self._bag = torch.zeros(4, dtype=torch.float64)
+        self._lengths = torch.zeros(2, dtype=torch.float64)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        order = super()._get_train_sampler(train_dataset)
+        if not self._net.models_length:
+            return order
+        return RowsByLength(order, self.train_dataset.lengths, self._step_rows)
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
-        """What the losses of masked tokens (under the weighting), the KL and the bag of words are divided by.
+        """What the losses of masked tokens (under the weighting), KL and lengths, and the bag of words are divided by.
 
-        The KL by the texts' tokens, the bag of words by the distinct ones of the rows that have a vector.
+        KL and lengths by the texts' tokens, the bag of words by the distinct ones of the rows that have a vector.
         """
         tokens = batch["length"].sum()
         masked = tokens
         if self.args.weighting == "maskgit":
-            masked_BL = self._corrupt(batch["input_ids"], rows).masked_BL
+            masked_BL = self._corrupt(batch, rows).masked_BL
             weight_BL = self._token_weight(batch)
             masked = masked_BL.sum() if weight_BL is None else weight_BL[masked_BL].sum()
         distinct = torch.zeros(())
@@ -61,9 +70,15 @@ class MaskedDiffusionTrainer(BaseTrainer):
         step = self.state.global_step
         return uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.unconditional
 
-    def _corrupt(self, ids_BL: Tensor, rows: tuple[int, int]) -> MaskedBatch:
+    def _corrupt(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> MaskedBatch:
         noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
-        return self.law.corrupt(ids_BL, self._net.mask_id, noise, part=rows)
+        valid_BL = self._valid(batch)
+        width = None if valid_BL is None else self._net.config.max_position_embeddings
+        return self.law.corrupt(batch["input_ids"], self._net.mask_id, noise, valid_BL, part=rows, width=width)
+
+    def _valid(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The positions that exist [b, L]; None where the padding is written like tokens."""
+        return text_positions(batch["input_ids"], batch["length"]) if self._net.models_length else None
 
     def _bottleneck_noise(self, rows: tuple[int, int], size: int) -> Tensor | None:
         """These rows' part [b, C] of the noise that is drawn for the whole step."""
@@ -83,7 +98,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         return latent_BZ + noise_BZ * (sigma * latent_BZ.norm(dim=1, keepdim=True) / Z**0.5)
 
     def _token_weight(self, batch: Mapping[str, Tensor]) -> Tensor | None:
-        if self.args.pad_weight == 1:
+        if self.args.pad_weight == 1 or self._net.models_length:
             return None
         place_L = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
@@ -93,7 +108,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
     ) -> Tensor | tuple[Tensor, Any]:
         ids_BL = inputs["input_ids"]
         part, step = self.part, self.state.global_step
-        corruption = self._corrupt(ids_BL, part.rows)
+        corruption, valid_BL = self._corrupt(inputs, part.rows), self._valid(inputs)
         cond = None
         if "latent" in inputs:
             noise_BC = self._bottleneck_noise(part.rows, len(ids_BL))
@@ -105,7 +120,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
             twice = float(uniform(self.args.seed, step, Stream.TIME)) < self.args.self_conditioning_rate
             if net.wants_carry and twice:
                 with torch.no_grad():
-                    carry = net.body(corruption.x_BL, cond, corruption.fraction_B).carry
+                    carry = net.body(corruption.x_BL, cond, corruption.fraction_B, valid_BL=valid_BL).carry
             losses = token_losses(
                 net,
                 corruption,
@@ -113,6 +128,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
                 weighting=self.args.weighting,  # type: ignore[arg-type]
                 tokens_B=inputs["length"],
                 token_weight_BL=self._token_weight(inputs),
+                valid_BL=valid_BL,
                 carry=carry,
             )
             bag = None
@@ -133,12 +149,15 @@ class MaskedDiffusionTrainer(BaseTrainer):
             sums_K = bag.sums(cond.present_B)
             loss = loss + self.args.bag_weight * of_bag * sums_K[0] / sums_K[1].clamp(min=1)
             self._bag += sums_K.detach().double().cpu()
+        if losses.length_nats_B is not None:
+            loss = loss + of_kl * losses.length_nats_B.sum() / inputs["length"].sum()
+            self._lengths += torch.tensor([float(losses.length_nats_B.detach().sum()), float(len(ids_BL))]).double()
         edges = torch.tensor(RATIO_EDGES, device=ids_BL.device)
         self._sums += torch.stack(losses.before(inputs["length"]).by_fraction(edges)).cpu()
         return (loss, losses) if return_outputs else loss
 
     def since_last_log(self) -> dict[str, float]:
-        """Loss and accuracy by mask ratio, the bottleneck's KL, and how well the bag of words knows the texts."""
+        """Loss and accuracy by mask ratio, the bottleneck's KL, nats of a length, and what the bag of words knows."""
         figures: dict[str, float] = {}
         for name, ce, hits, count in zip(RATIO_NAMES, *self.over_processes(self._sums).tolist(), strict=True):
             if count:
@@ -147,9 +166,11 @@ class MaskedDiffusionTrainer(BaseTrainer):
         if batches:
             figures["kl_nats"] = kl / batches
         figures |= bag_figures(self.over_processes(self._bag))
-        self._sums.zero_()
-        self._kl.zero_()
-        self._bag.zero_()
+        nats, texts = self.over_processes(self._lengths).tolist()
+        if texts:
+            figures["length_nats"] = nats / texts
+        for sums in (self._sums, self._kl, self._bag, self._lengths):
+            sums.zero_()
         return figures
 
     def held_out(self, net: MaskedDiffusionModel) -> dict[str, float]:

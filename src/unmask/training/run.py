@@ -15,7 +15,7 @@ from transformers import set_seed
 
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
-from unmask.data.canvas import CanvasDataset, collate
+from unmask.data.canvas import CanvasDataset, NarrowCollate, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenized_cache import stored_canvases
@@ -74,6 +74,9 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         raise UsageError(
             f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector"
         )
+    lengths = m.length_model if start is None else start.denoiser.models_length
+    if start is not None:
+        _goes_on(recipe, start)
     encoder = _encoder(recipe, start)
     if encoder is not None:
         say(f"encoding in {encoder.precision}")
@@ -91,6 +94,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
             over_long=d.over_long,
             fingerprint=f"{name} {data.fingerprint}",
             folder=Path(str(t.output_dir)) / "canvases",
+            ends=not lengths,
         )
         say(str(canvases))
         if not len(canvases):
@@ -111,7 +115,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         recipe=recipe.settings(),
     )
     if start is None:
-        net = _fresh(recipe, tokenizer, encoder, latents[0])
+        net = _fresh(recipe, tokenizer, encoder, latents[0], parts[0].lengths)
         if net.bag is not None:
             net.bag.fit_prior(*_shares_of_texts(parts[0], net))
     else:
@@ -159,8 +163,11 @@ def train(
     counted = t.max_steps <= 0
     prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
     net = prepared.model.denoiser
+    narrow = not tidal and net.models_length
     checkpoint = going_on(folder, recipe, say)
     positions = t.train_batch_size * recipe.model.length
+    if narrow:
+        positions = round(t.train_batch_size * float(np.mean(prepared.train.lengths)))
     # about half of the positions are masked, and the head runs on those
     head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
     settle(t, net, positions, head, checkpoint, say)
@@ -174,7 +181,11 @@ def train(
         args=t,
         train_dataset=prepared.train,
         eval_dataset=prepared.validation,
-        data_collator=prepared.collate if tidal else collate,
+        data_collator=prepared.collate
+        if tidal
+        else NarrowCollate(net.config.max_position_embeddings)
+        if narrow
+        else collate,
     )
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
@@ -253,7 +264,20 @@ def _tokenizer(name: str, size: int, texts: Sequence[str], encoder: Any) -> Any:
     return from_encoder(name)
 
 
-def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> MaskedDiffusionModel:
+def _goes_on(recipe: Recipe, start: TextModel) -> None:
+    """Refuse what a model that training starts from lays out in another way.
+
+    Raises:
+        UsageError: it draws lengths and is not to, or the other way round.
+    """
+    named, wanted, has = recipe.model.start_from, recipe.model.length_model, start.denoiser.models_length
+    if "length_model" in recipe.given and wanted != has:
+        raise UsageError(f"length_model={wanted} does not go with start_from={named!r}, which has length_model={has}")
+    if has and "pad_weight" in recipe.given:
+        raise UsageError(f"pad_weight={recipe.train.pad_weight} has no effect: start_from={named!r} writes no padding")
+
+
+def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any, lengths: Any) -> MaskedDiffusionModel:
     m = recipe.model
     config = MaskedDiffusionConfig(
         vocab_size=len(tokenizer),
@@ -279,8 +303,11 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
         bag_of_words=0 if encoder is None else m.bag_of_words,
         time_embedding=m.time_embedding,
         self_conditioning=m.self_conditioning,
+        length_model=m.length_model,
     )
     net = MaskedDiffusionModel(config)
+    if net.lengths is not None:
+        net.lengths.fit(torch.from_numpy(np.asarray(lengths, np.int64)))
     if net.latent is not None and m.whiten != "none":
         rows = np.asarray(latents[:50_000], dtype=np.float32)
         net.latent.whiten.fit(torch.from_numpy(rows), full=m.whiten == "full")
