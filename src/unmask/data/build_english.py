@@ -34,10 +34,16 @@ LEAST, MOST = 3, 32
 _TOGETHER = 10
 _STRAIGHT = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2026": "...", "\u00a0": " "})
 _LETTERS = re.compile(r"[A-Za-z\u00c0-\u017f0-9 ,.;:!?'\"()$%&\u2013\u2014-]+")
+_BEFORE_MARK = re.compile(r"\s+([,;:.!?])(?=\s|$)")
+# a name behind a quotation
+_SIGNED = re.compile(r"(?<=[.!?])[\"']?\s*\u2014\s*[A-Z][\w.,' ]{2,60}$")
+_CLOSES_FIRST = re.compile(r"[^\"]*\"(?:\s|$)")
 _BEGINS = re.compile(r"[\"'(]{0,2}[A-Z\u00c0-\u00de]")
 _ENDS = re.compile(r"[.!?][\"')]{0,2}$")
 # a chapter and verse, a list of numbers, a word that is shouted, an abbreviation that swallowed its sentence
-_REFUSED = re.compile(r"\d+:\d+|\d+ *, *\d+ *, *\d+|\b[A-Z]{6,}\b|\b[A-Z]{2,} [A-Z]{2,}\b|\b[ivxlc]+\. \d|\.[a-z]+\.|\. [a-z]")
+_REFUSED = re.compile(
+    r"\d+:\d+|\d+ *, *\d+ *, *\d+|\b[A-Z]{6,}\b|\b[A-Z]{2,} [A-Z]{2,}\b|\b[ivxlc]+\. \d|\.[a-z]+\.|\. [a-z]"
+)
 
 
 def usable(text: str, *, prose: bool = True) -> str | None:
@@ -47,12 +53,15 @@ def usable(text: str, *, prose: bool = True) -> str | None:
         text: one sentence of prose, or a text that stands for itself (a gloss).
         prose: it must begin with a capital and end with a full stop, question or exclamation mark.
     """
-    text = bare(" ".join(text.translate(_STRAIGHT).split()))
+    text = _BEFORE_MARK.sub(r"\1", " ".join(text.translate(_STRAIGHT).split()))
+    if text.count('"') > 2 and text.count('"') % 2:
+        return None  # a speech that goes on in other sentences
+    text = bare(_SIGNED.sub("", text))
     if not LEAST <= len(text.split()) <= MOST or not _LETTERS.fullmatch(text) or _REFUSED.search(text):
         return None
     if prose and not (_BEGINS.match(text) and _ENDS.search(text)):
         return None
-    if text.count("(") != text.count(")") or text.count('"') % 2:
+    if text.count("(") != text.count(")") or text.count('"') % 2 or _CLOSES_FIRST.match(text):
         return None
     letters = sum(c.isalpha() for c in text)
     if sum(c.isdigit() for c in text) > 0.06 * len(text) or letters < 0.7 * len(text):

@@ -103,13 +103,15 @@ def _sword(folder: Path) -> Iterator[Stretch]:
                 yield from _marked_up(f"{index.stem} {at}", text)
 
 
-_NOTES = re.compile(r"<(note|title|reference)\b[^>]*(?:/>|>.*?</\1>)", re.DOTALL)
+_NOTES = re.compile(r"<(note|title)\b[^>]*(?:/>|>.*?</\1>)", re.DOTALL)
+# what stands around a reference often does not read without it: the sign makes its sentence unusable
+_REFERENCE = re.compile(r"<(reference)\b[^>]*(?:/>|>.*?</\1>)", re.DOTALL)
 _BREAK = re.compile(r"<(?:/?p|/?div|lb|/?lg|/?l|/?chapter|/?verse|br|milestone)\b[^>]*>|\0+|\n\s*\n")
 _TAG = re.compile(r"<[^>]+>")
 
 
 def _marked_up(name: str, text: str) -> Iterator[Stretch]:
-    for number, paragraph in enumerate(_BREAK.split(_NOTES.sub(" ", text))):
+    for number, paragraph in enumerate(_BREAK.split(_REFERENCE.sub("@", _NOTES.sub(" ", text)))):
         yield f"{name} {number}", _TAG.sub("", paragraph)
 
 
@@ -182,6 +184,5 @@ SOURCES = (
     Source("henry", "apt", "sword-comm-mhcc", _PUBLIC, "Matthew Henry's Concise Commentary", _sword),
     Source("scofield", "apt", "sword-comm-scofield", _PUBLIC, "Scofield Reference Notes, 1917", _sword),
     Source("spurgeon", "apt", "sword-comm-tdavid", _PUBLIC, "C. H. Spurgeon's Treasury of David", _sword),
-    Source("devil", "apt", "dict-devil", _PUBLIC, "Ambrose Bierce, The Devil's Dictionary", _dictionary),
     Source("jargon", "apt", "dict-jargon", _PUBLIC, "The Jargon File 4.4.7", _dictionary),
 )
