@@ -8,6 +8,7 @@ from typing import Any
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.data import corpora
+from unmask.data.crops import Crops
 from unmask.data.text import Pairs, TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
 
@@ -72,7 +73,7 @@ def relation_of(data: str | Path, column: str | None, recipe: Mapping[str, Any])
     if str(data) == theirs or (Path(data).exists() and Path(theirs).exists() and Path(data).samefile(theirs)):
         # another column has other texts, and its rows are split by those
         return "own" if column in (None, recipe.get("column")) else "other"
-    shared = {*corpora.VERSES, *corpora.VERSE_PAIRS}
+    shared = {*corpora.VERSES, corpora.VERSES_ALL, *corpora.VERSE_PAIRS}
     return "kin" if str(data) in shared and theirs in shared else "other"
 
 
@@ -92,6 +93,10 @@ def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any 
         seed=int(recipe.get("split_seed", 0)),
         limit=None if limit is None else int(limit),
         validation=float(recipe.get("validation", 0.03)),
+        crops=Crops.read(
+            recipe.get("crops"), int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))
+        ),
+        near_duplicates=recipe.get("near_duplicates"),
     )
 
 

@@ -120,6 +120,16 @@ class DataArguments:
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
+    crops: str | None = _help(
+        "texts cut out of texts, each with a vector of its own: any of whole, sentences, clauses, windows (of "
+        "sentences), runs (of clauses), with commas",
+        None,
+    )
+    crop_min_words: int = _help("words of a crop at least", 3)
+    crop_max_words: int = _help("words of a crop at most, whole texts too", 32)
+    near_duplicates: float | None = _help(
+        "texts to train on are left out if more than this share of their word 6-grams stands in one held-out text", None
+    )
     over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
     encoder_precision: str = _help("'fp32', 'bf16' or 'auto' (the faster here) for encoding the latents", "auto")
     cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)

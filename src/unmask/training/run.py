@@ -16,6 +16,7 @@ from transformers import set_seed
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.canvas import CanvasDataset, NarrowCollate, collate
+from unmask.data.crops import Crops
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenized_cache import stored_canvases
@@ -60,7 +61,15 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     """
     m, d, t = recipe.model, recipe.data, recipe.train
     set_seed(t.seed)
-    data = load_texts(d.data, column=_columns(d.column), limit=d.limit, seed=d.split_seed, validation=d.validation)
+    data = load_texts(
+        d.data,
+        column=_columns(d.column),
+        limit=d.limit,
+        seed=d.split_seed,
+        validation=d.validation,
+        crops=Crops.read(d.crops, d.crop_min_words, d.crop_max_words),
+        near_duplicates=d.near_duplicates,
+    )
     say(str(data.report))
     if d.task == "paraphrase" and data.train_pairs is None:
         raise UsageError(
