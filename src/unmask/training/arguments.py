@@ -68,7 +68,7 @@ class ModelArguments:
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
     )
     vocab_size: int = _help("size of a trained BPE vocabulary, special ids included", 4096)
-    length: int = _help("canvas length in tokens, EOS included", 64)
+    length: int = _help("canvas length in tokens, EOS included; with length_model the longest text", 64)
     dim: int = _help("width D", 192)
     layers: int = _help("transformer blocks", 4)
     heads: int = _help("attention heads", 4)
