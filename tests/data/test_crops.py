@@ -61,15 +61,16 @@ def corpus(count: int) -> list[str]:
 def test_no_crop_of_a_held_out_text_is_trained_on(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n".join(corpus(60)))
-    crops = Crops(("whole", "sentences", "clauses", "windows", "runs"))
+    kinds = "whole, sentences, clauses, windows, runs"
+    crops = Crops.read(kinds)
     plain = load_texts(path, validation=0.2)
-    data = load_texts(path, validation=0.2, crops=crops)
+    data = load_texts(path, validation=0.2, crops=kinds)
     train, held = set(data.train), set(plain.validation)
     assert set(plain.train) <= train and len(train) == len(data.train) > len(plain.train)
     for text in held:
         assert not train & {crop for _, crop in crops.of(text)}
     assert held <= set(data.validation)
-    again = load_texts(path, validation=0.2, crops=crops)
+    again = load_texts(path, validation=0.2, crops=kinds)
     assert list(again.train) == list(data.train) and again.fingerprint == data.fingerprint != plain.fingerprint
 
 
@@ -82,7 +83,7 @@ def test_the_report_counts_crops_and_near_duplicates(tmp_path):
     seeds = [
         s for s in range(9) if held in (d := load_texts(path, validation=0.2, seed=s)).validation and near in d.train
     ]
-    report = load_texts(path, validation=0.2, seed=seeds[0], crops=Crops(), near_duplicates=0.5).report
+    report = load_texts(path, validation=0.2, seed=seeds[0], crops="whole,clauses", near_duplicates=0.5).report
     assert report.near_duplicates == 1 and "1 near-duplicates" in str(report)
     assert sum(report.crops.values()) > report.train and f"{report.crops['clauses']:,} clauses" in str(report)
     assert report.train + report.validation + report.duplicates + report.near_duplicates == report.read == 61
@@ -101,6 +102,6 @@ def test_pairs_have_no_crops(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(f'{{"a": "source {i}", "b": "target {i}"}}' for i in range(9)))
     with pytest.raises(UsageError, match="pairs"):
-        load_texts(path, column=["a", "b"], validation=0.2, crops=Crops())
+        load_texts(path, column=["a", "b"], validation=0.2, crops="whole")
     with pytest.raises(UsageError, match="near_duplicates=1.5"):
         load_texts(path, column="a", validation=0.2, near_duplicates=1.5)

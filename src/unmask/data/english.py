@@ -67,3 +67,12 @@ def load(cache_dir: str | Path | None = None) -> list[Sentence]:
         raise UsageError(
             f"{place} is damaged ({error}): build it again, `python -m unmask.data.build_english`"
         ) from error
+
+
+def names(cache_dir: str | Path | None = None) -> dict[str, str]:
+    """Text -> its source and group, for every sentence.
+
+    Raises:
+        UsageError: see :func:`load`.
+    """
+    return {one.text: f"{one.source} {one.group}" for one in load(cache_dir)}
