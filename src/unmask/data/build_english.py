@@ -64,7 +64,7 @@ def usable(text: str, *, prose: bool = True) -> str | None:
     if text.count("(") != text.count(")") or text.count('"') % 2 or _CLOSES_FIRST.match(text):
         return None
     letters = sum(c.isalpha() for c in text)
-    if sum(c.isdigit() for c in text) > 0.06 * len(text) or letters < 0.7 * len(text):
+    if sum(c.isdigit() for c in text) > 0.1 * len(text) or letters < 0.6 * len(text):
         return None
     if sum(c.isupper() for c in text) > 0.25 * letters or len({w for w in words(text) if len(w) > 1}) < LEAST:
         return None

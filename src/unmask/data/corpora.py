@@ -83,6 +83,13 @@ def all_verses() -> list[tuple[int, str]]:
     return [(i, text) for translation in _VERSION for i, text in _verses(translation).items()]
 
 
+def verse_names(corpus: str) -> dict[str, str]:
+    """Text -> where it stands (``web 43011035``), for every verse of ``verses-all`` or of one translation."""
+    translations = list(_VERSION) if corpus == VERSES_ALL else [VERSES[corpus]]
+    # of equal texts the first one gives its name
+    return {text: f"{t} {i}" for t in reversed(translations) for i, text in reversed(_verses(t).items())}
+
+
 def verse_pairs(source: str, target: str) -> dict[int, tuple[str, str]]:
     """Verse id -> (source text, target text) for the verses that both translations have."""
     first, second = _verses(source), _verses(target)

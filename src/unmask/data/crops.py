@@ -52,10 +52,8 @@ class Crops:
             )
 
     @classmethod
-    def read(cls, kinds: str | None, min_words: int = 3, max_words: int = 32) -> Crops | None:
-        """From a recipe's words (``"whole,sentences"``); None where no kinds are named."""
-        if not kinds:
-            return None
+    def read(cls, kinds: str, min_words: int = 3, max_words: int = 32) -> Crops:
+        """From the words of a recipe, such as ``"whole,sentences"``."""
         return cls(tuple(kind.strip() for kind in kinds.split(",")), min_words, max_words)
 
     @property

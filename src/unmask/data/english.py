@@ -18,7 +18,7 @@ from unmask.data.latents import cache_root
 NAME = "english"
 FILE, MANIFEST = "english.jsonl.gz", "manifest.json"
 #: of the lines that the shipped models were trained on
-SHA256 = "5c83ad4c424aa6e9db923c01c24d155ebf28675eca28edab7d0ce8a872e6e246"
+SHA256 = "f233f4196c8ea2ea1dda974c55cf14a165978f68233e4b7c52b30d137e406679"
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,12 @@ def load(cache_dir: str | Path | None = None) -> list[Sentence]:
         raise UsageError(
             f"{place} is damaged ({error}): build it again, `python -m unmask.data.build_english`"
         ) from error
+
+
+def names(cache_dir: str | Path | None = None) -> dict[str, str]:
+    """Text -> its source and group, for every sentence.
+
+    Raises:
+        UsageError: see :func:`load`.
+    """
+    return {one.text: f"{one.source} {one.group}" for one in load(cache_dir)}

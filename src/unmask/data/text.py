@@ -110,7 +110,8 @@ def load_texts(
     validation: float | str = 0.02,
     max_chars: int = 20_000,
     deduplicate: bool = True,
-    crops: Crops | None = None,
+    crops: str | None = None,
+    crop_words: tuple[int, int] = (3, 32),
     near_duplicates: float | None = None,
 ) -> TextData:
     """Texts or pairs from a corpus name, a file, a folder or the hub, cleaned, counted and split.
@@ -129,7 +130,9 @@ def load_texts(
         validation: the fraction held out, or the name of the split that is.
         max_chars: longer rows are left out and counted.
         deduplicate: leave out rows that repeat an earlier one.
-        crops: what to cut out of the rows, once they are split: every crop is then a text, in memory.
+        crops: what to cut out of the rows, once they are split, such as ``"whole,sentences,clauses"``
+            (:class:`unmask.data.crops.Crops` says which there are): every crop is then a text, in memory.
+        crop_words: the least and the most words of a crop.
         near_duplicates: leave out what is to train on if more than this share of its word 6-grams stands in one
             held-out row (:mod:`unmask.data.near_duplicates`); rows first, then crops. None leaves none out.
 
@@ -145,6 +148,7 @@ def load_texts(
         raise UsageError(f"validation={validation} must lie in [0, 1), or be the name of a split")
     if near_duplicates is not None and not 0 <= near_duplicates < 1:
         raise UsageError(f"near_duplicates={near_duplicates} must lie in [0, 1): the share above which one is left out")
+    kinds = Crops.read(crops, *crop_words) if crops else None
     table = _open(str(source), columns, split)
     scan = _Scan(table, limit, seed, max_chars)
     if isinstance(validation, str):
@@ -157,7 +161,7 @@ def load_texts(
     # The same text can stand under two verse ids, in two pairs or in two splits. Whichever comes first, it is then one
     # to train on: a text held out here must not be one to train on in another corpus of the same verses.
     seen = np.isin(held_scan.hash_NC[held], scan.hash_NC[train]).any(1)
-    counts = dict(scan.counts)
+    counts: dict[str, Any] = dict(scan.counts)
     if held_scan is not scan:
         counts = {name: counts[name] + held_scan.counts[name] for name in counts}
     usable = len(train) + len(held)
@@ -175,8 +179,8 @@ def load_texts(
     give_back()
     if len(parts[0]) == 1:
         data = TextData(parts[0][0], parts[1][0], report, fingerprint=mark.hexdigest())
-        return data if crops is None and near_duplicates is None else _cut(data, crops, near_duplicates)
-    if crops is not None or near_duplicates is not None:
+        return data if kinds is None and near_duplicates is None else _cut(data, kinds, near_duplicates)
+    if kinds is not None or near_duplicates is not None:
         raise UsageError(f"{source} holds pairs: crops and near_duplicates are of single texts")
     pairs = [Pairs(*part) for part in parts]
     return TextData(pairs[0].targets, pairs[1].targets, report, pairs[0], pairs[1], mark.hexdigest())

@@ -8,7 +8,6 @@ from typing import Any
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.data import corpora
-from unmask.data.crops import Crops
 from unmask.data.text import Pairs, TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
 
@@ -85,6 +84,12 @@ def trained_on(recipe: Mapping[str, Any]) -> Sequence[str] | None:
         return None
 
 
+def split_rows(recipe: Mapping[str, Any]) -> TextData:
+    """A recipe's data, split as in training, in whole rows: nothing is cut out of them."""
+    whole = {**recipe, "crops": None}
+    return _split(whole, recipe["data"], recipe.get("column"), recipe.get("limit"))
+
+
 def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any = None) -> TextData:
     """A source, split as a recipe says."""
     return load_texts(
@@ -93,9 +98,8 @@ def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any 
         seed=int(recipe.get("split_seed", 0)),
         limit=None if limit is None else int(limit),
         validation=float(recipe.get("validation", 0.03)),
-        crops=Crops.read(
-            recipe.get("crops"), int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))
-        ),
+        crops=recipe.get("crops"),
+        crop_words=(int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))),
         near_duplicates=recipe.get("near_duplicates"),
     )
 

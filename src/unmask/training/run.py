@@ -16,7 +16,6 @@ from transformers import set_seed
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.canvas import CanvasDataset, NarrowCollate, collate
-from unmask.data.crops import Crops
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenized_cache import stored_canvases
@@ -67,7 +66,8 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         limit=d.limit,
         seed=d.split_seed,
         validation=d.validation,
-        crops=Crops.read(d.crops, d.crop_min_words, d.crop_max_words),
+        crops=d.crops,
+        crop_words=(d.crop_min_words, d.crop_max_words),
         near_duplicates=d.near_duplicates,
     )
     say(str(data.report))

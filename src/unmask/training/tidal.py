@@ -15,7 +15,6 @@ from transformers import set_seed
 from unmask.core import distributed
 from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
-from unmask.data.crops import Crops
 from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
 from unmask.data.tidal.dataset import Example, Row, TidalDataset, batches, collate, examples_of
@@ -121,7 +120,8 @@ def tidal_examples(
         limit=d.limit,
         seed=d.split_seed,
         validation=d.validation,
-        crops=Crops.read(d.crops, d.crop_min_words, d.crop_max_words),
+        crops=d.crops,
+        crop_words=(d.crop_min_words, d.crop_max_words),
         near_duplicates=d.near_duplicates,
     )
     say(str(data.report))
