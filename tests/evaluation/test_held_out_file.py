@@ -9,9 +9,10 @@ from unmask.core.errors import UsageError
 from unmask.data.crops import Crops
 from unmask.data.text import load_texts
 from unmask.evaluation import held_out_file
-from unmask.evaluation.held_out import split_rows
+from unmask.evaluation.held_out import split_rows, trained_on
 from unmask.evaluation.held_out_file import BUCKETS, candidates, draw, read_held_out
 from unmask.metrics.bleu import sentence_bleu
+from unmask.training.recipe import parse
 
 WORDS = "river stone bread night field horse child water light house wheat tower valley garden window sister".split()
 
@@ -97,8 +98,13 @@ def test_texts_are_named_by_where_they_stand():
 def test_the_rows_are_split_as_in_training(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n".join(f"Text {i} of the file, with clause {i}." for i in range(50)))
-    recipe = {"data": str(path), "validation": 0.2, "crops": "whole,clauses", "split_seed": 3}
+    given = {"data": str(path), "validation": 0.2, "crops": ["whole", "clauses"], "crop_min_words": 2, "split_seed": 3}
+    # what a model's card says of its recipe
+    recipe = parse(given).settings()
     rows = split_rows(recipe)
+    assert set(trained_on(recipe)) == set(
+        load_texts(path, validation=0.2, crops=given["crops"], crop_words=(2, 32), seed=3).train
+    )
     cut = load_texts(path, validation=0.2, crops="whole,clauses", seed=3)
     assert set(rows.train) < set(cut.train) and set(rows.validation) <= set(cut.validation)
 

@@ -52,9 +52,10 @@ class Crops:
             )
 
     @classmethod
-    def read(cls, kinds: str, min_words: int = 3, max_words: int = 32) -> Crops:
-        """From the words of a recipe, such as ``"whole,sentences"``."""
-        return cls(tuple(kind.strip() for kind in kinds.split(",")), min_words, max_words)
+    def read(cls, kinds: str | Sequence[str], min_words: int = 3, max_words: int = 32) -> Crops:
+        """From the words of a recipe: ``"whole,sentences"`` or ``["whole", "sentences"]``."""
+        parts = kinds.split(",") if isinstance(kinds, str) else kinds
+        return cls(tuple(str(kind).strip() for kind in parts), min_words, max_words)
 
     @property
     def held_out(self) -> Crops:

@@ -110,7 +110,7 @@ def load_texts(
     validation: float | str = 0.02,
     max_chars: int = 20_000,
     deduplicate: bool = True,
-    crops: str | None = None,
+    crops: str | Sequence[str] | None = None,
     crop_words: tuple[int, int] = (3, 32),
     near_duplicates: float | None = None,
 ) -> TextData:
