@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
+from unmask.core.versions import versions
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
 
@@ -157,7 +155,7 @@ def judge(findings: Sequence[Finding], **about: Any) -> Verdict:
         headline=_headline(status, causes, findings),
         causes=causes,
         findings=(*roots, *rest),
-        versions=_versions(),
+        versions=versions(),
         **about,
     )
 
@@ -175,17 +173,3 @@ def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Find
     if status == "pass":
         return f"Healthy: all {ran} checks that could be run pass."
     return "Nothing could be checked: the subject provides too little."
-
-
-def _versions() -> dict[str, str]:
-    import torch
-    import transformers
-
-    found = {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-    with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed
-        found = {"unmask": metadata.version("unmask"), **found}
-    return found
