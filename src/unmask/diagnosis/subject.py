@@ -141,6 +141,9 @@ class Subject(Diagnosable):
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
+        plan_words: how :meth:`generate` writes when it is given no setting, in words.
+        asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
+            None: where a masked subject is conditional.
     """
 
     name: str = "model"
@@ -155,6 +158,13 @@ class Subject(Diagnosable):
     settings: dict[str, tuple[Any, ...]] = {}
     skipped: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    plan_words: str = ""
+    asks_reference: bool | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether what is written for a row is to be that row."""
+        return self.conditional and self.kind == "masked" if self.asks_reference is None else self.asks_reference
 
     # -- the four ---------------------------------------------------------------------------------------------------
     def data(self, n: int, split: Split = "held_out") -> Batch:
@@ -232,6 +242,8 @@ FACTS = (
     "settings",
     "skipped",
     "notes",
+    "plan_words",
+    "asks_reference",
 )
 METHODS = (
     "data",

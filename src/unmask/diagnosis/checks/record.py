@@ -74,7 +74,8 @@ class AsRecorded(Check):
         )
 
     def _moved(self, lab: CheckContext, record: Record, numbers: dict[str, Any]) -> tuple[float, float, Plot]:
-        gaps, levels, series = [], [], {}
+        gaps, levels = [], []
+        series: dict[str, list[float | None]] = {}
         twice = 0.0
         for split, rows in record.splits.items():
             now_SB = scores(lab.subject, rows)
