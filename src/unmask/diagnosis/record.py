@@ -41,11 +41,12 @@ When = Literal["training", "later"]
 class Asked(Protocol):
     """What is asked of a subject for its record."""
 
-    kind: Kind
     mask_id: int | None
     pad_id: int | None
     eos_id: int | None
 
+    @property
+    def kind(self) -> Kind: ...
     def data(self, n: int, split: Split = "held_out") -> Batch: ...
     def predict(self, state: State) -> Tensor: ...
 

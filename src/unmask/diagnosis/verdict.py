@@ -63,6 +63,11 @@ class Verdict:
     writing: Writing | None = None
 
     @property
+    def wiring(self) -> Status:
+        """The worst status of the findings: how the model is wired, whatever it writes."""
+        return worst([f.status for f in self.findings])
+
+    @property
     def exit_code(self) -> int:
         """0 healthy (warnings included), 1 a failing verdict or one that could run nothing."""
         return 0 if self.status in ("pass", "warn") else 1

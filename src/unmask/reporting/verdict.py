@@ -52,10 +52,10 @@ def _writing(writing: Writing) -> list[Block]:
 
 
 _READING = (
-    "A verdict makes two statements: what the model writes, and how it is wired. A model whose wiring is sound may still "
-    "write badly. A cause is a failing check that no other failing check explains; causes are ordered by how much of "
-    "what should be there is lost. A threshold is derived from the data, from asking the same thing twice, or from a "
-    "closed form, never guessed. 'Not run' is not a pass, and neither is what is not a number. "
+    "A verdict makes two statements: what the model writes, and how it is wired. A model whose wiring is sound may "
+    "still write badly. A cause is a failing check that no other failing check explains; causes are ordered by how "
+    "much of what should be there is lost. A threshold is derived from the data, from asking the same thing twice, or "
+    "from a closed form, never guessed. 'Not run' is not a pass, and neither is what is not a number. "
     "Intervals are two standard errors with texts as units."
 )
 
