@@ -10,7 +10,6 @@ from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import natively, with_denoiser
 from unmask.diagnosis.record import Record, record_of
 from unmask.diagnosis.subject import Subject, Wrapped
-from unmask.models.denoiser import MaskedDiffusionModel
 
 CHANGES = ("whitening", "scale", "block")
 
@@ -33,27 +32,31 @@ class ChangedOnLoading(Fault):
 
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
-        if not isinstance(native.denoiser, MaskedDiffusionModel):
-            raise UsageError("this fault changes a native model's weights")
         if self.what not in CHANGES:
             raise UsageError(f"what={self.what!r} must be one of {', '.join(CHANGES)}")
         record = record_of(native, "training")
-        net = copy.deepcopy(native.denoiser)
+        changed = with_denoiser(native, copy.deepcopy(native.denoiser))
+        # the tensors of a state dict are the network's own
+        parts = [(name, w) for name, w in changed.weights().items() if self._belongs(name)]
+        if not parts:
+            raise UsageError(f"this model has no {self.what} to change")
+        noise = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            if self.what == "whitening":
-                if net.latent is None:
-                    raise UsageError("this fault needs a model with a latent")
-                net.latent.whiten.mean_Z.zero_()
-                net.latent.whiten.map_ZZ.copy_(torch.eye(len(net.latent.whiten.mean_Z)))
-            elif self.what == "scale":
-                net.norm.weight.mul_(1.3)
-            else:
-                noise = torch.Generator().manual_seed(0)
-                for p in net.blocks[0].parameters():
-                    p.add_(torch.randn(p.shape, generator=noise) * p.std() * 0.5)
+            for name, w in parts:
+                if self.what == "block":
+                    w.add_(torch.randn(w.shape, generator=noise) * w.std() * 0.5)
+                elif self.what == "scale":
+                    w.mul_(1.3)
+                else:
+                    w.copy_(torch.eye(len(w)) if name.endswith("map_ZZ") else torch.zeros_like(w))
 
         class Recorded(Wrapped):
             def record(self) -> Record:
                 return record
 
-        return Recorded(with_denoiser(native, net))
+        return Recorded(changed)
+
+    def _belongs(self, name: str) -> bool:
+        if self.what == "block":
+            return name.startswith("blocks.0.") and name.endswith("weight")
+        return name == "norm.weight" if self.what == "scale" else ".whiten." in name
