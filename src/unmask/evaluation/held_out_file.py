@@ -212,9 +212,8 @@ def names_of(data: str) -> dict[str, str]:
 
 def _crops(recipe: Mapping[str, Any]) -> Crops:
     """What training cut out; whole texts of any length where it cut nothing."""
-    if not recipe.get("crops"):
-        return Crops(("whole",), 1, 10**6)
-    return Crops.read(recipe["crops"], int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32)))
+    words = int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))
+    return Crops.read(recipe.get("crops"), *words) or Crops(("whole",), 1, 10**6)
 
 
 def _tokens(model: TextModel) -> Callable[[Sequence[str]], list[int]]:
