@@ -63,6 +63,7 @@ def test_no_crop_of_a_held_out_text_is_trained_on(tmp_path):
     path.write_text("\n".join(corpus(60)))
     kinds = "whole, sentences, clauses, windows, runs"
     crops = Crops.read(kinds)
+    assert crops is not None and Crops.read("none") is None
     plain = load_texts(path, validation=0.2)
     data = load_texts(path, validation=0.2, crops=kinds)
     train, held = set(data.train), set(plain.validation)

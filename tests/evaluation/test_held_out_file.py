@@ -95,6 +95,11 @@ def test_texts_are_named_by_where_they_stand():
     assert len(names) == 3 and len(set(names)) == 1
 
 
+def test_a_sentence_has_no_half_of_a_pair_of_quotes():
+    (_, first, last) = candidates(['"Come in out of the rain. Sit down by the fire, both."'], tokens, {})
+    assert (first.text, last.text) == ("Come in out of the rain.", "Sit down by the fire, both.")
+
+
 def test_the_rows_are_split_as_in_training(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n".join(f"Text {i} of the file, with clause {i}." for i in range(50)))

@@ -52,8 +52,10 @@ class Crops:
             )
 
     @classmethod
-    def read(cls, kinds: str | Sequence[str], min_words: int = 3, max_words: int = 32) -> Crops:
-        """From the words of a recipe: ``"whole,sentences"`` or ``["whole", "sentences"]``."""
+    def read(cls, kinds: str | Sequence[str] | None, min_words: int = 3, max_words: int = 32) -> Crops | None:
+        """From the words of a recipe: ``"whole,sentences"``, ``["whole", "sentences"]``, or ``"none"`` (or None)."""
+        if kinds is None or kinds == "none":
+            return None
         parts = kinds.split(",") if isinstance(kinds, str) else kinds
         return cls(tuple(str(kind).strip() for kind in parts), min_words, max_words)
 

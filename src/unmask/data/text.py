@@ -148,7 +148,7 @@ def load_texts(
         raise UsageError(f"validation={validation} must lie in [0, 1), or be the name of a split")
     if near_duplicates is not None and not 0 <= near_duplicates < 1:
         raise UsageError(f"near_duplicates={near_duplicates} must lie in [0, 1): the share above which one is left out")
-    kinds = Crops.read(crops, *crop_words) if crops else None
+    kinds = Crops.read(crops, *crop_words)
     table = _open(str(source), columns, split)
     scan = _Scan(table, limit, seed, max_chars)
     if isinstance(validation, str):

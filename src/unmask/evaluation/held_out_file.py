@@ -24,7 +24,7 @@ from unmask.data import corpora, english
 from unmask.data.crops import Crops, crop_all
 from unmask.data.latents import Encoder, cached_latents
 from unmask.data.near_duplicates import same_words
-from unmask.data.sentences import sentences
+from unmask.data.sentences import bare, sentences
 from unmask.evaluation.held_out import split_rows
 from unmask.metrics.bleu import sentence_bleu
 from unmask.models.text_model import TextModel, load_native
@@ -126,7 +126,7 @@ def candidates(
     kinds = dict.fromkeys(whole, "whole")
     origin = {text: text for text in whole}
     for text in whole:
-        parts = sentences(text)
+        parts = [bare(part) for part in sentences(text)]
         for part in parts if len(parts) > 1 else ():
             kinds.setdefault(part, "sentence")
             origin.setdefault(part, text)
@@ -212,9 +212,8 @@ def names_of(data: str) -> dict[str, str]:
 
 def _crops(recipe: Mapping[str, Any]) -> Crops:
     """What training cut out; whole texts of any length where it cut nothing."""
-    if not recipe.get("crops"):
-        return Crops(("whole",), 1, 10**6)
-    return Crops.read(recipe["crops"], int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32)))
+    words = int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))
+    return Crops.read(recipe.get("crops"), *words) or Crops(("whole",), 1, 10**6)
 
 
 def _tokens(model: TextModel) -> Callable[[Sequence[str]], list[int]]:

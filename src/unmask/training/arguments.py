@@ -120,10 +120,10 @@ class DataArguments:
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
-    crops: str | None = _help(
+    crops: str = _help(
         "texts cut out of texts, each with a vector of its own: any of whole, sentences, clauses, windows (of "
-        "sentences), runs (of clauses), with commas",
-        None,
+        "sentences), runs (of clauses), with commas; or 'none'",
+        "none",
     )
     crop_min_words: int = _help("words of a crop at least", 3)
     crop_max_words: int = _help("words of a crop at most, whole texts too", 32)
