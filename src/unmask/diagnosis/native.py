@@ -158,7 +158,9 @@ class NativeSubject(Subject):
             raise NotProvided("data(n, 'train')")
         batch = rows(n)
         cond = None if batch.cond is None else batch.cond.to(self.device)
-        return replace(batch, ids_BL=batch.ids_BL.to(self.device), cond=cond)
+        ids_BL = batch.ids_BL.to(self.device)
+        valid_BL = there(self.denoiser, ids_BL) if batch.valid_BL is None else batch.valid_BL.to(self.device)
+        return replace(batch, ids_BL=ids_BL, cond=cond, valid_BL=valid_BL)
 
     def training_view(self, batch: Batch, seed: int) -> TrainingView:
         with scoring(self.denoiser):
