@@ -48,6 +48,8 @@ class Harm:
 def price(judge: Subject, batch: Batch) -> tuple[Tensor, Tensor]:
     """Cross-entropies [N] of the texts of a batch under a subject's ``predict``, and the row [N] of each."""
     inside_BL = in_text(batch.ids_BL, judge.eos_id, judge.pad_id)
+    if batch.valid_BL is not None:
+        inside_BL &= batch.valid_BL
     B, L = batch.ids_BL.shape
     ce, rows = [], []
     for ratio in RATIOS if judge.kind == "masked" else (0.0,):
@@ -67,8 +69,9 @@ def price(judge: Subject, batch: Batch) -> tuple[Tensor, Tensor]:
             if not bool(at_BL[part].any()):
                 continue
             cond = None if batch.cond is None else batch.cond[part]
+            valid_BL = None if batch.valid_BL is None else batch.valid_BL[part]
             with torch.no_grad():
-                logits_NV = judge.predict(State(x_BL[part], at_BL[part], cond))
+                logits_NV = judge.predict(State(x_BL[part], at_BL[part], cond, valid_BL=valid_BL))
             target_N = batch.ids_BL[part][at_BL[part]]
             logp_NV = logits_NV.float().log_softmax(-1).clamp(min=-30)
             ce.append(-logp_NV.gather(-1, target_N[:, None])[:, 0].double().cpu())
@@ -82,7 +85,7 @@ def written_by(subject: Subject, batch: Batch, seed: int) -> Batch:
     ids_BL = out.ids_BL
     if subject.mask_id is not None:  # a mask that was left is priced as the least likely thing there is
         ids_BL = ids_BL.masked_fill(ids_BL == subject.mask_id, 0)
-    return Batch(ids_BL.clamp(0, subject.vocab_size - 1), batch.cond)
+    return Batch(ids_BL.clamp(0, subject.vocab_size - 1), batch.cond, valid_BL=batch.valid_BL)
 
 
 def harm(healthy: Subject, faulty: Subject, rows: int = 48) -> Harm:

@@ -44,7 +44,6 @@ class Asked(Protocol):
     mask_id: int | None
     pad_id: int | None
     eos_id: int | None
-    writes_padding: bool
 
     @property
     def kind(self) -> Kind: ...
@@ -75,7 +74,7 @@ class Recorded:
             x_BL = self.batch.ids_BL
             if mask_id is not None:
                 x_BL = x_BL.masked_fill(hidden_BL, mask_id)
-            found.append(State(x_BL, asked_BL, self.batch.cond))
+            found.append(State(x_BL, asked_BL, self.batch.cond, valid_BL=self.batch.valid_BL))
         return found
 
 
@@ -114,6 +113,8 @@ class Record:
             tensors |= {f"{name}.hidden": rows.hidden_SBL.byte(), f"{name}.asked": rows.asked_SBL.byte()}
             if batch.cond is not None:
                 tensors[f"{name}.latent"] = batch.cond.latent_BZ.float()
+            if batch.valid_BL is not None:
+                tensors[f"{name}.valid"] = batch.valid_BL.byte()
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         told = {
             "format": FORMAT,
@@ -156,11 +157,12 @@ def read(folder: str | Path) -> Record | None:
         raise CheckpointError(f"{path} was changed after it was made: its seal does not fit; delete it or record again")
     splits: dict[Split, Recorded] = {}
     for name, texts in told["texts"].items():
-        latent = tensors.get(f"{name}.latent")
+        latent, valid = tensors.get(f"{name}.latent"), tensors.get(f"{name}.valid")
         batch = Batch(
             tensors[f"{name}.ids"].long(),
             None if latent is None else Condition.of(latent),
             texts=None if texts is None else tuple(texts),
+            valid_BL=None if valid is None else valid.bool(),
         )
         hidden, asked = tensors[f"{name}.hidden"].bool(), tensors[f"{name}.asked"].bool()
         splits[name] = Recorded(batch, hidden, asked, tensors[f"{name}.ce"])
@@ -248,9 +250,8 @@ def record_of(
 
 def _recorded(subject: Asked, batch: Batch, ratios: Sequence[float]) -> Recorded:
     inside_BL = in_text(batch.ids_BL, subject.eos_id, subject.pad_id)
-    exists_BL = None
-    if not subject.writes_padding and subject.pad_id is not None:
-        exists_BL = batch.ids_BL != subject.pad_id
+    if batch.valid_BL is not None:
+        inside_BL = inside_BL & batch.valid_BL
     hidden, asked = [], []
     for ratio in ratios:
         if ratio == 0.0:
@@ -258,7 +259,7 @@ def _recorded(subject: Asked, batch: Batch, ratios: Sequence[float]) -> Recorded
             at_BL[:, 0] = False
             hidden.append(torch.zeros_like(at_BL))
         else:
-            masked_BL = _masked(batch.ids_BL, exists_BL, inside_BL, ratio)
+            masked_BL = _masked(batch.ids_BL, batch.valid_BL, inside_BL, ratio)
             at_BL = masked_BL & inside_BL
             hidden.append(masked_BL)
         asked.append(at_BL)
@@ -266,16 +267,16 @@ def _recorded(subject: Asked, batch: Batch, ratios: Sequence[float]) -> Recorded
     return replace(rows, ce_SB=scores(subject, rows))
 
 
-def _masked(ids_BL: Tensor, exists_BL: Tensor | None, inside_BL: Tensor, ratio: float) -> Tensor:
+def _masked(ids_BL: Tensor, valid_BL: Tensor | None, inside_BL: Tensor, ratio: float) -> Tensor:
     """The same share of the positions of each row, one of the text at least; a function of row, column and ratio."""
     B, L = ids_BL.shape
     noise_BL = uniform(0, torch.arange(B)[:, None], torch.arange(L), Stream.CORRUPT, round(ratio * 1000))
     noise_BL = noise_BL.to(ids_BL.device)
-    if exists_BL is not None:
-        noise_BL = torch.where(exists_BL, noise_BL, 2.0)
+    if valid_BL is not None:
+        noise_BL = torch.where(valid_BL, noise_BL, 2.0)
     first_B = torch.where(inside_BL, noise_BL, 2.0).argmin(1)
     noise_BL[torch.arange(B, device=ids_BL.device), first_B] = -1.0
-    size_B = torch.full((B,), L, device=ids_BL.device) if exists_BL is None else exists_BL.sum(1)
+    size_B = torch.full((B,), L, device=ids_BL.device) if valid_BL is None else valid_BL.sum(1)
     count_B = (ratio * size_B).round().clamp(min=1)
     return noise_BL.argsort(1).argsort(1) < count_B[:, None]
 

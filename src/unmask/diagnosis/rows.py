@@ -33,12 +33,14 @@ class Batch:
         without
             changing inputs this way: a training view must score against :attr:`targets`, and feed ``ids_BL``.
         texts: the texts, where the ids were made from some.
+        valid_BL: False where a position does not exist (texts of different lengths side by side); None: all do.
     """
 
     ids_BL: Tensor
     cond: Condition | None = None
     target_BL: Tensor | None = None
     texts: tuple[str, ...] | None = None
+    valid_BL: Tensor | None = None
 
     @property
     def targets(self) -> Tensor:
@@ -55,6 +57,7 @@ class Batch:
             None if self.cond is None else self.cond[part],
             None if self.target_BL is None else self.target_BL[part],
             None if self.texts is None else self.texts[part],
+            None if self.valid_BL is None else self.valid_BL[part],
         )
 
 
