@@ -10,7 +10,6 @@ from typing import Any
 
 import typer
 
-from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 
 #: settings whose values are names with settings of their own, or a number or a word
@@ -32,7 +31,7 @@ def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = Non
     @functools.wraps(command)
     def run(context: typer.Context, **values: Any) -> Any:
         given = {
-            f.name: _value(f, values[f.name])
+            f.name: values[f.name]
             for f in offered
             if str(getattr(context.get_parameter_source(f.name), "name", "")) == "COMMANDLINE"
         }
@@ -65,14 +64,3 @@ def _kind(field: dataclasses.Field[Any]) -> Any:
     name = str(field.type)
     found: Any = next((k for word, k in (("bool", bool), ("int", int), ("float", float)) if name.startswith(word)), str)
     return found if field.default is not None else found | None
-
-
-def _value(field: dataclasses.Field[Any], value: Any) -> Any:
-    if field.name != "steps" or value in (None, "auto"):
-        return value
-    if str(value).lower() == "none":
-        return None
-    try:
-        return int(value)
-    except ValueError as error:
-        raise UsageError(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error

@@ -28,7 +28,7 @@ from unmask.diagnosis.subject import (
     TrainingView,
 )
 from unmask.models.causal import CausalModel
-from unmask.models.causal_writing import positions
+from unmask.models.causal_prompts import positions
 
 
 class CausalSubject(Subject):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,13 +14,14 @@ from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place
-from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
+from unmask.families._masked_answers import SAMPLES, filled, scored
 from unmask.models.adapters import load_adapter
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.causal import load_causal
@@ -103,6 +105,38 @@ class _Masked(TextModel, Model):
         from unmask.reporting.live import live_callback
 
         return live_callback(self.piece)
+
+    def fill(
+        self,
+        before: Sequence[Any],
+        after: Sequence[str],
+        lengths: Sequence[int],
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        cut: bool = False,
+    ) -> list[str | None]:
+        config = (self.config if config is None else config).only(self.honours, self.words)
+        plan = self.plan(config, Task(canvas=torch.empty(0)))
+        names = range(len(before)) if rows is None else rows
+        return [
+            filled(self, ahead, behind, length, plan, row, cut, config.precision)
+            for ahead, behind, length, row in zip(before, after, lengths, names, strict=True)
+        ]
+
+    def log_likelihood(
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        samples: int | None = None,
+        greedy: bool = True,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> list[ContinuationScore]:
+        count = SAMPLES if samples is None else samples
+        pairs = zip(contexts, continuations, strict=True)
+        return [scored(self, *pair, count, greedy, batch_size, seed) for pair in pairs]
 
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         from unmask.evaluation.evaluate import evaluate as score
