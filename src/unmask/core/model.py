@@ -332,12 +332,15 @@ class Model(ABC):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
-        """It, with texts, for the diagnosis.
+        """It, with texts and with the plan that it writes under, for the diagnosis.
 
         Args:
             data, column: texts, or where they are; what training held out when None.
             length: positions of the canvas.
+            config: how it writes; the model's default plan when None. What is left open is chosen as :meth:`sample`
+                chooses it.
 
         Raises:
             UsageError: there is nothing to ask it.

@@ -63,6 +63,7 @@ def diagnose(
         findings,
         subject=subject.name,
         notes=tuple(subject.notes),
+        written_with=subject.written_with,
         budget=budget.name,
         seed=seed,
         forwards=forwards,

@@ -202,6 +202,7 @@ class Subject(Diagnosable):
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
+        written_with: how :meth:`generate` writes when nothing else is asked of it, in one line; "" if nobody says.
     """
 
     name: str = "model"
@@ -216,6 +217,7 @@ class Subject(Diagnosable):
     settings: dict[str, tuple[Any, ...]] = {}
     skipped: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    written_with: str = ""
 
     # -- the four ---------------------------------------------------------------------------------------------------
     def data(self, n: int, split: Split = "held_out") -> Batch:
@@ -285,6 +287,7 @@ FACTS = (
     "settings",
     "skipped",
     "notes",
+    "written_with",
 )
 METHODS = (
     "data",

@@ -16,6 +16,7 @@ from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place
 from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
+from unmask.core.registry import spec_of
 from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
@@ -56,6 +57,19 @@ class _Masked(TextModel, Model):
             **{**given, "steps": None if auto else config.steps, "temperature": task.temperature(config.temperature)}
         )
         return replace(plan, steps=STEPS) if auto and plan.counts_steps else plan
+
+    @staticmethod
+    def settled(config: SamplingConfig, plan: DecodingPlan) -> SamplingConfig:
+        """A config with what its plan chose where it says nothing, for reports."""
+        uses = plan.sampler_leaf.uses
+        return replace(
+            config,
+            order=spec_of(plan.order_leaf) if "order" in uses else None,
+            quota=spec_of(plan.quota_leaf) if "quota" in uses else None,
+            steps=plan.steps if plan.counts_steps else "auto",
+            temperature=plan.temperature,
+            length=None,
+        )
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
@@ -178,6 +192,7 @@ class _Masked(TextModel, Model):
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
         about |= {"order": config.order or "margin", "precision of writing": written.precision, "seed": config.seed}
+        about |= {"written with": self.settled(config, self.plan(config, task))}
         open_NL, valid_NL = self.texts_in(ids)
         return score(
             self.denoiser,
@@ -201,24 +216,32 @@ class _Masked(TextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.data.text import evenly
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
+        config = (self.config if config is None else config).only(self.honours, self.words)
+        # a conditional model writes one text from each vector, another one writes freely
+        plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
+        length = config.length if length is None else length
         # words are counted in what is left when there is no training data to count them in
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
         if len(found.references) < 2:
             raise UsageError("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
-        return NativeSubject.of(
+        subject = NativeSubject.of(
             self,
             found.references,
             sources=found.sources,
             train_texts=known,
+            plan=plan,
             length=found.length,
             notes=found.notes,
         )
+        subject.written_with = str(self.settled(config, plan))
+        return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         written = super().save(folder, dtype)

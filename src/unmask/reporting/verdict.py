@@ -11,7 +11,7 @@ from markupsafe import Markup
 from unmask.diagnosis.finding import Finding, Plot, plain
 from unmask.diagnosis.verdict import Verdict
 from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
-from unmask.reporting.verdict_view import WORD
+from unmask.reporting.verdict_view import WORD, written_with
 
 
 def page(verdict: Verdict) -> str:
@@ -35,7 +35,7 @@ def page(verdict: Verdict) -> str:
     return render_page(
         f"{verdict.subject}: {WORD[verdict.status]}",
         sections,
-        subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}",
+        subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}{written_with(verdict)}",
         footer=", ".join(f"{k} {v}" for k, v in verdict.versions.items()),
     )
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.core.sampling import restrict
-from unmask.decoding.autoregressive import next_tokens
+from unmask.decoding.autoregressive import next_tokens, penalised
 from unmask.models.causal import CausalModel
 from unmask.models.causal_prompts import end_ids, pad_id
 
@@ -53,6 +53,9 @@ class Writing:
         restrict(torch.zeros(1, 2), temperature=self.temperature, **self.limits)  # raises what does not fit
         if self.length < 1:
             raise UsageError(f"length={self.length} must be at least 1")
+        if self.temperature == 0 and self.limits:
+            name, value = next(iter(self.limits.items()))
+            raise UsageError(f"{name}={value!r} has no effect at temperature=0, which takes the best")
         if self.repetition_penalty <= 0:
             raise UsageError(f"repetition_penalty={self.repetition_penalty} must be above 0; 1 is none")
 
@@ -96,7 +99,7 @@ def write_on(model: CausalModel, ids: Sequence[Tensor], writing: Writing, first_
         ends=end_ids(model),
         temperature=writing.temperature,
         seed=writing.seed,
-        **(writing.limits if writing.temperature > 0 else {}),
+        **writing.limits,
     )
     return torch.stack([token.ids_B.masked_fill(~token.live_B, pad) for token in tokens], 1).cpu()
 
@@ -125,10 +128,6 @@ def _reader(model: CausalModel, penalty: float) -> Callable[[Tensor, State], tup
             inputs = net.prepare_inputs_for_generation(ids_BL, attention_mask=real_BL, use_cache=False)
             out = net(**{**inputs, **last})
         logits_BV = out.logits[:, -1].float()
-        if penalty != 1.0:
-            shown_BV = torch.zeros_like(logits_BV).scatter_add_(1, ids_BL, real_BL.to(logits_BV.dtype)) > 0
-            less_BV = torch.where(logits_BV < 0, logits_BV * penalty, logits_BV / penalty)
-            logits_BV = torch.where(shown_BV, less_BV, logits_BV)
-        return logits_BV.double(), (cache, ids_BL, real_BL)
+        return penalised(logits_BV, ids_BL, penalty, real_BL).double(), (cache, ids_BL, real_BL)
 
     return read

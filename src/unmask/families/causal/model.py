@@ -128,14 +128,22 @@ class CausalText(CausalModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.causal import CausalSubject
         from unmask.evaluation.held_out import unseen
 
+        config = self.config if config is None else config
+        # rows are continued behind their beginnings, as prompts are
+        given = replace(config, temperature=config.temperature or 0.0, length=None).only(self.honours, self.words)
+        writing = _writing(replace(given, length=1))  # refuses what does not fit
         if data is None:
             raise UsageError("a causal model does not say what it was trained on: name texts to score with data=")
         _, texts = unseen(data, column, 4096)
-        return CausalSubject.of(self, texts, length=64 if length is None else length)
+        subject = CausalSubject.of(self, texts, length=64 if length is None else length)
+        subject.temperature, subject.limits = writing.temperature, writing.limits
+        subject.repetition_penalty, subject.written_with = writing.repetition_penalty, str(given)
+        return subject
 
 
 def _writing(config: SamplingConfig) -> Writing:
