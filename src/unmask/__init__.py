@@ -12,12 +12,12 @@ from unmask import reporting as reporting  # which enters what draws results; li
 from unmask.core.door import DOORS
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "evaluate", "load", "sample", "train"]
+__all__ = ["__version__", "diagnose", "evaluate", "load", "record", "sample", "train"]
 
 DOORS["load"] = "unmask.api:load"
 
 if TYPE_CHECKING:
-    from unmask.api import diagnose, evaluate, load, sample, train
+    from unmask.api import diagnose, evaluate, load, record, sample, train
 
 
 def __getattr__(name: str) -> Any:

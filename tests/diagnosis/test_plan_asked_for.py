@@ -43,7 +43,7 @@ def causal() -> CausalText:
 
 
 def written_with(model: Any, **settings: Any) -> str:
-    return unmask.diagnose(model, TEXTS, only=["mask_mass"], **settings).written_with
+    return unmask.diagnose(model, TEXTS, only=["mask_mass"], **settings).plan
 
 
 def test_the_plan_is_that_of_sample(masked: MaskedText, causal: CausalText) -> None:

@@ -240,7 +240,7 @@ class _Masked(TextModel, Model):
             length=found.length,
             notes=found.notes,
         )
-        subject.written_with = str(self.settled(config, plan))
+        subject.plan_words = str(self.settled(config, plan))
         return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:

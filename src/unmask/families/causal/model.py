@@ -142,7 +142,7 @@ class CausalText(CausalModel, Model):
         _, texts = unseen(data, column, 4096)
         subject = CausalSubject.of(self, texts, length=64 if length is None else length)
         subject.temperature, subject.limits = writing.temperature, writing.limits
-        subject.repetition_penalty, subject.written_with = writing.repetition_penalty, str(given)
+        subject.repetition_penalty, subject.plan_words = writing.repetition_penalty, str(given)
         return subject
 
 
