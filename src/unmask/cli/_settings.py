@@ -51,6 +51,35 @@ def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = Non
     return run
 
 
+def require_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings that no model could be run with, before one is loaded.
+
+    Raises:
+        UsageError: an unknown name, a value out of range, or two that do not go together.
+    """
+    from unmask.decoding.plan import DecodingPlan
+
+    SamplingConfig.of(settings)
+    plan = {f.name for f in dataclasses.fields(DecodingPlan)}
+    said = {n: v for n, v in settings.items() if n in plan and v is not None and (n, v) != ("steps", "auto")}
+    if isinstance(said.get("steps"), str):
+        said["steps"] = SamplingConfig.of(said).steps
+    if said.get("order") != "vanilla":  # a word of puzzle models alone
+        DecodingPlan(**said)
+
+
+def require_data(data: str | None, column: str | None) -> None:
+    """Refuse a file, folder or pattern without texts, before a model is loaded.
+
+    Raises:
+        UsageError: see :func:`unmask.data.text.require_texts`.
+    """
+    from unmask.data.text import require_texts
+
+    if data is not None:
+        require_texts(data, [c.strip() for c in column.split(",")] if column and "," in column else column)
+
+
 def _option(field: dataclasses.Field[Any]) -> Any:
     flag = "--" + field.name.replace("_", "-")
     default = field.default if field.default is not None else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from unmask.cli._settings import sampling_flags
+from unmask.cli._settings import require_data, require_settings, sampling_flags
 
 #: how it writes, by the names of the settings that change what is written
 _SETTINGS = (
@@ -51,13 +51,21 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core import distributed
-        from unmask.core.errors import UsageError
+        from unmask.core.errors import UsageError, did_you_mean
         from unmask.data.hub import results_place
+        from unmask.diagnosis.check import checks
+        from unmask.diagnosis.context import BUDGETS
 
         if report is not None and report.suffix != ".html":
             raise UsageError(f"--report {report} must end in .html")
         if json is not None and json.suffix != ".json":
             raise UsageError(f"--json {json} must end in .json")
+        require_settings(settings)
+        for spec in check:
+            checks.make(spec)
+        if budget not in BUDGETS:
+            raise UsageError(f"budget={budget!r} is unknown: {did_you_mean(budget, BUDGETS)}")
+        require_data(data, column)
         loaded = api.load(model)
         console = Console()
         verdict = api.diagnose(

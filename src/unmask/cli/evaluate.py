@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from unmask.cli._settings import sampling_flags
+from unmask.cli._settings import require_data, require_settings, sampling_flags
 
 #: how it writes; what else `unmask sample` has is of no use to scores
 _SETTINGS = (
@@ -63,10 +63,15 @@ def register(app: typer.Typer) -> None:
             for name, given in others.items():
                 if given is not None:
                     raise UsageError(f"--{name} {given} has no effect with --task, which has problems of its own")
+            require_settings(settings)
             _task(model, task, texts, {**settings, "execute": execute}, out)
             return
         if execute:
             raise UsageError("--execute has no effect without --task")
+        if texts < 1:
+            raise UsageError(f"texts={texts} must be at least 1")
+        require_settings(settings)
+        require_data(data, column)
         loaded = api.load(model)
         result = api.evaluate(
             loaded,

@@ -10,11 +10,10 @@ from importlib import metadata
 def versions() -> dict[str, str]:
     """Names and versions of unmask (where it is installed), torch, transformers and Python."""
     import torch
-    import transformers
 
     found = {
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": metadata.version("transformers"),
         "python": platform.python_version(),
     }
     with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed

@@ -158,6 +158,7 @@ class _Masked(TextModel, Model):
         from unmask.evaluation.scored import rows_at_once, scored_texts
 
         config = self.config if config is None else config
+        judge = None if what.judge is None else load_causal(what.judge, dtype="auto")  # before work starts
         found = scored_texts(self, what.data, what.column, what.texts, what.length)
         sources, references, paired = found.sources, found.references, self.denoiser.conditional
         if paired and len(references) < 2:
@@ -180,7 +181,7 @@ class _Masked(TextModel, Model):
             inputs=sources if paired else None,
             paired=paired,
             tokenize=lambda texts: self.tokenizer(list(texts), add_special_tokens=False)["input_ids"],
-            judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
+            judge=judge,
             embed=None if self.card.encoder is None else lambda texts: self.encode(list(texts)).cpu().numpy(),
             training_texts=found.known,
             seed=config.seed,
