@@ -24,12 +24,12 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 23_600,
+    "statements": 26_000,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 35,
-    "dispatches below": 17,
+    "dispatches": 28,
+    "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
 WALKS = {
