@@ -262,7 +262,7 @@ class Climb:
             asked, ids, fluency, answers, strict=True
         ):
             units, source, parent, edit = entry
-            found = Hypothesis(units, text, row, score, likely, vector_Z, source, parent, accepted)
+            found = Hypothesis(units, text, row, score, likely, vector_Z, source, parent, accepted, calls=self.calls)
             self.seen[key] = found
             if parent is not None and edit is not None:
                 parent.tried.append((edit, found))
@@ -305,7 +305,9 @@ class Climb:
     def _front(self) -> list[Hypothesis]:
         """Different hypotheses that rank first and are not used up."""
         plan = self.plan
-        live = [h for h in self.seen.values() if h.visits < plan.visits and (h.waiting is None or any(h.waiting.values()))]
+        live = [
+            h for h in self.seen.values() if h.visits < plan.visits and (h.waiting is None or any(h.waiting.values()))
+        ]
         front: list[Hypothesis] = []
         for place in range(plan.beam):
             weight = plan.fluency[min(place, len(plan.fluency) - 1)] if place < len(plan.fluency) else plan.fluency[0]

@@ -53,6 +53,7 @@ class Hypothesis:
         source: what proposed it; parent: the hypothesis that it is an edit of, or None.
         tried: edits of it that were verified, with what became of them.
         waiting: edits of it that were not, the best first, by source.
+        calls: of the verifier when it was seen.
         visits: how often it was edited.
     """
 
@@ -67,8 +68,8 @@ class Hypothesis:
     accepted: bool = False
     tried: list[tuple[Edit, Hypothesis]] = field(default_factory=list)
     waiting: dict[str, list[Edit]] | None = None
+    calls: int = 0
     visits: int = 0
-    barren: int = 0
 
     def value(self, fluency: float) -> float:
         """What hypotheses are ranked by."""

@@ -109,7 +109,7 @@ class Lexicon:
                 if meta.get("format") != FORMAT:
                     raise ValueError(f"format {meta.get('format')!r} is not {FORMAT!r}")
                 about = json.loads(meta["about"])
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                found = {name: file.get_tensor(name) for name in file.keys()}
             table = {
                 name: (found[f"trigram.{name}.keys"].numpy(), found[f"trigram.{name}.counts"].numpy().astype(np.int64))
                 for name in ("bigrams", "trigrams")

@@ -147,9 +147,7 @@ class _Run:
         best = climb.accepted or (climb.path[-1] if climb.path else None)
         if best is None:
             return Found("", 0.0, False, climb.calls, climb.forwards, climb.stopped, [])
-        return Found(
-            best.text, best.score, best.accepted, climb.calls, climb.forwards, climb.stopped, list(climb.path)
-        )
+        return Found(best.text, best.score, best.accepted, climb.calls, climb.forwards, climb.stopped, list(climb.path))
 
 
 def _answer(runs: Sequence[_Run], verifier: Verifier, writer: Writer) -> None:
@@ -162,9 +160,7 @@ def _answer(runs: Sequence[_Run], verifier: Verifier, writer: Writer) -> None:
         start = 0
         for run in checks:
             end = start + len(run.request.texts)  # type: ignore[union-attr]
-            run.answer = list(
-                zip(said.score_N[start:end], said.accepted_N[start:end], vectors[start:end], strict=True)
-            )
+            run.answer = list(zip(said.score_N[start:end], said.accepted_N[start:end], vectors[start:end], strict=True))
             run.climb.calls += sum(said.calls_N[start:end])
             start = end
     asks = [run for run in runs if isinstance(run.request, Ask)]

@@ -1,4 +1,4 @@
-"""Sources of new texts, one file each in :mod:`unmask.search.proposals`: edits of a hypothesis, or rows to be filled."""
+"""Sources of new texts, one file each in :mod:`unmask.search.proposals`: edits, or rows to be filled."""
 
 from __future__ import annotations
 

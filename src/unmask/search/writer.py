@@ -88,7 +88,8 @@ class Writer:
         """Ids of each piece of a text by itself."""
         new = [piece for piece in dict.fromkeys(pieces) if piece not in self._pieces]
         if new:
-            self._pieces |= zip(new, self.tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"])
+            ids = self.tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"]
+            self._pieces |= zip(new, ids, strict=True)
         return [self._pieces[piece] for piece in pieces]
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
@@ -101,7 +102,9 @@ class Writer:
     def log_probs(self, asked: Sequence[Rows]) -> list[Tensor]:
         """For each, ln p [masks, V] at the masked positions of its rows, row by row; bias and penalty left out."""
         out = [[torch.empty(0)] * len(rows.ids) for rows in asked]
-        for part, x_RL, cond in self._batches(asked, [(a, r) for a, rows in enumerate(asked) for r in range(len(rows.ids))]):
+        for part, x_RL, cond in self._batches(
+            asked, [(a, r) for a, rows in enumerate(asked) for r in range(len(rows.ids))]
+        ):
             at_RL = x_RL == self.mask
             log_p = self._logits(x_RL, at_RL, cond).log_softmax(-1)
             for (a, r), found in zip(part, log_p.split(at_RL.sum(1).tolist()), strict=True):
@@ -110,7 +113,7 @@ class Writer:
 
     @torch.no_grad()
     def fill(self, asked: Sequence[Rows]) -> list[tuple[list[list[int]], int]]:
-        """For each, its rows with every mask written, in several steps, the surest first; and how many forwards it took."""
+        """For each, its rows with every mask written, in several steps, the surest first; and the forwards it took."""
         rows = [[list(ids) for ids in one.ids] for one in asked]
         todo = [(a, r) for a, one in enumerate(rows) for r, ids in enumerate(one) if self.mask in ids]
         step, forwards = 0, [0] * len(asked)
@@ -154,9 +157,10 @@ class Writer:
         chance_NK = top_NK.softmax(-1)
         pick_N = (chance_NK.cumsum(-1) < u_N[:, None]).sum(-1).clamp(max=_TOP - 1)
         value_N = value_NK.gather(1, pick_N[:, None])[:, 0]
-        sure_N = top_NK.gather(1, pick_N[:, None])[:, 0] + 0.3 * uniform(
-            seed, name_R[row_N], step, place_N, Stream.ORDER
-        ).float()
+        sure_N = (
+            top_NK.gather(1, pick_N[:, None])[:, 0]
+            + 0.3 * uniform(seed, name_R[row_N], step, place_N, Stream.ORDER).float()
+        )
         found = zip(row_N.tolist(), place_N.tolist(), value_N.tolist(), sure_N.tolist(), strict=True)
         by_row: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
         for row, place, value, sure in found:
@@ -177,7 +181,10 @@ class Writer:
         return found.float().cpu()
 
     def _batches(
-        self, asked: Sequence[Rows], todo: Sequence[tuple[int, int]], rows: Sequence[Sequence[Sequence[int]]] | None = None
+        self,
+        asked: Sequence[Rows],
+        todo: Sequence[tuple[int, int]],
+        rows: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> Iterator[tuple[list[tuple[int, int]], Tensor, Condition | None]]:
         """Rows of one canvas length at a time, as (which, ids, condition)."""
         by_length: dict[int, list[tuple[int, int]]] = defaultdict(list)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unmask.core.errors import UsageError
 from unmask.core.verifier import Checked
+from unmask.search.verifier import VerifierKind
 
 #: cosine above which a text is taken to be the one that the vector was made of, by how the vectors are stored
 THRESHOLDS = {"fp32": 0.99995, "fp16": 0.99995, "bf16": 0.9999, "int8": 0.999}
@@ -18,7 +21,27 @@ _DOUBT = 0.002
 _PROBE = ("The QUICK Brown fox", "the quick brown fox")
 
 
-class Cosine:
+@dataclass(frozen=True)
+class Cosine(VerifierKind):
+    """The re-encoded text's cosine to the vector that it is written from.
+
+    Attributes:
+        threshold: smallest cosine that is *verified*; 0 follows how the vectors are stored (0.99995 in fp32).
+    """
+
+    checks: ClassVar[str] = "texts that are written from a vector"
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"threshold={self.threshold} must lie in (0, 1]: it is a cosine")
+
+    def least(self, stored: str = "fp32") -> float:
+        """The smallest cosine that passes, for vectors stored in this precision."""
+        return self.threshold or THRESHOLDS[stored]
+
+
+class CosineCheck:
     """Accepts a text whose vector has a cosine of at least ``threshold`` to the row's.
 
     Args:
