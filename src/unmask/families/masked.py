@@ -239,10 +239,9 @@ class MaskedText(_Masked):
         return self._searched(vectors_NZ, config, rows, on_progress, trace, False, stored)
 
     def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
-        latent = getattr(self.denoiser, "latent", None)
-        if latent is None:
+        if not self.denoiser.conditional:
             raise UsageError("invert writes the texts of vectors, and this model was trained without any")
-        whiten = latent.whiten
+        whiten = self.denoiser.latent.whiten  # type: ignore[attr-defined]
         return int(whiten.mean_Z.shape[0]), whiten.mean_Z.detach().float().cpu(), whiten.map_ZZ.detach().float().cpu()
 
     def _searched(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from unmask.core.registry import Leaf, Registry
+from unmask.search.asked import Asked
 from unmask.search.hypothesis import Edit, Hypothesis
-
-if TYPE_CHECKING:
-    from unmask.search.climb import Climb
-    from unmask.search.site import Site
+from unmask.search.site import Site
 
 
 class Proposal(Leaf):
@@ -29,7 +27,7 @@ class Proposal(Leaf):
         """Edits of one hypothesis, in any order; each with its rank."""
         return []
 
-    def rows(self, climb: Climb, best: Sequence[Hypothesis]) -> list[list[int]]:
+    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
         """Rows of ids with masks for the denoiser to fill, from the best hypotheses."""
         return []
 

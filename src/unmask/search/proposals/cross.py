@@ -24,7 +24,7 @@ class Cross(Proposal):
 
     def edits(self, site: Site) -> list[Edit]:
         units, found = site.hypothesis.units, []
-        for other in site.climb.best(self.others):
+        for other in site.search.best(self.others):
             if other is site.hypothesis:
                 continue
             blocks = SequenceMatcher(None, units, other.units, autojunk=False).get_opcodes()

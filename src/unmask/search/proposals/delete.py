@@ -19,7 +19,7 @@ class Delete(Proposal):
     prior: ClassVar[float] = 0.25
 
     def edits(self, site: Site) -> list[Edit]:
-        n, weights = len(site.ids), site.climb.plan.weights
+        n, weights = len(site.ids), site.search.plan.weights
         if n < 2:
             return []
         gain = site.gain(torch.arange(n), None).expand(n)
@@ -28,8 +28,8 @@ class Delete(Proposal):
         for length in (1, 2):
             spans = [(i, i + length) for i in range(n - length + 1)] if n > length else []
             units = site.hypothesis.units
-            lines = [site.climb.lexicon.ids((*units[:a], *units[b:])) for a, b in spans]
-            scores = site.climb.lexicon.trigram.scores(lines)
+            lines = [site.search.lexicon.ids((*units[:a], *units[b:])) for a, b in spans]
+            scores = site.search.lexicon.trigram.scores(lines)
             found += [
                 Edit(a, b, (), sum(rank[a:b]) + weights.order * (n * (score - site.hypothesis.fluency)))
                 for (a, b), score in zip(spans, scores, strict=True)

@@ -23,5 +23,5 @@ class Insert(Proposal):
     candidates: int = 128
 
     def edits(self, site: Site) -> list[Edit]:
-        words = site.climb.lexicon.words
+        words = site.search.lexicon.words
         return [Edit(i, i, (words[w],), rank) for rank, i, w in site.ranked(True, self.candidates)]

@@ -40,7 +40,7 @@ class Move(Proposal):
                     if whole not in seen:
                         seen.add(whole)
                         found.append((low, high, new, whole))
-        lexicon = site.climb.lexicon
+        lexicon = site.search.lexicon
         scores = lexicon.trigram.scores([lexicon.ids(whole) for *_, whole in found])
         edits = [Edit(a, b, new, s) for (a, b, new, _), s in zip(found, scores, strict=True)]
         return sorted(edits, key=lambda e: -e.rank)[: self.candidates]

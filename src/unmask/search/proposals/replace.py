@@ -23,5 +23,5 @@ class Replace(Proposal):
     candidates: int = 192
 
     def edits(self, site: Site) -> list[Edit]:
-        words = site.climb.lexicon.words
+        words = site.search.lexicon.words
         return [Edit(i, i + 1, (words[w],), rank) for rank, i, w in site.ranked(False, self.candidates)]

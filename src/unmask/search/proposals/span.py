@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from unmask.search.asked import Asked
 from unmask.search.hypothesis import Hypothesis
 from unmask.search.proposal import Proposal
-
-if TYPE_CHECKING:
-    from unmask.search.climb import Climb
 
 
 @dataclass(frozen=True)
@@ -23,14 +20,14 @@ class Span(Proposal):
 
     each: int = 4
 
-    def rows(self, climb: Climb, best: Sequence[Hypothesis]) -> list[list[int]]:
-        found, mask = [], climb.writer.mask
+    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
+        found, mask = [], search.writer.mask
         for hypothesis in best:
-            ids = climb.tokens(hypothesis.units)
+            ids = search.tokens(hypothesis.units)
             flat = [i for piece in ids for i in piece]
             for _ in range(self.each):
-                length = min(climb.rng.choice((2, 3, 4, 6)), len(flat))
-                at = climb.rng.randrange(len(flat) - length + 1)
-                count = max(1, length + climb.rng.choice((-1, 0, 0, 1)))
+                length = min(search.rng.choice((2, 3, 4, 6)), len(flat))
+                at = search.rng.randrange(len(flat) - length + 1)
+                count = max(1, length + search.rng.choice((-1, 0, 0, 1)))
                 found.append([*flat[:at], *[mask] * count, *flat[at + length :]])
         return found

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from unmask.search.asked import Asked
 from unmask.search.hypothesis import Hypothesis
 from unmask.search.proposal import Proposal
-
-if TYPE_CHECKING:
-    from unmask.search.climb import Climb
 
 #: shares of a text that are masked
 _SHARES = (0.25, 0.4, 0.6, 0.8)
@@ -26,14 +23,14 @@ class Whole(Proposal):
 
     each: int = 4
 
-    def rows(self, climb: Climb, best: Sequence[Hypothesis]) -> list[list[int]]:
-        found, mask = [], climb.writer.mask
+    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
+        found, mask = [], search.writer.mask
         for hypothesis in best:
-            flat = [i for piece in climb.tokens(hypothesis.units) for i in piece]
+            flat = [i for piece in search.tokens(hypothesis.units) for i in piece]
             for _ in range(self.each):
-                share, row = climb.rng.choice(_SHARES), []
+                share, row = search.rng.choice(_SHARES), []
                 for i in flat:
-                    u = climb.rng.random()
+                    u = search.rng.random()
                     # now and then a token less, or room for one more
                     row += [] if u < 0.05 else [mask] if u < share else [i] if u < 0.95 else [i, mask]
                 if row:
