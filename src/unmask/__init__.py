@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "evaluate", "invert", "load", "sample", "train"]
+__all__ = ["__version__", "diagnose", "evaluate", "invert", "load", "record", "sample", "train"]
 
 if TYPE_CHECKING:
-    from unmask.api import diagnose, evaluate, invert, load, sample, train
+    from unmask.api import diagnose, evaluate, invert, load, record, sample, train
 
 
 def __getattr__(name: str) -> Any:
