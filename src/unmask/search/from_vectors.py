@@ -110,9 +110,8 @@ def write_from_vectors(
 
 def _lengths(model: TextModel, z_BZ: Tensor) -> Tensor | None:
     """Log probabilities of 1..L tokens, of a model that knows them."""
-    ask = getattr(model.denoiser, "length_log_probs", None)
-    if ask is None or not len(z_BZ):
+    if not len(z_BZ):
         return None
     with torch.no_grad():
-        found = ask(Condition.of(z_BZ.to(model.device)), len(z_BZ))
+        found = model.denoiser.length_log_probs(Condition.of(z_BZ.to(model.device)), len(z_BZ))
     return None if found is None else found.float().cpu()

@@ -73,7 +73,7 @@ class Writer:
         batch_size: int = 256,
     ) -> None:
         #: a model that knows its texts' lengths is shown a text and nothing behind it
-        self.exact = bool(getattr(denoiser, "models_length", False))
+        self.exact = denoiser.models_length
         if denoiser.pad_id is None or denoiser.eos_id is None:
             raise UsageError("a search needs a model that writes the end of a text and the padding behind it")
         self.denoiser, self.tokenizer, self._autocast, self._batch = denoiser, tokenizer, autocast, batch_size
