@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
@@ -424,8 +424,3 @@ def _ones(rows: int, like: Tensor) -> Tensor:
 
 def _zeros(rows: int, like: Tensor) -> Tensor:
     return torch.zeros(rows, like.shape[1], device=like.device)
-
-
-# AutoModel.from_pretrained knows our folders once this package is imported
-AutoConfig.register(MaskedDiffusionConfig.model_type, MaskedDiffusionConfig, exist_ok=True)
-AutoModel.register(MaskedDiffusionConfig, MaskedDiffusionModel, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,9 @@ _AT_LEAST = (
     ("dataloader_num_workers", 0),
 )
 
+
+#: steps of a run that time ends: more than any has
+UNBOUNDED = 10**9
 
 #: measured with tests/distributed: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
@@ -163,6 +167,11 @@ class TrainArguments(TrainingArguments):
     show_texts: int = _help("samples printed at each evaluation", 2)
     diagnose_every: int = _help("steps between quick diagnoses, logged as scalars; 0 for never", 0)
     resume: bool = _help("go on from the last complete checkpoint of the run folder", True)
+    minutes: float | None = _help(
+        "train this long, evaluations and checkpoints included (reading and encoding the data is not), instead of a "
+        "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
+        None,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine
@@ -247,8 +256,10 @@ class TrainArguments(TrainingArguments):
         self.mixed_precision: str = "bf16" if self.bf16 else "no"
 
     def _count_steps(self) -> None:
-        """Steps or epochs, not both; Trainer would let the epochs be and say nothing."""
-        if self.max_steps is None:
+        """Minutes, steps or epochs, one of them; Trainer would let the epochs be and say nothing."""
+        if self.minutes is not None:
+            self._count_minutes(self.minutes)
+        elif self.max_steps is None:
             self.max_steps = 1000 if self.num_train_epochs is None else -1
         elif self.max_steps == 0 or self.max_steps < -1:
             raise UsageError(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
@@ -259,6 +270,19 @@ class TrainArguments(TrainingArguments):
             )
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
+
+    def _count_minutes(self, minutes: float) -> None:
+        """Time alone says how long; what else counts in steps must be a share of it."""
+        if not 0 < minutes < math.inf:
+            raise UsageError(f"minutes={minutes} must be above 0")
+        for name in ("max_steps", "num_train_epochs"):
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(f"minutes={minutes:g} and {name}={value:g} both say how long to train: leave one out")
+        if self.warmup_steps >= 1:
+            raise UsageError(
+                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long"
+            )
+        self.max_steps = UNBOUNDED
 
     def _resume_from(self) -> None:
         """True is the setting ``resume``; a path stays."""

@@ -18,6 +18,7 @@ from unmask.core.errors import UsageError, did_you_mean
 from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
 from unmask.training.figures import check_metric
 from unmask.training.names import no_setting
@@ -30,8 +31,9 @@ from unmask.training.standin import check_optimizer, check_schedule
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
 #: questions that a flag may answer anew, and what a recipe says to the same question
 _ANSWERS = {
-    "max_steps": "num_train_epochs",
-    "num_train_epochs": "max_steps",
+    "max_steps": "num_train_epochs minutes",
+    "num_train_epochs": "max_steps minutes",
+    "minutes": "max_steps num_train_epochs",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -138,6 +140,8 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
                 )
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
+    if "minutes" in {*below, *above}:
+        below = in_shares(below, above)
     below = _without(below, above)
     found = _parsed({**below, **above}, kinds)
     useless_found = useless(found.model, found.data, found.train, found.given)

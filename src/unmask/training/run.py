@@ -199,6 +199,8 @@ def train(
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
+    if trainer.budget is not None:
+        trainer.budget.say = say
     trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")
