@@ -179,7 +179,7 @@ class Rising(UniformDenoiser):
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 32])
-def test_the_mean_over_hidden_tokens_counts_the_samples_that_hide_everything(length):
+def test_the_masked_mean_counts_fully_masked_samples(length):
     """n = 1..L equally often, n tokens at 3n/L nats each: 3 sum(n^2) / (L sum(n)) = (2L + 1) / L."""
     found = bound(Rising(), torch.zeros(2, length, dtype=torch.long), samples=2 * length, batch_size=7)
     assert found.masked_nats_per_token().value == pytest.approx((2 * length + 1) / length, rel=1e-5)
