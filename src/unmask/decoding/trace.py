@@ -114,6 +114,12 @@ class Trace:
         steps_B = torch.zeros(len(self.start_BL), dtype=torch.int64)
         return steps_B.scatter_reduce_(0, self.events["row"], self.events["step"] + 1, "amax")
 
+    @property
+    def ids(self) -> set[int]:
+        """Ids that are named anywhere in it, the mask left out."""
+        columns = (self.start_BL, self.events["value"], self.events["runner_up"], self.guesses["value"])
+        return {i for column in columns for i in column.flatten().tolist()} - {-1, self.mask_id}
+
     def replay(self, steps: int | None = None) -> Tensor:
         """The canvas [B, L] after this many steps of each row; the output when None."""
         out_BL = self.start_BL.clone()

@@ -17,7 +17,6 @@ from unmask.core.family import Family, Place
 from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
-from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
@@ -188,7 +187,7 @@ class _Masked(TextModel, Model):
             share=what.share,
         )
         trace = written.trace
-        page = page_of(trace.select([0]), piece=self.piece) if isinstance(trace, Trace) else None
+        first = trace.select([0]) if isinstance(trace, Trace) else None
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
@@ -202,7 +201,8 @@ class _Masked(TextModel, Model):
             valid_NL=valid_NL,
             latents_NZ=latents,
             generation=generation,
-            trace_html=page,
+            trace=first,
+            pieces=None if first is None else {token: self.piece(token) for token in first.ids},
             about={k: str(v) for k, v in about.items()},
             samples=what.samples,
             batch_size=rows,
