@@ -40,16 +40,7 @@ def full():
     scores = score_generation(OUTPUTS, REFERENCES, inputs=REFERENCES, training_texts=["was the word in the beginning"])
     unmasking = {"trace": Trace(torch.tensor([[1, 2]]), 9), "pieces": {1: "</script>one", 2: " two"}}
     about = {"model": "runs/<demo>"}
-    return evaluate(
-        Copier(),
-        IDS,
-        latents_NZ=LATENTS,
-        generation=scores,
-        trace=trace,
-        pieces={1: "</script>one", 2: " two"},
-        samples=3,
-        about=about,
-    )
+    return evaluate(Copier(), IDS, latents_NZ=LATENTS, generation=scores, samples=3, about=about, **unmasking)
 
 
 def test_outputs_against_references():
