@@ -90,8 +90,8 @@ class Trace:
     """A generation, event by event.
 
     Attributes:
-        start_BL: the canvas before the first step, hidden positions holding ``mask_id``.
-        mask_id: the id that stands for "hidden".
+        start_BL: the canvas before the first step, masked positions holding ``mask_id``.
+        mask_id: the id of a masked position.
         plan: the plan's settings (:meth:`unmask.decoding.plan.DecodingPlan.to_dict`).
         events: columns of :data:`EVENTS`. ``step`` counts a row's own steps; ``rank`` is how many ids were more
             probable (0: the best was written); ``margin`` and ``runner_up`` speak of the two best ids; a column that

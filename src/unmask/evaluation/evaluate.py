@@ -42,7 +42,7 @@ class Evaluation:
         about: what was scored and how (model, data, order, steps, seed ...), shown and saved as it is.
         left_out: how many texts were not scored, and why; None where that is not known.
         unknown: how many of the scored tokens the tokenizer does not know; None where that is not known.
-        notes: what a reader has to be told of the texts, one sentence each.
+        notes: what a reader has to know of the texts, one sentence each.
     """
 
     likelihood: Likelihood
