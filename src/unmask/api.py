@@ -1,4 +1,4 @@
-"""What users call: load, sample, train, evaluate, diagnose. Each asks the model, whatever its family."""
+"""What users call: load, sample, invert, train, evaluate, diagnose. Each asks the model, whatever its family."""
 
 from __future__ import annotations
 
@@ -136,6 +136,56 @@ def sample(
     model = adopted(model, "sample")
     task = Task(texts, n, canvas, condition, trace, callback, live, share)
     return model.sample(task, SamplingConfig.of(settings, config or model.config))
+
+
+def invert(
+    model: Any,
+    vectors: Any,
+    *,
+    column: str | None = None,
+    out: str | Path | None = None,
+    trace: bool = False,
+    callback: Callable[[Any], None] | None = None,
+    config: SamplingConfig | None = None,
+    **settings: Any,
+) -> Any:
+    """Texts for semantic vectors from elsewhere, such as an embedding store, by search against the encoder.
+
+    Args:
+        model: from :func:`load`; the vectors must be of the encoder that it was trained with.
+        vectors: an array or a tensor [N, Z], or a .npy, .parquet or .safetensors file.
+        column: of a .parquet file, or the tensor's name in a .safetensors file.
+        out: a .csv or .jsonl file to write to: then a run that was stopped goes on where it was, the processes of a
+            launch share the work, and the rows of the file are returned.
+        trace: keep each step up (without ``out``).
+        callback: called with each :class:`unmask.search.loop.Rise` and :class:`unmask.search.from_vectors.Ended`.
+        config, settings: ``calls``, ``forwards``, ``seconds``, ``seed``, ``precision``, and ``verify``, such as
+            ``cosine:threshold=0.999``; otherwise the threshold follows the precision in which the vectors are stored.
+
+    Returns:
+        an :class:`unmask.core.model.Output`: ``.texts``, ``.cosine``, ``.verified``, ``.row_calls``, ``.stopped``.
+
+    Raises:
+        UsageError: a model or a setting that does not fit; vectors of another width, with NaN, or zeros.
+    """
+    import warnings
+
+    from unmask.search.vectors import checked, read_vectors, stored_as
+
+    model = adopted(model, "invert")
+    plan = SamplingConfig.of({"verify": "cosine", **settings}, config)
+    statistics = model.vector_statistics()
+    found = read_vectors(vectors, column)
+    z_NZ, notes = checked(found, *statistics)
+    for note in notes:
+        warnings.warn(f"these vectors are not like those that the model was trained on: {note}", stacklevel=2)
+    if out is None:
+        return model.invert(z_NZ, plan, on_progress=callback, trace=trace, stored=stored_as(found))
+    from unmask.search.invert import invert_to
+
+    if trace:
+        raise UsageError("trace=True has no effect with out=, where rows are forgotten once they are written")
+    return invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
 
 
 def evaluate(

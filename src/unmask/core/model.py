@@ -59,6 +59,8 @@ class Output:
         verified: whether a verifier accepted each row; None where none was asked for.
         cosine: of each row's re-encoded text to the vector that it was written from; None where nothing was encoded.
         calls: calls of the verifier, all rows together.
+        row_calls, row_forwards: the same and rows through the network, for each row of a search; else None.
+        stopped: why the search for each row ended: ``verified``, or what ran out; None where there was no search.
         seconds: of the whole generation.
         model: what wrote it.
     """
@@ -76,6 +78,9 @@ class Output:
     cosine: list[float] | None = None
     calls: int = 0
     seconds: float = 0.0
+    row_calls: list[int] | None = None
+    row_forwards: list[int] | None = None
+    stopped: list[str] | None = None
 
     def pieces(self, token: int) -> str:
         """How one id is shown in a trace."""
@@ -83,7 +88,8 @@ class Output:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; without ids and trace."""
-        names = ("texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds")
+        names = ["texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds"]
+        names += ["row_calls", "row_forwards", "stopped"]
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None} | {"config": self.config.to_dict()}
 
@@ -346,6 +352,39 @@ class Model(ABC):
             UsageError: there is nothing to ask it.
         """
         raise UsageError(f"diagnose has no questions for {self.words}")
+
+    def invert(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        trace: bool = False,
+        stored: str = "fp32",
+    ) -> Output:
+        """Texts for semantic vectors, by search against a verifier.
+
+        Args:
+            vectors_NZ: the vectors.
+            config: bounds, seed, precision, and the verifier; the cosine when None.
+            rows: their numbers, which name the noise: a row alone is written as among others; 0 to N - 1 when None.
+            on_progress: called with what has risen or ended.
+            trace: keep each step up.
+            stored: the precision in which the vectors were kept, which the threshold of *verified* follows.
+
+        Raises:
+            UsageError: it takes no vectors, or they do not fit.
+        """
+        raise UsageError(f"invert writes the texts of vectors, and {self.words} takes none")
+
+    def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
+        """Width, mean [Z] and whitening [Z, Z] of the vectors that it was trained on; None where it keeps none.
+
+        Raises:
+            UsageError: it takes no vectors.
+        """
+        raise UsageError(f"invert writes the texts of vectors, and {self.words} takes none")
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a folder that ``unmask.load`` reads.

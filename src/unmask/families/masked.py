@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from unmask.core import distributed
 from unmask.core.condition import Condition
@@ -31,6 +32,9 @@ from unmask.models.text_model import TextModel, is_native, load_native
 STEPS = 16
 #: fields of a config that are a plan's
 _PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
+#: what bounds a search against a verifier
+SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
+_WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
 class _Masked(TextModel, Model):
@@ -72,28 +76,31 @@ class _Masked(TextModel, Model):
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
-        laid = self.laid_out(task.texts, task.n, config.length, task.canvas, task.condition)
+        given = (task.texts, task.n, config.length, task.canvas, task.condition)
+        laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
         count, size = len(laid.x_BL), config.batch_size
         mine = distributed.split_between_processes(count) if task.share else range(count)
         chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
         chosen = distributed.broadcast_object(chosen) if task.share else chosen
         kept = "committed" if task.trace is True or task.live else task.trace
-        parts, traces, forwards = [], [], 0
+        parts, traces, forwards, pad = [], [], 0, self.denoiser.pad_id or 0
         for start in range(mine.start, mine.stop, size):
             rows = torch.arange(start, min(start + size, mine.stop), device=self.device)
+            # padding that no row of this batch reaches is not run; a trace shows all rows on one canvas
+            width = laid.x_BL.shape[1] if kept or laid.valid_BL is None else int(laid.reach_B[rows].max())
             with chosen.autocast(self.device):
                 found = generate(
                     self.denoiser,
-                    laid.x_BL[rows],
+                    laid.x_BL[rows, :width],
                     plan,
-                    fill_BL=None if laid.fill_BL is None else laid.fill_BL[rows],
-                    valid_BL=None if laid.valid_BL is None else laid.valid_BL[rows],
+                    fill_BL=None if laid.fill_BL is None else laid.fill_BL[rows, :width],
+                    valid_BL=None if laid.valid_BL is None else laid.valid_BL[rows, :width],
                     cond=None if laid.cond is None else laid.cond[rows.to(laid.cond.present_B.device)],
                     row_ids_B=rows,
                     trace=kept or None,  # type: ignore[arg-type]
                     callback=_both(self._live() if task.live and start == 0 else None, task.callback),
                 )
-            parts.append(found.sequences)
+            parts.append(torch.nn.functional.pad(found.sequences, (0, laid.x_BL.shape[1] - width), value=pad))
             traces.append(found.trace)
             forwards += found.forwards
         if task.share:
@@ -129,13 +136,24 @@ class _Masked(TextModel, Model):
         rows: Sequence[int] | None = None,
         cut: bool = False,
     ) -> list[str | None]:
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "an answer")
         plan = self.plan(config, Task(canvas=torch.empty(0)))
         names = range(len(before)) if rows is None else rows
         return [
             filled(self, ahead, behind, length, plan, row, cut, config.precision)
             for ahead, behind, length, row in zip(before, after, lengths, names, strict=True)
         ]
+
+    def unsearched(self, config: SamplingConfig | None, what: str) -> SamplingConfig:
+        """A config, or the default plan, for texts that are written once: the default plan's search is left out.
+
+        Raises:
+            UsageError: a search that was asked for, or another setting without effect.
+        """
+        config = self.config if config is None else config
+        own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
+        once = replace(config, **dict.fromkeys(own))
+        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
         self,
@@ -173,7 +191,9 @@ class _Masked(TextModel, Model):
             trace=what.trace,
             share=what.share,
         )
-        written = self.sample(task, replace(config, length=found.length, batch_size=min(config.batch_size, rows)))
+        # a model of lengths draws them; the canvas is what the texts are scored on
+        length = config.length if self.denoiser.models_length else found.length
+        written = self.sample(task, replace(config, length=length, batch_size=min(config.batch_size, rows)))
         generation = score_generation(
             written.texts,
             references,
@@ -223,7 +243,7 @@ class _Masked(TextModel, Model):
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "a diagnosis")
         # a conditional model writes one text from each vector, another one writes freely
         plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
         length = config.length if length is None else length
@@ -239,7 +259,7 @@ class _Masked(TextModel, Model):
             train_texts=known,
             plan=plan,
             length=found.length,
-            notes=found.notes,
+            notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
         subject.plan_words = str(self.settled(config, plan))
         return subject
@@ -258,6 +278,82 @@ class _Masked(TextModel, Model):
 
 class MaskedText(_Masked):
     """A masked diffusion model of unmask's own: texts are written from their meaning, or freely."""
+
+    honours: ClassVar[frozenset[str]] = _Masked.honours | SEARCHED
+
+    def write(self, task: Task, config: SamplingConfig) -> Output:
+        if config.verify is None:
+            vain = [name for name in ("calls", "forwards", "seconds") if getattr(config, name) is not None]
+            if vain:
+                raise UsageError(f"{vain[0]}={getattr(config, vain[0])!r} has no effect without verify='cosine'")
+            return super().write(task, config)
+        task.without("a search against a verifier, which lays out its own canvases", "canvas")
+        if task.texts is None and task.condition is None:
+            raise UsageError(f"verify={config.verify!r} needs texts or vectors to compare with: give one of them")
+        cond = self.laid_out(task.texts, task.n, None, None, task.condition).cond
+        assert cond is not None
+        if not bool(cond.present_B.all()):
+            raise UsageError(f"verify={config.verify!r} compares with a vector, and a row of the condition has none")
+        out = self._searched(cond.latent_BZ, config, None, task.callback, bool(task.trace), task.share)
+        if task.texts is not None:
+            out.prompts = [text for text in task.texts for _ in range(task.n or 1)]
+        return out
+
+    def invert(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        trace: bool = False,
+        stored: str = "fp32",
+    ) -> Output:
+        config = SamplingConfig(verify="cosine") if config is None else config
+        return self._searched(vectors_NZ, config, rows, on_progress, trace, False, stored)
+
+    def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
+        if not self.denoiser.conditional:
+            raise UsageError("invert writes the texts of vectors, and this model was trained without any")
+        whiten = self.denoiser.latent.whiten  # type: ignore[attr-defined]
+        return int(whiten.mean_Z.shape[0]), whiten.mean_Z.detach().float().cpu(), whiten.map_ZZ.detach().float().cpu()
+
+    def _searched(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig,
+        rows: Sequence[int] | None,
+        on_progress: Callable[[Any], None] | None,
+        trace: bool,
+        share: bool,
+        stored: str = "fp32",
+    ) -> Output:
+        from unmask.search.from_vectors import HONOURED, write_from_vectors
+        from unmask.search.trace import SearchTrace
+
+        own = self.config.changed()
+        asked = {k: v for k, v in config.changed().items() if k not in own or own[k] != v}
+        SamplingConfig.of(asked).only(HONOURED, "a search against a verifier, which plans its own writing")
+        found, precision, seconds = write_from_vectors(
+            self, vectors_NZ, config, rows=rows, on_progress=on_progress, share=share, stored=stored
+        )
+        texts = [one.text for one in found]
+        return Output(
+            texts,
+            self.tokenize(texts),
+            sum(one.forwards for one in found),
+            self,
+            config=config,
+            precision=precision,
+            trace=SearchTrace.of(found, config.verify or "cosine") if trace else None,
+            verified=[one.verified for one in found],
+            cosine=[one.score for one in found],
+            calls=sum(one.calls for one in found),
+            seconds=seconds,
+            row_calls=[one.calls for one in found],
+            row_forwards=[one.forwards for one in found],
+            stopped=[one.stopped for one in found],
+        )
 
 
 class AdaptedText(AdapterModel, _Masked):
