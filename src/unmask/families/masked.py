@@ -152,7 +152,7 @@ class _Masked(TextModel, Model):
         """
         config = self.config if config is None else config
         own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
-        once = replace(config, **dict.fromkeys(own))
+        once = SamplingConfig.of(dict.fromkeys(own), config)
         return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
