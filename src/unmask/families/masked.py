@@ -18,7 +18,6 @@ from unmask.core.family import Family, Place
 from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
-from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
@@ -35,6 +34,7 @@ STEPS = 16
 _PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
 #: what bounds a search against a verifier
 SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
+_WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
 class _Masked(TextModel, Model):
@@ -136,13 +136,24 @@ class _Masked(TextModel, Model):
         rows: Sequence[int] | None = None,
         cut: bool = False,
     ) -> list[str | None]:
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "an answer")
         plan = self.plan(config, Task(canvas=torch.empty(0)))
         names = range(len(before)) if rows is None else rows
         return [
             filled(self, ahead, behind, length, plan, row, cut, config.precision)
             for ahead, behind, length, row in zip(before, after, lengths, names, strict=True)
         ]
+
+    def unsearched(self, config: SamplingConfig | None, what: str) -> SamplingConfig:
+        """A config, or the default plan, for texts that are written once: the default plan's search is left out.
+
+        Raises:
+            UsageError: a search that was asked for, or another setting without effect.
+        """
+        config = self.config if config is None else config
+        own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
+        once = SamplingConfig.of(dict.fromkeys(own), config)
+        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
         self,
@@ -196,7 +207,7 @@ class _Masked(TextModel, Model):
             share=what.share,
         )
         trace = written.trace
-        page = page_of(trace.select([0]), piece=self.piece) if isinstance(trace, Trace) else None
+        first = trace.select([0]) if isinstance(trace, Trace) else None
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
@@ -210,7 +221,8 @@ class _Masked(TextModel, Model):
             valid_NL=valid_NL,
             latents_NZ=latents,
             generation=generation,
-            trace_html=page,
+            trace=first,
+            pieces=None if first is None else {token: self.piece(token) for token in first.ids},
             about={k: str(v) for k, v in about.items()},
             samples=what.samples,
             batch_size=rows,
@@ -231,7 +243,7 @@ class _Masked(TextModel, Model):
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "a diagnosis")
         # a conditional model writes one text from each vector, another one writes freely
         plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
         length = config.length if length is None else length
@@ -247,7 +259,7 @@ class _Masked(TextModel, Model):
             train_texts=known,
             plan=plan,
             length=found.length,
-            notes=found.notes,
+            notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
         subject.plan_words = str(self.settled(config, plan))
         return subject
