@@ -10,6 +10,9 @@ import unmask
 from tiny_training import history, run, settings, write_texts
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
+from unmask.diagnosis.faults.low_mask_training import LowMaskTraining
+from unmask.diagnosis.faults.untrained_padding import UntrainedPadding
+from unmask.diagnosis.native import NativeSubject
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -121,3 +124,12 @@ def test_what_is_trained_is_sampled_scored_and_diagnosed(texts, tmp_path):
     verdict = unmask.diagnose(model)
     found = {f.check: f.status for f in verdict.findings}
     assert found["length"] != "not_run" and found["mask_mass"] == "pass"
+
+
+def test_a_fault_of_padding_needs_padding(texts, tmp_path):
+    run(texts, tmp_path / "m", length_model=True, length=24, max_steps=2, save_steps=2, eval_steps=2)
+    subject = unmask.load(tmp_path / "m").subject()
+    with pytest.raises(UsageError, match="writes its padding"):
+        UntrainedPadding(steps=1).inject(subject)
+    deaf = LowMaskTraining(steps=2).inject(subject)
+    assert deaf.denoiser.models_length if isinstance(deaf, NativeSubject) else deaf.inner.denoiser.models_length

@@ -70,7 +70,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64, and what else they have: ``latent`` [B, Z], ``row`` [B]."""
+    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64, and if any ``latent`` [B, Z], ``row`` [B]."""
     batch = {
         "input_ids": torch.stack([row["input_ids"] for row in rows]),
         "length": torch.tensor([row["length"] for row in rows], dtype=torch.int64),

@@ -5,7 +5,7 @@ Every cost here depends on the budget, never on the size of the corpus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from unmask.diagnosis.baselines import Baselines, in_text
 from unmask.diagnosis.statistics import tolerance
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject
 from unmask.diagnosis.validated_subject import Guarded
+from unmask.metrics.length import cut
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
@@ -152,6 +153,19 @@ class CheckContext:
     def masked_share(self, x_BL: Tensor) -> Tensor:
         """Share of each row's positions that are masked [B], fp64, on the CPU."""
         return ((x_BL == self.mask_id).sum(1) / self.exists(x_BL).sum(1).double()).cpu()
+
+    def sequences(self, ids_BL: Tensor, first: int = 0) -> list[list[Any]]:
+        """Each text's ids from a column on, without its end and padding."""
+        s = self.subject
+        eos = s.eos_id
+        return [[i for i in row if i != eos] for row in cut(ids_BL[:, first:].cpu(), eos, s.pad_id)]
+
+    def spelled(self, sequences: Sequence[Sequence[Any]]) -> list[str]:
+        """Sequences of ids as texts; ids with spaces between where the subject has no tokenizer."""
+        tokenizer = self.subject.tokenizer
+        if tokenizer is None:
+            return [" ".join(str(i) for i in x) for x in sequences]
+        return [str(tokenizer.decode(list(x))).strip() for x in sequences]
 
     # -- states -----------------------------------------------------------------------------------------------------
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
@@ -67,11 +67,10 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
-        self.lengths = (
-            LengthHead(c.max_position_embeddings, (c.bottleneck or c.latent_dim) if has_latent else 0, c.dim)
-            if c.length_model
-            else None
-        )
+        code = (c.bottleneck or c.latent_dim) if has_latent else 0
+        # small: with a hidden layer as wide as the model it learns the training texts' lengths by heart
+        hidden = max(c.dim // 4, 8)
+        self.lengths = LengthHead(c.max_position_embeddings, code, hidden) if c.length_model else None
         self.register_buffer(
             "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
         )
@@ -484,8 +483,3 @@ def _ones(rows: int, like: Tensor) -> Tensor:
 
 def _zeros(rows: int, like: Tensor) -> Tensor:
     return torch.zeros(rows, like.shape[1], device=like.device)
-
-
-# AutoModel.from_pretrained knows our folders once this package is imported
-AutoConfig.register(MaskedDiffusionConfig.model_type, MaskedDiffusionConfig, exist_ok=True)
-AutoModel.register(MaskedDiffusionConfig, MaskedDiffusionModel, exist_ok=True)

@@ -24,6 +24,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
 from unmask.core.sampling import drawn_lengths
+from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 
@@ -356,9 +357,7 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
     if home == folder:
         check_files(folder, card)
     try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
+        tokenizer = stored_tokenizer(home)
     except Exception as error:  # tokenizers says of a damaged file no more than Exception
         why = first_line(error) if (home / "tokenizer.json").is_file() else "there is no tokenizer.json"
         raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {why}") from error

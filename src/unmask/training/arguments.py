@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,9 @@ _AT_LEAST = (
 )
 
 
+#: steps of a run that time ends: more than any has
+UNBOUNDED = 10**9
+
 #: measured with tests/distributed: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
 
@@ -70,7 +74,7 @@ class ModelArguments:
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
     )
     vocab_size: int = _help("size of a trained BPE vocabulary, special ids included", 4096)
-    length: int = _help("canvas length in tokens, EOS included", 64)
+    length: int = _help("canvas length in tokens, EOS included; with length_model the longest text", 64)
     dim: int = _help("width D", 192)
     layers: int = _help("transformer blocks", 4)
     heads: int = _help("attention heads", 4)
@@ -127,6 +131,16 @@ class DataArguments:
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
+    crops: str = _help(
+        "texts cut out of texts, each with a vector of its own: any of whole, sentences, clauses, windows (of "
+        "sentences), runs (of clauses), with commas; or 'none'",
+        "none",
+    )
+    crop_min_words: int = _help("words of a crop at least", 3)
+    crop_max_words: int = _help("words of a crop at most, whole texts too", 32)
+    near_duplicates: float | None = _help(
+        "texts to train on are left out if more than this share of their word 6-grams stands in one held-out text", None
+    )
     over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
     encoder_precision: str = _help("'fp32', 'bf16' or 'auto' (the faster here) for encoding the latents", "auto")
     cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)
@@ -162,6 +176,11 @@ class TrainArguments(TrainingArguments):
     show_texts: int = _help("samples printed at each evaluation", 2)
     diagnose_every: int = _help("steps between quick diagnoses, logged as scalars; 0 for never", 0)
     resume: bool = _help("go on from the last complete checkpoint of the run folder", True)
+    minutes: float | None = _help(
+        "train this long, evaluations and checkpoints included (reading and encoding the data is not), instead of a "
+        "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
+        None,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine
@@ -246,8 +265,10 @@ class TrainArguments(TrainingArguments):
         self.mixed_precision: str = "bf16" if self.bf16 else "no"
 
     def _count_steps(self) -> None:
-        """Steps or epochs, not both; Trainer would let the epochs be and say nothing."""
-        if self.max_steps is None:
+        """Minutes, steps or epochs, one of them; Trainer would let the epochs be and say nothing."""
+        if self.minutes is not None:
+            self._count_minutes(self.minutes)
+        elif self.max_steps is None:
             self.max_steps = 1000 if self.num_train_epochs is None else -1
         elif self.max_steps == 0 or self.max_steps < -1:
             raise UsageError(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
@@ -258,6 +279,19 @@ class TrainArguments(TrainingArguments):
             )
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
+
+    def _count_minutes(self, minutes: float) -> None:
+        """Time alone says how long; what else counts in steps must be a share of it."""
+        if not 0 < minutes < math.inf:
+            raise UsageError(f"minutes={minutes} must be above 0")
+        for name in ("max_steps", "num_train_epochs"):
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(f"minutes={minutes:g} and {name}={value:g} both say how long to train: leave one out")
+        if self.warmup_steps >= 1:
+            raise UsageError(
+                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long"
+            )
+        self.max_steps = UNBOUNDED
 
     def _resume_from(self) -> None:
         """True is the setting ``resume``; a path stays."""

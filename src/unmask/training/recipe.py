@@ -15,8 +15,10 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import UsageError, did_you_mean
+from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
 from unmask.training.figures import check_metric
 from unmask.training.names import no_setting
@@ -29,8 +31,9 @@ from unmask.training.standin import check_optimizer, check_schedule
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
 #: questions that a flag may answer anew, and what a recipe says to the same question
 _ANSWERS = {
-    "max_steps": "num_train_epochs",
-    "num_train_epochs": "max_steps",
+    "max_steps": "num_train_epochs minutes",
+    "num_train_epochs": "max_steps minutes",
+    "minutes": "max_steps num_train_epochs",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -137,6 +140,8 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
                 )
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
+    if "minutes" in {*below, *above}:
+        below = in_shares(below, above)
     below = _without(below, above)
     found = _parsed({**below, **above}, kinds)
     useless_found = useless(found.model, found.data, found.train, found.given)
@@ -209,6 +214,13 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
     if data.over_long not in ("drop", "truncate"):
         raise UsageError(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
+    Crops.read(data.crops, data.crop_min_words, data.crop_max_words)
+    if data.near_duplicates is not None and not 0 <= data.near_duplicates < 1:
+        raise UsageError(
+            f"near_duplicates={data.near_duplicates} must lie in [0, 1): the share above which one is left out"
+        )
+    if data.task == "paraphrase" and (data.crops != "none" or data.near_duplicates is not None):
+        raise UsageError("task='paraphrase' reads pairs: crops and near_duplicates are of single texts")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
         raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
     if model.family == "tidal" and train.diagnose_every:

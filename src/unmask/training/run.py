@@ -65,7 +65,16 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     """
     m, d, t = recipe.model, recipe.data, recipe.train
     set_seed(t.seed)
-    data = load_texts(d.data, column=_columns(d.column), limit=d.limit, seed=d.split_seed, validation=d.validation)
+    data = load_texts(
+        d.data,
+        column=_columns(d.column),
+        limit=d.limit,
+        seed=d.split_seed,
+        validation=d.validation,
+        crops=d.crops,
+        crop_words=(d.crop_min_words, d.crop_max_words),
+        near_duplicates=d.near_duplicates,
+    )
     say(str(data.report))
     if d.task == "paraphrase" and data.train_pairs is None:
         raise UsageError(
@@ -202,6 +211,8 @@ def train(
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
+    if trainer.budget is not None:
+        trainer.budget.say = say
     trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")
