@@ -45,6 +45,7 @@ class Denoiser:
         max_length: longest canvas the positions allow, or None.
         conditional: True if ``cond`` changes the answer.
         wants_carry: True if handing ``Body.carry`` back changes the answer (self-conditioning).
+        corrects: True if the hypotheses of ``cond`` change the answer.
         models_length: True if :meth:`length_log_probs` answers: a text of n tokens is a canvas of n positions, and
             neither EOS nor PAD is ever written.
     """
@@ -56,6 +57,7 @@ class Denoiser:
     max_length: int | None = None
     conditional: bool = False
     wants_carry: bool = False
+    corrects: bool = False
     models_length: bool = False
 
     def body(

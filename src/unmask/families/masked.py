@@ -392,7 +392,8 @@ class Masked(Family):
         from unmask.diagnosis.callback import quick_probe
 
         t = recipe.train
-        found = [_generation_probe(prepared, recipe)] if t.probe_texts else []
+        probe = _correction_probe if recipe.data.task == "correction" else _generation_probe
+        found = [probe(prepared, recipe)] if t.probe_texts else []
         if t.diagnose_every:
             found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
         return found
@@ -441,6 +442,33 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
                 lines.append(f"  in   {_short(sources[i])}")
             lines.append(f"  out  {_short(found.texts[i])}")
         return {"generation": score}, lines
+
+    return probe
+
+
+def _correction_probe(prepared: Any, recipe: Any) -> Any:
+    """What training of a corrector looks at: how near held-out drafts come to their vectors by one correction.
+
+    ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
+    """
+    from unmask.decoding.corrections import corrections, written
+
+    t, model, decoder = recipe.train, prepared.model, prepared.trainer.keywords["drafter"].decoder
+    z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
+    how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
+    drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
+    z_h_BZ, ids_BL = model.encode(drafts), model.tokenize(drafts)
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        found = corrections(net, z_BZ, z_h_BZ, ids_BL, guidance=t.probe_guidance, **how)
+        texts = model.decode(found[:, 0])
+        before, after = (
+            float(torch.cosine_similarity(z_BZ, vectors).mean()) for vectors in (z_h_BZ, model.encode(texts))
+        )
+        lines = [f"step {step}: cosine {before:.3f} of the drafts, {after:.3f} corrected"]
+        for truth, draft, text in list(zip(prepared.validation_sources, drafts, texts, strict=False))[: t.show_texts]:
+            lines += [f"  in   {_short(truth)}", f"  was  {_short(draft)}", f"  out  {_short(text)}"]
+        return {"generation": after, "cosine_draft": before, "cosine_corrected": after}, lines
 
     return probe
 
