@@ -20,6 +20,7 @@ from unmask.evaluation.tasks import Problem, load_task, run_task
 from unmask.evaluation.tasks.execute import passes
 from unmask.evaluation.tasks.kinds._humaneval import hole
 from unmask.evaluation.tasks.problem import same_number, tasks
+from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel
 
@@ -62,11 +63,11 @@ class Knows(Denoiser):
         return h_ND, torch.eye(self.vocab_size), None
 
 
-class OnCpu(TextModel):
+class OnCpu(MaskedText):
     device = torch.device("cpu")  # type: ignore[assignment]
 
 
-def knowing(text: str) -> TextModel:
+def knowing(text: str) -> MaskedText:
     words = train_bpe([ROW["canonical_solution"], "the answer is 42"], 280)
     return OnCpu(Knows(words, text), words, Card(length=512))
 

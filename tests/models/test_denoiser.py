@@ -25,6 +25,11 @@ KINDS = {
     "cross": dict(conditioning="cross", latent_dim=6, latent_tokens=2),
     "vib": dict(conditioning="adaln", latent_dim=6, latent_tokens=2, bottleneck=4),
     "self-conditioned": dict(self_conditioning=True, conditioning="adaln", latent_dim=6),
+    "bag": dict(conditioning="adaln", latent_dim=6, latent_tokens=2, bag_of_words=5),
+    "bag, loops": dict(conditioning="adaln", latent_dim=6, bag_of_words=3, loops=2, deep_supervision=True),
+    "bag, cross, vib, self-conditioned": dict(
+        conditioning="cross", latent_dim=6, latent_tokens=2, bottleneck=4, bag_of_words=5, self_conditioning=True
+    ),
     "relations, looped": dict(relations=2, loops=2, rope=False),
     "loops that see the input again": dict(loops=3, input_injection=True, deep_supervision=True),
     "gated": dict(gated=True),
@@ -166,7 +171,7 @@ def test_rope_alone_cannot_tell_positions_of_an_all_masked_canvas():
     torch.testing.assert_close(logits, logits[:, :1].expand_as(logits), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib"])
+@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib", "bag"])
 def test_condition_null_and_rows(kind):
     net = build(kind)
     x, cond = batch(net)
@@ -194,8 +199,9 @@ def test_null_condition_gets_gradient_only_where_rows_are_dropped():
     assert net.latent.null_steer.grad.abs().max() > 0
 
 
-def test_bottleneck_is_the_only_way_and_its_kl_is_the_closed_form():
-    net = build("vib")
+@pytest.mark.parametrize("kind", ["vib", "bag, cross, vib, self-conditioned"])
+def test_bottleneck_is_the_only_way_and_its_kl_is_the_closed_form(kind):
+    net = build(kind)
     x, cond = batch(net)
     out = net.body(x, cond.drop(torch.tensor([False, True, False, False, False])))
     mu, logvar = net.latent.bottleneck.posterior(net.latent.whiten(cond.latent_BZ))
@@ -278,6 +284,10 @@ def test_embeddings_start_from_an_encoder():
     centred = words[3:] - words[torch.arange(V) != MASK].mean(0)
     both = torch.stack([(mine @ mine.T).flatten(), (centred @ centred.T).flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.7  # 16 of 40 directions keep most of the inner products
+    bag = build("bag")
+    table = bag.bag_table_VW.detach().clone()
+    bag.init_embeddings(words)
+    assert torch.equal(bag.bag_table_VW, table) and torch.equal(bag.embed.weight[3:, :16], mine)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +298,8 @@ def test_embeddings_start_from_an_encoder():
         (dict(conditioning="cross", latent_dim=4), "latent_tokens"),
         (dict(dim=30, heads=4), "multiple of heads"),
         (dict(mask_token_id=99), "mask_token_id=99"),
+        (dict(bag_of_words=4), "bag_of_words=4 must be"),
+        (dict(bag_of_words=-1, conditioning="adaln", latent_dim=4), "bag_of_words=-1 must be"),
     ],
 )
 def test_wrong_settings_are_named(settings, said):
@@ -303,7 +315,7 @@ def test_too_long_and_wrong_latents_are_refused():
         net.body(torch.full((1, 4), MASK), Condition.of(torch.zeros(1, 5)))
 
 
-@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib"])
+@pytest.mark.parametrize("kind", ["adaln", "adaln no prefix", "cross", "vib", "bag"])
 def test_bf16_weights_answer_as_fp32_ones_to_bf16_rounding(kind):
     net = build(kind)
     x, cond = batch(net)

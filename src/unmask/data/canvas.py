@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,37 @@ def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     if "latent" in rows[0]:
         batch["latent"] = torch.stack([row["latent"] for row in rows])
     return batch
+
+
+def text_positions(ids_BL: Tensor, length_B: Tensor) -> Tensor:
+    """True at each row's first ``length_B`` positions [B, L]."""
+    return torch.arange(ids_BL.shape[1], device=ids_BL.device) < length_B[:, None]
+
+
+#: widths that batches are padded to, at most
+WIDTHS = 8
+
+
+def padded_width(tokens: int, longest: int) -> int:
+    """The width that a batch is padded to whose longest text has so many tokens: one of few, so that shapes repeat.
+
+    A multiple of 8, at most :data:`WIDTHS` of them up to the longest text that the model knows.
+    """
+    step = 8 * -(-longest // (8 * WIDTHS))
+    return min(-(-tokens // step) * step, longest)
+
+
+@dataclass(frozen=True)
+class NarrowCollate:
+    """:func:`collate`, then the padding cut off that no text of the batch reaches.
+
+    Attributes:
+        longest: the longest text that the model knows.
+    """
+
+    longest: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batch = collate(rows)
+        batch["input_ids"] = batch["input_ids"][:, : padded_width(int(batch["length"].max()), self.longest)]
+        return batch

@@ -73,6 +73,8 @@ class Evaluation:
         for label, loss, accuracy in zip(one.text.labels(), one.text.loss(), one.text.accuracy(), strict=True):
             put(f"loss_r{label}", loss, "nats_per_token")
             found[f"accuracy_r{label}_share"] = accuracy.value
+        if one.length_nats_N is not None:
+            found["length_nats_per_text"] = float(one.length_nats_N.mean())
         if one.kl_N is not None:
             found["kl_nats_per_text"] = float(one.kl_N.mean())
         if self.latent is not None:

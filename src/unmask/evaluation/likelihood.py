@@ -76,6 +76,8 @@ class Likelihood:
         padding: losses at padding.
         hidden_nats_N, hidden_count_N: cross-entropies of each text's hidden text tokens over all sampled corruptions,
             and how many these were. The profiles cannot give them: a sample that hides everything is not in them.
+        length_nats_N: nats of each text's number of tokens, which are part of ``nelbo_N``; None for a model that writes
+            its own EOS.
         kl_N: KL of the bottleneck in nats, None without one. In evaluation the latent is the posterior's mean, so
             ``nelbo_N`` bounds -log p(text | latent); nelbo + KL is the price of both, not a bound on -log p(text).
         samples: corruptions a text.
@@ -89,6 +91,7 @@ class Likelihood:
     hidden_count_N: Array
     kl_N: Array | None
     samples: int
+    length_nats_N: Array | None = None
 
     def nats_per_token(self, seed: int = 0) -> Interval:
         """NELBO in nats a text token, interval over texts (mask sampling noise is part of it)."""
@@ -137,9 +140,11 @@ def bound(
     """NELBO of texts, and loss and accuracy by mask ratio.
 
     The canvas with its padding is what is scored, so that the number bounds the text *and where it ends*; it is divided
-    by the tokens of the text. Corruptions of a text are spread evenly over the masked fractions (antithetic) and seeded
-    by the text's number alone: neither the batch size nor the texts after it change its score. The fully masked canvas
-    is scored once for each text, exactly, and fills the bin r = 1; it does not enter the NELBO.
+    by the tokens of the text. Of a model of lengths a text's own tokens are scored, and -log p(n | z) of their number,
+    exactly; where some of the tokens are given, their number is given too. Corruptions of a text are spread evenly over
+    the masked fractions (antithetic) and seeded by the text's number alone: neither the batch size nor the texts after
+    it change its score. The fully masked canvas is scored once for each text, exactly, and fills the bin r = 1; it does
+    not enter the NELBO.
 
     Args:
         denoiser: the model; scored in evaluation mode.
@@ -163,6 +168,10 @@ def bound(
     device = getattr(denoiser, "device", ids_NL.device)
     edges_K = torch.tensor(EDGES, device=device)
     ids_NL = ids_NL.to(device)
+    if denoiser.models_length and valid_NL is None:
+        length_N = text_lengths(ids_NL, denoiser.eos_id, denoiser.pad_id)
+        valid_NL = torch.arange(L, device=device) < length_N[:, None]
+        open_NL = valid_NL if open_NL is None else open_NL.to(device) & valid_NL
     open_NL = torch.ones_like(ids_NL, dtype=torch.bool) if open_NL is None else open_NL.to(device)
     # a text that ends before the canvas does is hidden and read up to its end alone: what stands beside it in the data,
     # and so decides on the canvas, changes nothing
@@ -175,6 +184,7 @@ def bound(
     mine = distributed.split_between_processes(N) if share else range(N)
 
     nelbo_N = torch.zeros(N, dtype=torch.float64, device=device)
+    length_nats_N = torch.zeros_like(nelbo_N) if denoiser.models_length else None
     kl_N: Tensor | None = None
     # nats, hits, count; text and padding
     sums = torch.zeros(3, 2 * N * K, dtype=torch.float64, device=device)
@@ -197,6 +207,10 @@ def bound(
             # the exact row weighs nothing, though it may be infinite
             weighed_B = torch.where(full_B, 0.0, losses.row_sum().double() * losses.weight_B)
             nelbo_N.index_add_(0, text_B, weighed_B)
+            if length_nats_N is not None and losses.length_nats_B is not None:
+                whole_B = (open_NL[text_B] == valid_NL[text_B]).all(1)  # type: ignore[index]
+                nats_B = torch.where(whole_B, losses.length_nats_B.double(), 0.0)
+                length_nats_N.index_copy_(0, text_B, nats_B)
             if losses.kl_BZ is not None:
                 kl_N = torch.zeros_like(nelbo_N) if kl_N is None else kl_N
                 kl_N.index_copy_(0, text_B, losses.kl_BZ.double().sum(1))
@@ -217,11 +231,16 @@ def bound(
             distributed.all_reduce_sum(sums),
             distributed.all_reduce_sum(hidden),
         )
+        if length_nats_N is not None:
+            length_nats_N = distributed.all_reduce_sum(length_nats_N)
         if any(distributed.gather_object([kl_N is not None])):
             kl_N = distributed.all_reduce_sum(torch.zeros_like(nelbo_N) if kl_N is None else kl_N)
+    nelbo_N = nelbo_N / samples
+    if length_nats_N is not None:
+        nelbo_N = nelbo_N + length_nats_N
     table = sums.view(3, N, K, 2).cpu().numpy()
     return Likelihood(
-        nelbo_N=(nelbo_N / samples).cpu().numpy(),
+        nelbo_N=nelbo_N.cpu().numpy(),
         tokens_N=(in_text_NL & open_NL).sum(1).double().cpu().numpy(),
         text=RatioProfile(EDGES, *table[..., 0]),
         padding=RatioProfile(EDGES, *table[..., 1]),
@@ -229,6 +248,7 @@ def bound(
         hidden_count_N=hidden[1].cpu().numpy(),
         kl_N=None if kl_N is None else kl_N.cpu().numpy(),
         samples=samples,
+        length_nats_N=None if length_nats_N is None else length_nats_N.cpu().numpy(),
     )
 
 

@@ -1,6 +1,7 @@
 """The native denoiser: with a latent it is SGDD's decoder, without one a plain masked diffusion model.
 
-Shapes: B batch, L length, M latent tokens, N gathered rows, V vocabulary, D width, Z latent (docs/notation.md).
+Shapes: B batch, L length, M latent tokens, N gathered rows, V vocabulary, D width, Z latent, W bag of words
+(docs/notation.md).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from transformers import PreTrainedModel
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
+from unmask.models.bag_of_words import BagOfWords
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.length import NEVER, LengthHead
 from unmask.models.memory import Memory
 
-__all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel"]
+__all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
 
 
 class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
@@ -35,7 +38,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def __init__(self, config: MaskedDiffusionConfig) -> None:
         super().__init__(config)
         c = config
-        self.embed = nn.Embedding(c.vocab_size, c.dim)
+        # the last columns are the bag of words' table: the head is one product of both
+        self.embed = nn.Embedding(c.vocab_size, c.dim + c.bag_of_words)
         self.position = nn.Parameter(torch.zeros(c.max_position_embeddings, c.dim)) if c.absolute else None
         has_latent = c.conditioning != "none"
         self.latent = LatentInput(c.latent_dim, c.bottleneck, c.dim, c.latent_tokens) if has_latent else None
@@ -61,10 +65,20 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
+        code = (c.bottleneck or c.latent_dim) if has_latent else 0
+        # small: with a hidden layer as wide as the model it learns the training texts' lengths by heart
+        hidden = max(c.dim // 4, 8)
+        self.lengths = LengthHead(c.max_position_embeddings, code, hidden) if c.length_model else None
         self.register_buffer(
             "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
         )
+        read = c.bottleneck or c.latent_dim
+        self.bag = BagOfWords(read, c.bag_of_words, c.dim, c.vocab_size) if c.bag_of_words else None
         self.post_init()
+        if self.bag is not None:
+            # no evidence at first: the model starts as the plain one
+            with torch.no_grad():
+                self.bag_table_VW.zero_()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -87,6 +101,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             module.whiten.map_ZZ.copy_(torch.eye(len(module.whiten.map_ZZ)))
             if module.null_tokens is not None:
                 nn.init.normal_(module.null_tokens, std=0.02)
+        if isinstance(module, BagOfWords):
+            module.reset_gates()
+            nn.init.normal_(module.to_words.weight, std=module.to_words.in_features**-0.5)
+            nn.init.zeros_(module.prior_V)
+        if isinstance(module, LengthHead):
+            module.start()
         if isinstance(module, MaskedDiffusionModel):
             nn.init.zeros_(module.head_bias)
             nn.init.zeros_(module.relations_RLL)
@@ -111,7 +131,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @property
     def eos_id(self) -> int | None:  # type: ignore[override]
-        return self.config.eos_token_id
+        # one that draws the length first never writes an end
+        return None if self.models_length else self.config.eos_token_id
+
+    @property
+    def models_length(self) -> bool:  # type: ignore[override]
+        return self.lengths is not None
 
     @property
     def max_length(self) -> int | None:  # type: ignore[override]
@@ -129,6 +154,22 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def can_cache(self) -> bool:
         """Whether :meth:`cached_body` works: boards are not written in blocks, and a carry is a second pass."""
         return self.recall is None and not self.config.relations
+
+    @property
+    def bag_table_VW(self) -> Tensor:
+        """What each token asks of the bag of words."""
+        return self.embed.weight[:, self.config.dim :]
+
+    def bag_logits(self, cond: Condition) -> Tensor:
+        """Log odds [B, V], fp32, that each token stands in the text that a vector is of; the prior's without one.
+
+        Raises:
+            UsageError: a model without a bag of words.
+        """
+        if self.bag is None or self.latent is None:
+            raise UsageError("this model has no bag of words (bag_of_words=0)")
+        self._pairs(cond)
+        return self.bag.logits(self.bag(self.latent.code(cond)[0], cond.present_B), self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
         """Fix the relations between positions; they are saved with the model."""
@@ -154,12 +195,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             UsageError: a canvas longer than ``max_position_embeddings``, or a latent of another width.
         """
         self._fits(x_BL)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier = self._earlier()
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
         # under autocast the norm answers in fp32; the head and the carry want the working precision
         carry = h_BLD.detach() if self.recall is not None else None
-        return Body(h_BLD, carry=carry, kl_BZ=kl, earlier_BLD=tuple(earlier or ()))
+        return self._answer(h_BLD, words, kl, earlier, carry)
 
     def body_at(
         self,
@@ -175,10 +216,20 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.recall is not None or self.config.conditioning == "cross":
             return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         self._fits(x_BL)
-        steer, tokens, kl = self._conditions(x_BL, cond, t_B)
+        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier, at = self._earlier(), at_BL.nonzero(as_tuple=True)
         h_BLD = self._states(x_BL, steer, tokens, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
-        return Body(h_BLD, kl_BZ=kl, earlier_BLD=tuple(earlier or ()))
+        return self._answer(h_BLD, words, kl, earlier)
+
+    def _answer(
+        self, h_BLD: Tensor, words_BW: Tensor | None, kl: Tensor | None, earlier: list[Tensor] | None, carry: Any = None
+    ) -> Body:
+        """The head's states of the last loop and of those before it."""
+        states = [self._beside(x, words_BW) for x in (h_BLD, *(earlier or ()))]
+        return Body(states[0], carry=carry, kl_BZ=kl, earlier_BLD=tuple(states[1:]))
+
+    def _beside(self, h_BLD: Tensor, words_BW: Tensor | None) -> Tensor:
+        return h_BLD if self.bag is None or words_BW is None else self.bag.beside(h_BLD, words_BW)
 
     def _earlier(self) -> list[Tensor] | None:
         return [] if self.config.deep_supervision and self.training else None
@@ -204,8 +255,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             raise UsageError("a model with self-conditioning or relations remembers no keys: leave cache out")
         self._fits(x_BL)
         memory = Memory.start(memory, at_BL)
-        steer, tokens, _ = self._conditions(x_BL, cond, t_B)
-        return memory.finish(self._states(x_BL, steer, tokens, valid_BL, memory)), memory
+        steer, tokens, _, words = self._conditions(x_BL, cond, t_B, valid_BL)
+        states = self._states(x_BL, steer, tokens, valid_BL, memory)
+        return memory.finish(self._beside(states, words)), memory
 
     def _fits(self, x_BL: Tensor) -> None:
         c, L = self.config, x_BL.shape[1]
@@ -231,7 +283,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         c, L = self.config, x_BL.shape[1]
         index_BC = None if memory is None else memory.index_BC
         turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
-        x = self.embed(x_BL if index_BC is None else x_BL.gather(1, index_BC))
+        x = self.embed(x_BL if index_BC is None else x_BL.gather(1, index_BC))[..., : c.dim]
         if self.position is not None:
             x = x + (self.position[:L] if index_BC is None else self.position[index_BC])
         if self.recall is not None and carry is not None:
@@ -281,27 +333,47 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _conditions(
-        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """steer [B, D], latent tokens [B, M, D], the bottleneck's KL [B, C], words [B, W]; None what there is not."""
         c = self.config
-        steer, tokens, kl = None, None, None
+        steer, tokens, kl, words = None, None, None, None
         if self.latent is not None:
             if cond is None:
                 cond = Condition.null(len(x_BL), c.latent_dim, x_BL.device)
-            if cond.latent_BZ.shape[1] != c.latent_dim:
-                raise UsageError(
-                    f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {c.latent_dim}"
-                )
-            steer, tokens, kl = self.latent(cond)
+            self._pairs(cond)
+            z, kl = self.latent.code(cond)
+            steer, tokens = self.latent(z, cond.present_B)
+            words = None if self.bag is None else self.bag(z, cond.present_B)
         if self.time is not None:
             if t_B is None:
-                t_B = (x_BL == c.mask_token_id).float().mean(1)
+                hidden_BL = x_BL == c.mask_token_id
+                t_B = hidden_BL.float().mean(1) if valid_BL is None else (hidden_BL & valid_BL).sum(1) / valid_BL.sum(1)
             clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
-        return steer, tokens, kl
+        return steer, tokens, kl, words
+
+    def _pairs(self, cond: Condition) -> None:
+        if cond.latent_BZ.shape[1] != self.config.latent_dim:
+            raise UsageError(
+                f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
+            )
+
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        if self.lengths is None:
+            return None
+        if self.latent is None or cond is None:
+            return self.lengths(rows)  # type: ignore[no-any-return]
+        self._pairs(cond)
+        return self.lengths(rows, self.latent.code(cond)[0], cond.present_B)  # type: ignore[no-any-return]
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        return h_ND, self.embed.weight, self.head_bias
+        bias_V = self.head_bias
+        if self.models_length:
+            # what only lays texts out is never written, so all probability goes to what is
+            layout = [i for i in (self.config.eos_token_id, self.config.pad_token_id) if i is not None]
+            bias_V = bias_V.index_fill(0, torch.tensor(layout, device=bias_V.device), NEVER)
+        return h_ND, self.embed.weight, bias_V
 
     def forward(
         self,
@@ -337,7 +409,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         _, vectors = torch.linalg.eigh(x.T @ x)
         mapped = x @ vectors[:, -min(self.config.dim, x.shape[1]) :]
         mapped = nn.functional.pad(mapped, (0, self.config.dim - mapped.shape[1]))
-        self.embed.weight[known] = mapped * (0.02 / mapped.std())
+        self.embed.weight[known, : self.config.dim] = mapped * (0.02 / mapped.std())
+
+
+def special_ids(net: MaskedDiffusionModel) -> list[int]:
+    """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
+    c = net.config
+    return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})
 
 
 def _ones(rows: int, like: Tensor) -> Tensor:

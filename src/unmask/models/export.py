@@ -30,6 +30,8 @@ PARTS = (
     "models.memory",
     "models.layers",
     "models.latent",
+    "models.bag_of_words",
+    "models.length",
     "models.denoiser_config",
     "models.denoiser",
 )

@@ -9,6 +9,7 @@ PAGES.update(
     BlockTrace="unmask.reporting.blocks:page",
     Evaluation="unmask.reporting.evaluation:page",
     KvResult="unmask.reporting.kv:page",
+    SearchTrace="unmask.reporting.search:page",
     TidalEvaluation="unmask.reporting.evaluation:tidal_page",
     Trace="unmask.reporting.trace:page",
     Verdict="unmask.reporting.verdict:page",

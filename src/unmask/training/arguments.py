@@ -28,6 +28,8 @@ _BETWEEN = (
     ("ema", 0, 1),
     ("free_bits", 0, 1e9),
     ("vib_beta", 0, 1e9),
+    ("bag_weight", 0, 1e9),
+    ("latent_noise", 0, 1e3),
     ("learning_rate", 0, 1e3),
     ("muon_lr", 0, 1e3),
     ("weight_decay", 0, 1e3),
@@ -70,7 +72,7 @@ class ModelArguments:
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
     )
     vocab_size: int = _help("size of a trained BPE vocabulary, special ids included", 4096)
-    length: int = _help("canvas length in tokens, EOS included", 64)
+    length: int = _help("canvas length in tokens, EOS included; with length_model the longest text", 64)
     dim: int = _help("width D", 192)
     layers: int = _help("transformer blocks", 4)
     heads: int = _help("attention heads", 4)
@@ -85,8 +87,12 @@ class ModelArguments:
     conditioning: str = _help("'none', 'adaln' or 'cross'", "adaln")
     latent_tokens: int = _help("latent tokens: a prefix with adaln, the keys with cross", 8)
     bottleneck: int = _help("width of the variational bottleneck, 0 for none", 0)
+    bag_of_words: int = _help(
+        "width of the head that biases the logits to the tokens that the vector speaks of, 0 for none", 0
+    )
     time_embedding: bool = _help("feed the masked fraction", False)
     self_conditioning: bool = _help("feed the previous pass's hidden states", False)
+    length_model: bool = _help("a head says how many tokens a text has; no EOS, and no compute for padding", False)
     whiten: str = _help("'none', 'center' (mean and one scale) or 'full' (decorrelate) for the latents", "full")
     embedding_init: str = _help("'random' or 'encoder': start the embeddings from the encoder's", "random")
     encoder: str = _help("sentence encoder: any hub id or folder; 'minilm' is found in its package offline", "minilm")
@@ -118,6 +124,16 @@ class DataArguments:
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
     split_seed: int = _help("seed of the split", 0)
+    crops: str = _help(
+        "texts cut out of texts, each with a vector of its own: any of whole, sentences, clauses, windows (of "
+        "sentences), runs (of clauses), with commas; or 'none'",
+        "none",
+    )
+    crop_min_words: int = _help("words of a crop at least", 3)
+    crop_max_words: int = _help("words of a crop at most, whole texts too", 32)
+    near_duplicates: float | None = _help(
+        "texts to train on are left out if more than this share of their word 6-grams stands in one held-out text", None
+    )
     over_long: str = _help("texts longer than the canvas: 'drop' or 'truncate'", "drop")
     encoder_precision: str = _help("'fp32', 'bf16' or 'auto' (the faster here) for encoding the latents", "auto")
     cache_dir: str | None = _help("where latents are cached; $UNMASK_CACHE or ~/.cache/unmask when not given", None)
@@ -137,6 +153,8 @@ class TrainArguments(TrainingArguments):
     unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
     self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
     vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
+    bag_weight: float = _help("weight of the bag of words' loss, nats a distinct token of the text", 0.3)
+    latent_noise: float = _help("training noise on the vector: its norm as a share of the vector's own", 0.0)
     free_bits: float = _help("nats a dimension below which the KL costs nothing", 0.0)
     ema: float = _help("decay of the weight average that is evaluated and saved; 0 for none", 0.999)
     optimizer: str = _help("'adamw' or 'muon' (Muon for the blocks' matrices, AdamW for the rest)", "adamw")

@@ -145,7 +145,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         """What the micro-batch at hand is of its step."""
         return self._parts[self._micro]
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> ShuffledRows:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = len(self.train_dataset if train_dataset is None else train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return ShuffledRows(rows, self.args.max_steps * self._step_rows, seed)

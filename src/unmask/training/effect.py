@@ -41,9 +41,12 @@ def _of(name: str, *others: str) -> Callable[[Any, Any, Any], bool]:
 _TIDAL = ("attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits")
 _DENOISER = (
     "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
-    "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order", "probe_steps",
+    "length_model", "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order",
+    "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
 )  # fmt: skip
-_LATENT = ("latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional")
+_LATENT = (
+    "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional", "bag_of_words", "latent_noise",
+)  # fmt: skip
 
 
 def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any], bool], what: str) -> Need:
@@ -60,6 +63,11 @@ NEEDS = (
         _of("denoiser", "masked"),
         "a model that fills in any order (attention=masked)",
     ),
+    _need(
+        "pad_weight", "length_model", lambda m, d, t: not m.length_model, "a canvas with padding (length_model=false)"
+    ),
+    _need(("crop_min_words", "crop_max_words"), "crops", lambda m, d, t: d.crops != "none", "crops"),
+    _need(("crops", "near_duplicates"), "data", lambda m, d, t: d.data != "arithmetic", "texts that are read (data)"),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),
     _need("muon_lr", "optimizer optim", lambda m, d, t: t.optimizer == "muon", "optimizer=muon"),
     _need(
@@ -67,6 +75,12 @@ NEEDS = (
         "bottleneck start_from",
         lambda m, d, t: bool(m.bottleneck or m.start_from),
         "a bottleneck",
+    ),
+    _need(
+        "bag_weight",
+        "bag_of_words start_from",
+        lambda m, d, t: bool(m.bag_of_words or m.start_from),
+        "a bag_of_words",
     ),
     _need(
         "self_conditioning_rate",

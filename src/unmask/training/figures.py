@@ -29,10 +29,14 @@ def reported(model: Any, task: str) -> list[str]:
     for ratio in RATIO_NAMES[:-1]:
         names += [f"loss_{ratio}", f"accuracy_{ratio}"]
     names.append("loss_r100")
+    if model.length_model or model.start_from:
+        names.append("length_nats")
     if task != "unconditional":
         names += ["loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf"]
         if model.bottleneck or model.start_from:
             names.append("kl_nats")
+        if model.bag_of_words or model.start_from:
+            names += ["bag_loss", "bag_recall30"]
     return names
 
 

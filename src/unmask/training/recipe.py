@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import UsageError, did_you_mean
+from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.budget import in_shares
@@ -207,6 +208,13 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
     if data.over_long not in ("drop", "truncate"):
         raise UsageError(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
+    Crops.read(data.crops, data.crop_min_words, data.crop_max_words)
+    if data.near_duplicates is not None and not 0 <= data.near_duplicates < 1:
+        raise UsageError(
+            f"near_duplicates={data.near_duplicates} must lie in [0, 1): the share above which one is left out"
+        )
+    if data.task == "paraphrase" and (data.crops != "none" or data.near_duplicates is not None):
+        raise UsageError("task='paraphrase' reads pairs: crops and near_duplicates are of single texts")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
         raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
     if model.family == "tidal" and train.diagnose_every:
