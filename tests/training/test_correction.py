@@ -44,7 +44,7 @@ def correct(texts, folder, decoder, probes=None, **changed):
     return run(texts, folder, probes, start_from=str(decoder), **{**CORRECTION, **changed})
 
 
-def test_a_run_writes_drafts_in_rounds_and_reports_what_it_corrects(texts, decoder, tmp_path):
+def test_a_run_writes_drafts_in_rounds(texts, decoder, tmp_path):
     def probes(prepared):
         recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
         return Masked.probes(prepared, recipe)
