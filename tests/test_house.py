@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -434,3 +435,12 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert found["imports"] == 1 and found["walks"]["pkg.cli.b.f:y"]["stays"] == ["cli/b.py"]
     missing = subprocess.run([*command[:-1], str(tmp_path)], capture_output=True, text=True)
     assert missing.returncode == 2 and "is not a package's folder" in missing.stderr
+
+
+def test_names_of_tests_are_short() -> None:
+    long = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name) >= 60:
+                long.append(f"{path.name}: {node.name}")
+    assert not long

@@ -248,7 +248,7 @@ class Climb:
             if known is not None:
                 if entry[2] is not None and entry[3] is not None:
                     entry[2].tried.append((entry[3], known))
-            elif text.strip():
+            elif text.strip() and sum(map(len, self.tokens(entry[0]))) < self.writer.longest:  # room for one more
                 texts.setdefault(key, (text, entry))
         left = len(texts) if self.plan.calls is None else self.plan.calls - self.calls
         asked = list(texts.items())[: max(0, left)]

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def invert_to(
     left = [row for row in range(len(vectors_NZ)) if row not in done]
     mine = distributed.split_between_processes(len(left))
     rows = left[mine.start : mine.stop]
-    with open(parts / f"{distributed.rank()}-{os.getpid()}.jsonl", "a", encoding="utf-8") as file:
+    with open(parts / f"{distributed.rank()}-{uuid.uuid4().hex[:12]}.jsonl", "x", encoding="utf-8") as file:
 
         def on_each(event: Any) -> None:
             if isinstance(event, Ended):

@@ -77,6 +77,12 @@ NEEDS = (
         "a bottleneck",
     ),
     _need(
+        ("drafts_from", "drafts", "draft_rounds", "without_hypothesis"),
+        "task",
+        lambda m, d, t: d.task == "correction",
+        "task=correction",
+    ),
+    _need(
         "bag_weight",
         "bag_of_words start_from",
         lambda m, d, t: bool(m.bag_of_words or m.start_from),

@@ -35,6 +35,8 @@ def reported(model: Any, task: str) -> list[str]:
         names += ["loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf"]
         if model.bottleneck or model.start_from:
             names.append("kl_nats")
+        if task == "correction":
+            names += ["cosine_draft", "cosine_corrected"]
         if model.bag_of_words or model.start_from:
             names += ["bag_loss", "bag_recall30"]
     return names

@@ -103,17 +103,22 @@ class MaskedDiffusionTrainer(BaseTrainer):
         place_L = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
 
+    def condition(self, inputs: Mapping[str, Tensor]) -> Condition | None:
+        """What the rows of a batch are trained to be written from; None without vectors."""
+        if "latent" not in inputs:
+            return None
+        latent_BZ, rows = inputs["latent"], self.part.rows
+        noise_BC = self._bottleneck_noise(rows, len(latent_BZ))
+        cond = replace(Condition.of(self._noisy(latent_BZ, rows)), noise_BC=noise_BC)
+        return cond.drop(self._dropped(rows, len(latent_BZ)).to(latent_BZ.device))
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, Any]:
         ids_BL = inputs["input_ids"]
         part, step = self.part, self.state.global_step
         corruption, valid_BL = self._corrupt(inputs, part.rows), self._valid(inputs)
-        cond = None
-        if "latent" in inputs:
-            noise_BC = self._bottleneck_noise(part.rows, len(ids_BL))
-            cond = replace(Condition.of(self._noisy(inputs["latent"], part.rows)), noise_BC=noise_BC)
-            cond = cond.drop(self._dropped(part.rows, len(ids_BL)).to(ids_BL.device))
+        cond = self.condition(inputs)
 
         def run(net: MaskedDiffusionModel) -> tuple[TokenLosses, BagLosses | None]:
             carry = None

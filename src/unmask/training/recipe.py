@@ -192,8 +192,8 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
-    if data.task not in ("reconstruction", "paraphrase", "unconditional"):
-        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
+    if data.task not in ("reconstruction", "paraphrase", "unconditional", "correction"):
+        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase', 'unconditional' or 'correction'")
     if model.family not in ("denoiser", "tidal"):
         raise UsageError(f"family={model.family!r} must be 'denoiser' or 'tidal'")
     if model.family == "tidal" and model.conditioning != "none":
@@ -202,6 +202,12 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         )
     if (data.task == "unconditional") != (model.conditioning == "none"):
         raise UsageError(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
+    if data.task == "correction" and not model.start_from:
+        raise UsageError("task='correction' needs start_from, the folder of a trained decoder")
+    if data.task == "correction" and train.sharded:
+        raise UsageError("task='correction' does not go with fsdp: a sharded model writes no drafts")
+    if data.drafts < 0:
+        raise UsageError(f"drafts={data.drafts} must be at least 0, which is one for each text")
     if model.whiten not in ("none", "center", "full"):
         raise UsageError(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
     if model.embedding_init not in ("random", "encoder"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel, 
 from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.base_trainer import BaseTrainer, Probe
 from unmask.training.claim import claim, going_on, take_over
+from unmask.training.correction import CorrectionTrainer, corrector_of
+from unmask.training.drafts import Drafter
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
@@ -41,6 +44,7 @@ class Prepared:
         train, validation: datasets of canvases.
         validation_texts: some of what is held out, for the probe; ``validation_sources`` what the encoder reads for it.
         data: the texts and the report on them.
+        trainer: the trainer's class.
     """
 
     model: TextModel
@@ -49,6 +53,7 @@ class Prepared:
     validation_texts: list[str]
     validation_sources: list[str]
     data: TextData
+    trainer: Any = MaskedDiffusionTrainer
 
 
 def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
@@ -128,18 +133,25 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
         if net.bag is not None:
             net.bag.fit_prior(*_shares_of_texts(parts[0], net))
     else:
-        net = start.denoiser  # type: ignore[assignment]
+        net = corrector_of(start.denoiser) if d.task == "correction" else start.denoiser  # type: ignore[arg-type,assignment]
         say(f"weights from {m.start_from}; the recipe's model settings are its own")
         if "bag_weight" in recipe.given and not net.config.bag_of_words:
             raise UsageError(f"bag_weight={t.bag_weight} has no effect: {m.start_from!r} has no bag_of_words")
     shown = [int(parts[1].rows[i]) for i in evenly(len(parts[1]), t.probe_texts)]
+    model, train = TextModel(net, tokenizer, card, encoder=encoder), _dataset(parts[0], latents[0])
+    trainer: Any = MaskedDiffusionTrainer
+    if d.task == "correction":
+        train.numbered = True
+        decoder = _decoder(recipe, start, encoder)
+        trainer = partial(CorrectionTrainer, drafter=Drafter(model, decoder, train, d.drafts, t.seed))
     return Prepared(
-        TextModel(net, tokenizer, card, encoder=encoder),
-        _dataset(parts[0], latents[0]),
+        model,
+        train,
         _dataset(parts[1], latents[1]),
         [data.validation[i] for i in shown],
         [sources[1][i] for i in shown],
         data,
+        trainer,
     )
 
 
@@ -181,7 +193,7 @@ def train(
     head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
     settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
-    trainer = (TidalTrainer if tidal else MaskedDiffusionTrainer)(
+    trainer = (TidalTrainer if tidal else prepared.trainer)(
         law=MaskingProcess(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         # a sharded network cannot be looked at: the one that evaluation sees is a copy
@@ -253,6 +265,19 @@ def _shares_of_texts(canvases: Canvases, net: MaskedDiffusionModel) -> tuple[Ten
         ids, lengths = (torch.from_numpy(np.asarray(x[rows], dtype=np.int64)) for x in (canvases.ids, canvases.lengths))
         count_V += tokens_held(ids, lengths, special_ids(net), net.vocab_size).sum(0)
     return count_V / texts, texts
+
+
+def _decoder(recipe: Recipe, start: TextModel | None, encoder: Any) -> TextModel:
+    """The model that writes a corrector's first drafts, as it stands in its folder.
+
+    Raises:
+        UsageError: it takes no semantic vector, or another encoder's.
+    """
+    folder = recipe.data.drafts_from or recipe.model.start_from
+    found = load_native(str(folder), recipe.train.device)
+    if start is None or not found.denoiser.conditional or found.card.encoder_identity != start.card.encoder_identity:
+        raise UsageError(f"drafts_from={folder!r} must write from the vectors of start_from's encoder")
+    return found
 
 
 def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
