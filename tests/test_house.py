@@ -24,17 +24,17 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 21_495,
+    "statements": 21_545,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 35,
+    "dispatches": 31,
     "dispatches below": 17,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
 WALKS = {
-    "unmask.api.train:recipe via unmask.families.masked": (33, 19, 12, 18),
-    "unmask.training.run.train:recipe": (29, 19, 12, 19),
+    "unmask.api.train:recipe via unmask.families.masked": (23, 14, 10, 14),
+    "unmask.training.run.train:recipe": (5, 1, 1, 1),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
     "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
 }

@@ -10,16 +10,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
-
-from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
+
+if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
+    import torch
+    from torch import Tensor
+
+    from unmask.core.condition import Condition
 
 
 class Recorded(Protocol):

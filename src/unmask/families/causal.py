@@ -109,7 +109,7 @@ class Causal(Family):
         return CausalText(found.model, found.tokenizer, found.name, found.identity)
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
+    def adopt(cls, found: object) -> Model | None:
         if isinstance(found, CausalModel):
             return CausalText(found.model, found.tokenizer, found.name, found.identity)
         return None

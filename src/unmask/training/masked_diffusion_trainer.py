@@ -14,6 +14,7 @@ from unmask.core.random import Stream, generator, uniform
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.training.arguments import ModelArguments
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 
@@ -117,6 +118,19 @@ class MaskedDiffusionTrainer(BaseTrainer):
         self._sums.zero_()
         self._kl.zero_()
         return figures
+
+    @staticmethod
+    def figures(model: ModelArguments, task: str) -> list[str]:
+        """Names of what every evaluation of a run with these settings reports."""
+        names = ["generation", "loss", "nelbo"]
+        for ratio in RATIO_NAMES[:-1]:
+            names += [f"loss_{ratio}", f"accuracy_{ratio}"]
+        names.append("loss_r100")
+        if task != "unconditional":
+            names += ["loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf"]
+            if model.bottleneck or model.start_from:
+                names.append("kl_nats")
+        return names
 
     def held_out(self, net: MaskedDiffusionModel) -> dict[str, float]:
         """Held-out losses by mask ratio, with true, null and shuffled latents."""

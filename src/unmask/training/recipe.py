@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import UsageError, did_you_mean
+from unmask.core.family import families
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.effect import refuse_useless, useless
@@ -182,19 +183,15 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
         raise
     except (*_ILL_FITTING, argparse.ArgumentTypeError, ImportError) as error:
         raise UsageError(f"the settings do not fit: {' '.join(str(error).split())}") from error
+    recipe = Recipe(model, data, train, given)
+    families.training(model.family).check(recipe)
     _check(model, data, train)
-    return Recipe(model, data, train, given)
+    return recipe
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
     if data.task not in ("reconstruction", "paraphrase", "unconditional"):
         raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
-    if model.family not in ("denoiser", "tidal"):
-        raise UsageError(f"family={model.family!r} must be 'denoiser' or 'tidal'")
-    if model.family == "tidal" and model.conditioning != "none":
-        raise UsageError(
-            f"family='tidal' takes no semantic vector: conditioning must be 'none', not {model.conditioning!r}"
-        )
     if (data.task == "unconditional") != (model.conditioning == "none"):
         raise UsageError(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
     if model.whiten not in ("none", "center", "full"):
@@ -205,8 +202,6 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
         raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
-    if model.family == "tidal" and train.diagnose_every:
-        raise UsageError("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
     if train.probe_guidance != 1 and model.conditioning == "none":
         raise UsageError(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.max_steps > 0 and train.eval_strategy == "steps":
