@@ -188,6 +188,18 @@ class Evaluation:
     trace: bool = True
     share: bool = False
 
+    def without(self, who: str, *names: str) -> Evaluation:
+        """This, if none of these was asked of a model that has no use for them.
+
+        Raises:
+            UsageError: naming the first that was.
+        """
+        usual = Evaluation()
+        for name in names:
+            if getattr(self, name) != getattr(usual, name):
+                raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")
+        return self
+
 
 class Model(ABC):
     """A model with what it takes to go from text to text.
@@ -205,6 +217,8 @@ class Model(ABC):
     words: ClassVar[str]
     why_no_trace: ClassVar[str] = "there is no trace: sample with trace=True"
 
+    #: causal model that scores what it writes on the command line, where none is named; None where nothing is judged
+    judge: ClassVar[str | None] = "smollm2"
     #: whether its outputs have ``save_attention``
     draws_attention: ClassVar[bool] = False
     #: whether who is unmasked when can be traced and shown live
