@@ -12,10 +12,10 @@ from unmask import families as families  # which says where the families are; li
 from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "evaluate", "load", "sample", "train"]
+__all__ = ["__version__", "diagnose", "evaluate", "load", "record", "sample", "train"]
 
 if TYPE_CHECKING:
-    from unmask.api import diagnose, evaluate, load, sample, train
+    from unmask.api import diagnose, evaluate, load, record, sample, train
 
 
 def __getattr__(name: str) -> Any:

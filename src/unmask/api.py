@@ -14,7 +14,7 @@ from torch import Tensor
 from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.device import device_of
-from unmask.core.errors import UsageError
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.family import families
 from unmask.core.model import Evaluation, Model, Output, Scores, Task
 from unmask.core.sampling_config import SamplingConfig
@@ -53,7 +53,50 @@ def train(recipe: Recipe) -> Model:
     from unmask.training.run import train as run
 
     family = families.training(recipe.model.family)
-    return adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
+    trained = adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
+    folder = Path(str(recipe.train.output_dir))
+    if distributed.is_main_process():
+        try:
+            _record(folder, "training", about=recipe.settings())
+        except UnmaskError as error:
+            print(f"no record for later diagnoses was kept: {error}")
+    distributed.barrier()
+    return trained
+
+
+def record(path: str | Path, data: Any = None, *, column: str | None = None) -> Path:
+    """Keep what a model scores today in its own folder, for a diagnosis after it was moved, converted or changed.
+
+    ``unmask train`` does this at the end of training. A record of a model that came without one is "recorded later":
+    a diagnosis can then see that the model changed since, but nothing of its training.
+
+    Args:
+        path: a model folder that can be written.
+        data, column: texts, or where they are; what training held out when None.
+
+    Returns:
+        The path of ``record.safetensors``. It holds the texts of 48 held-out and 48 training rows.
+
+    Raises:
+        UsageError: not a folder, one with a record of its training, or a model without data.
+    """
+    from unmask.diagnosis.record import read
+
+    if not Path(path).is_dir():
+        raise UsageError(f"{str(path)!r} is no folder here: a record stands beside the weights that it is of")
+    kept = read(path)
+    if kept is not None and kept.when == "training":
+        raise UsageError(f"{str(path)!r} holds a record of its training ({kept.made}), which is worth more: keep it")
+    return _record(Path(path), "later", data, column)
+
+
+def _record(folder: Path, when: Any, data: Any = None, column: str | None = None, about: Any = None) -> Path:
+    from unmask.diagnosis.record import curve_of, record_of
+    from unmask.diagnosis.subject import Subject
+
+    # from the files, not from memory: what is lost on the way to disk and back must not be in the record
+    subject = load(folder).subject(data, column=column)
+    return record_of(cast(Subject, subject), when, about=about, curve=curve_of(folder)).save(folder)
 
 
 def sample(

@@ -40,13 +40,13 @@ def test_every_check_has_a_fault() -> None:
 
 def test_a_healthy_subject_passes(sgdd: NativeSubject) -> None:
     verdict = diagnose(sgdd)
-    assert verdict.status == "pass", verdict.headline
-    assert {f.check for f in verdict.findings if f.status == "not_run"} == {"cache", "whole_blocks"}
+    assert verdict.wiring == "pass", verdict.headline
+    assert {f.check for f in verdict.findings if f.status == "not_run"} == {"cache", "record", "whole_blocks"}
 
 
 def test_a_healthy_causal_subject_passes() -> None:
     verdict = diagnose(make_causal())
-    assert verdict.status == "pass", verdict.headline
+    assert verdict.wiring == "pass", verdict.headline
     assert verdict.finding("cache").status == "pass"
 
 

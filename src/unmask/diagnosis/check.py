@@ -25,6 +25,7 @@ class Check(Leaf):
         needs: the subject's methods it calls.
         kinds: the kinds of subject it can be asked of.
         quick: whether the quick budget includes it.
+        repair: what puts this fault right, unless the finding says it (:data:`unmask.diagnosis.repair.REPAIRS`).
         leads_to: checks that this fault makes fail as well: they are its consequences, and the verdict says so.
     """
 
@@ -33,6 +34,7 @@ class Check(Leaf):
     needs: ClassVar[tuple[str, ...]] = ("data", "predict")
     kinds: ClassVar[tuple[Kind, ...]] = ("masked", "causal")
     quick: ClassVar[bool] = True
+    repair: ClassVar[str] = ""
     leads_to: ClassVar[tuple[str, ...]] = ()
 
     def run(self, lab: CheckContext) -> Finding:
@@ -54,6 +56,7 @@ def run_check(check: Check, lab: CheckContext) -> Finding:
         title=check.title,
         fault=finding.fault or check.fault,
         share=clip_share(finding.share),
+        repair=(finding.repair or check.repair) if finding.status in ("fail", "warn") else "",
         forwards=lab.subject.forwards - before,
         seconds=round(time.perf_counter() - start, 3),
     )

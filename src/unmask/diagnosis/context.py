@@ -5,7 +5,7 @@ Every cost here depends on the budget, never on the size of the corpus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from unmask.diagnosis.baselines import Baselines, in_text
 from unmask.diagnosis.statistics import tolerance
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject
 from unmask.diagnosis.validated_subject import Guarded
+from unmask.metrics.length import cut
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
@@ -139,6 +140,19 @@ class CheckContext:
     def in_text(self, ids_BL: Tensor) -> Tensor:
         """True at the tokens of each text, EOS included."""
         return in_text(ids_BL, self.subject.eos_id, self.subject.pad_id)
+
+    def sequences(self, ids_BL: Tensor, first: int = 0) -> list[list[Any]]:
+        """Each text's ids from a column on, without its end and padding."""
+        s = self.subject
+        eos = s.eos_id
+        return [[i for i in row if i != eos] for row in cut(ids_BL[:, first:].cpu(), eos, s.pad_id)]
+
+    def spelled(self, sequences: Sequence[Sequence[Any]]) -> list[str]:
+        """Sequences of ids as texts; ids with spaces between where the subject has no tokenizer."""
+        tokenizer = self.subject.tokenizer
+        if tokenizer is None:
+            return [" ".join(str(i) for i in x) for x in sequences]
+        return [str(tokenizer.decode(list(x))).strip() for x in sequences]
 
     # -- states -----------------------------------------------------------------------------------------------------
     @property

@@ -13,6 +13,7 @@ from unmask.diagnosis.context import BUDGETS, Budget, CheckContext
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
+from unmask.diagnosis.writing import writing
 
 
 def diagnose(
@@ -53,14 +54,18 @@ def diagnose(
     start = time.perf_counter()
     lab = CheckContext(subject, budget, seed)
     world, me = (distributed.world_size(), distributed.rank()) if share else (1, 0)
+    # what it writes is looked at once, by the first process, and before anything else; not where one check is wanted
+    wrote = writing(lab) if only is None and me == 0 else None
     findings = _run(asked[me::world], lab, progress)
     forwards = lab.subject.forwards
     if share:
         dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
         forwards = sum(distributed.gather_object([forwards]))
+        wrote = distributed.broadcast_object(wrote)
     return judge(
         findings,
+        wrote,
         subject=subject.name,
         notes=tuple(subject.notes),
         budget=budget.name,

@@ -48,6 +48,7 @@ class Finding:
         share: how much of what should be there is lost, 0 to 1: the size of the fault, for ranking.
         own: True if what was measured cannot be another fault's consequence, so that this is a cause whatever else
         fails.
+        repair: what would put it right, a key of :data:`unmask.diagnosis.repair.REPAIRS`; "" where nothing has to be.
         explains: checks that this very finding explains, beside those that the check explains in general.
         forwards: rows x network calls that this check cost; a measurement shared with an earlier check costs nothing.
         seconds: wall time.
@@ -66,6 +67,7 @@ class Finding:
     share: float = 0.0
     own: bool = False
     explains: tuple[str, ...] = ()
+    repair: str = ""
     forwards: int = 0
     seconds: float = 0.0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import UsageError
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, generator, uniform
 from unmask.core.sampling import categorical, gumbel_argmax
 from unmask.decoding.cache import BlockKVCache
@@ -23,6 +24,7 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import quotas
 from unmask.decoding.rule import samplers
 from unmask.diagnosis.baselines import in_text
+from unmask.diagnosis.record import Record, kept_at
 from unmask.diagnosis.recording import watched
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
 from unmask.diffusion.objective import token_losses
@@ -34,6 +36,8 @@ from unmask.models.text_model import TextModel, load_native, load_weights
 
 #: steps of the plan that is judged when none is given
 PLAIN_STEPS = 32
+#: training rows that are given vectors, where no more are asked for
+TRAIN_VECTORS = 512
 #: gives the first n rows of a fixed shuffle
 Rows = Callable[[int], Batch]
 
@@ -85,6 +89,7 @@ class NativeSubject(Subject):
         self.train = RowsOf(train) if isinstance(train, Batch) else train
         self.law = MaskingProcess("count") if law is None else law
         self.plan = plan
+        self._encode: Callable[[Sequence[str]], tuple[Tensor, Tensor | None]] | None = None
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
         if plan is not None and plan.cache_leaf is not None:
@@ -123,8 +128,8 @@ class NativeSubject(Subject):
         subject = cls(
             model.denoiser,
             text_rows(model, texts, sources, length=length),
-            # only their ids are needed, so nothing is encoded
-            None if not train_texts else text_rows(model, train_texts, encode=False, length=length),
+            # of most of them only the ids are needed: vectors of a few are made where they are asked for
+            None if not train_texts else text_rows(model, train_texts, encode=TRAIN_VECTORS, length=length),
             tokenizer=model.tokenizer,
             law=law_of(model.card.recipe),
             plan=plan,
@@ -132,6 +137,7 @@ class NativeSubject(Subject):
             path=model.path,
         )
         subject.notes = notes
+        subject._encode = partial(_encoded, model, length, sources is None or list(sources) == list(texts))
         return subject
 
     @property
@@ -213,6 +219,14 @@ class NativeSubject(Subject):
             self.denoiser.save_pretrained(Path(folder))
             return dict(load_weights(folder).state_dict())
 
+    def record(self) -> Record:
+        return kept_at(self.path)
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        if self._encode is None:
+            raise NotProvided("encode(texts)")
+        return self._encode(texts)
+
     def loading_report(self) -> dict[str, list[str]]:
         report = getattr(self.denoiser, "loading_report", None)
         if report is None:
@@ -287,11 +301,20 @@ def law_of(recipe: dict[str, Any]) -> MaskingProcess:
     return MaskingProcess(**known)
 
 
+def _encoded(model: TextModel, length: int | None, own: bool, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    """Ids of texts and, where they are written from their ``own`` and the encoder is at hand, their vectors."""
+    vectors = None
+    if own and model.denoiser.conditional:
+        with contextlib.suppress(UnmaskError):  # the encoder may not be here; the ids still say something
+            vectors = model.condition(list(texts)).latent_BZ
+    return model.tokenize(texts, length), vectors
+
+
 def text_rows(
     model: TextModel,
     texts: Sequence[str],
     sources: Sequence[str] | None = None,
-    encode: bool = True,
+    encode: int | None = None,
     length: int | None = None,
 ) -> Rows:
     """Rows of a text model: tokenised and encoded when asked for, and no more than asked for.
@@ -300,7 +323,7 @@ def text_rows(
         model: the text model.
         texts: what it is to write.
         sources: what the encoder reads; the texts themselves when None.
-        encode: give the rows their semantic vectors, for a conditional model.
+        encode: up to how many rows are given their semantic vectors, for a conditional model; any number when None.
         length: positions of the canvas; the card's when None.
     """
     if not len(texts):
@@ -312,7 +335,8 @@ def text_rows(
     def rows(n: int) -> Batch:
         chosen = order[:n]
         written = tuple(texts[i] for i in chosen)
-        cond = model.condition([read[i] for i in chosen]) if encode and model.denoiser.conditional else None
+        wanted = model.denoiser.conditional and (encode is None or n <= encode)
+        cond = model.condition([read[i] for i in chosen]) if wanted else None
         return Batch(model.tokenize(written, length), cond, texts=written)
 
     return rows

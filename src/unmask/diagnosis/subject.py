@@ -9,83 +9,22 @@ Shapes: B batch, L length, N rows of logits asked for, V vocabulary, Z latent (d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.core.condition import Condition
-from unmask.core.errors import UnmaskError
 from unmask.core.model import Diagnosable
+from unmask.diagnosis.record import Record
+from unmask.diagnosis.rows import Batch, Kind, NotProvided, Split, State
 
-Split = Literal["held_out", "train"]
-Kind = Literal["masked", "causal"]
-
-
-class NotProvided(UnmaskError):
-    """The subject does not say this about itself; the checks that need it are "not run", never "pass"."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of data.
-
-    Attributes:
-        ids_BL: clean ids on one canvas: text, EOS, PAD.
-        cond: semantic vectors, for a model that takes them.
-        target_BL: what a loss is to be taken against where that differs from ``ids_BL``. A check changes targets
-        without
-            changing inputs this way: a training view must score against :attr:`targets`, and feed ``ids_BL``.
-        texts: the texts, where the ids were made from some.
-    """
-
-    ids_BL: Tensor
-    cond: Condition | None = None
-    target_BL: Tensor | None = None
-    texts: tuple[str, ...] | None = None
-
-    @property
-    def targets(self) -> Tensor:
-        return self.ids_BL if self.target_BL is None else self.target_BL
-
-    def __len__(self) -> int:
-        return len(self.ids_BL)
-
-    def rows(self, first: int, last: int) -> Batch:
-        """Rows ``first`` to ``last`` (exclusive)."""
-        part = slice(first, last)
-        return Batch(
-            self.ids_BL[part],
-            None if self.cond is None else self.cond[part],
-            None if self.target_BL is None else self.target_BL[part],
-            None if self.texts is None else self.texts[part],
-        )
-
-
-@dataclass(frozen=True)
-class State:
-    """What the network is shown at one moment of writing, and where an answer is wanted.
-
-    Attributes:
-        x_BL: ids; a masked model sees its mask id at what is hidden.
-        at_BL: the positions to predict.
-        cond: semantic vectors; rows not ``present`` are to get the null condition.
-        t_B: time to pass instead of what inference would pass for this state, in the model's own unit; usually None.
-        valid_BL: False where a position does not exist (padding of ragged batches); None means that all do.
-    """
-
-    x_BL: Tensor
-    at_BL: Tensor
-    cond: Condition | None = None
-    t_B: Tensor | None = None
-    valid_BL: Tensor | None = None
-
-    def rows(self, first: int, last: int) -> State:
-        """Rows ``first`` to ``last`` (exclusive)."""
-        part = slice(first, last)
-        parts = {n: None if getattr(self, n) is None else getattr(self, n)[part] for n in ("cond", "t_B", "valid_BL")}
-        return replace(self, x_BL=self.x_BL[part], at_BL=self.at_BL[part], **parts)
+__all__ = [
+    "Batch", "CachedRun", "Generated", "Kind", "NotProvided", "Record", "Split", "State", "Step", "Subject",
+    "TrainingView", "Wrapped", "everywhere",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,6 +141,9 @@ class Subject(Diagnosable):
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
+        plan_words: how :meth:`generate` writes when it is given no setting, in words.
+        asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
+            None: where a masked subject is conditional.
     """
 
     name: str = "model"
@@ -216,6 +158,13 @@ class Subject(Diagnosable):
     settings: dict[str, tuple[Any, ...]] = {}
     skipped: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    plan_words: str = ""
+    asks_reference: bool | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether what is written for a row is to be that row."""
+        return self.conditional and self.kind == "masked" if self.asks_reference is None else self.asks_reference
 
     # -- the four ---------------------------------------------------------------------------------------------------
     def data(self, n: int, split: Split = "held_out") -> Batch:
@@ -266,6 +215,14 @@ class Subject(Diagnosable):
         """The pieces that the first ``n`` held-out texts are written in, for a model that writes block by block."""
         raise NotProvided("blocks(n)")
 
+    def record(self) -> Record:
+        """What training scored, as it was kept beside the weights (:mod:`unmask.diagnosis.record`)."""
+        raise NotProvided("record()")
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Ids [B, L] of texts, laid out as :meth:`data` lays them out, and their semantic vectors [B, Z] or None."""
+        raise NotProvided("encode(texts)")
+
     def provides(self, method: str) -> bool:
         """Whether ``method`` is this subject's own."""
         return getattr(type(self), method) is not getattr(Subject, method)
@@ -285,6 +242,8 @@ FACTS = (
     "settings",
     "skipped",
     "notes",
+    "plan_words",
+    "asks_reference",
 )
 METHODS = (
     "data",
@@ -298,6 +257,8 @@ METHODS = (
     "loading_report",
     "cached",
     "blocks",
+    "record",
+    "encode",
 )
 
 
@@ -341,6 +302,12 @@ class Wrapped(Subject):
 
     def blocks(self, n: int) -> list[list[str]]:
         return self.inner.blocks(n)
+
+    def record(self) -> Record:
+        return self.inner.record()
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        return self.inner.encode(texts)
 
     def provides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(Wrapped, method) or self.inner.provides(method)

@@ -27,6 +27,7 @@ from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD
 from unmask.data.tidal.samples import Segment, layout
 from unmask.decoding.tidal import CharacterWriter
 from unmask.diagnosis.native import Rows, quietly
+from unmask.diagnosis.record import Record, kept_at
 from unmask.diagnosis.subject import (
     Batch,
     CachedRun,
@@ -201,6 +202,9 @@ class TidalSubject(Subject):
         if not len(self.pieces):
             raise NotProvided("blocks(n): it writes without blocks, or first character first")
         return list(self.pieces[:n])
+
+    def record(self) -> Record:
+        return kept_at(self.path)
 
     def weights(self) -> dict[str, Tensor]:
         return dict(self.net.state_dict())

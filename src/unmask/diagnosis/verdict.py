@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
+from unmask.core.versions import versions
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
+from unmask.diagnosis.writing import Writing
 
-FORMAT = "unmask-verdict-1"
+FORMAT = "unmask-verdict-2"
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,12 @@ class Cause:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a diagnosis says.
+    """What a diagnosis says: two statements, on what the model writes and on how it is wired.
 
     Attributes:
-        status: the worst status of the findings; ``not_run`` if nothing could be run.
-        headline: one sentence.
+        status: the worst status of the writing and of the findings; ``not_run`` if nothing could be run.
+        headline: the two statements in short.
+        writing: what it writes under the user's plan, and how far off that is; None if it was not asked for.
         causes: failures that nothing else explains, the largest first.
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
         subject, budget, seed: what was diagnosed, and how.
@@ -60,6 +60,12 @@ class Verdict:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    writing: Writing | None = None
+
+    @property
+    def wiring(self) -> Status:
+        """The worst status of the findings: how the model is wired, whatever it writes."""
+        return worst([f.status for f in self.findings])
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +82,9 @@ class Verdict:
 
     def tree(self) -> dict[str, Any]:
         """Plain data; :meth:`to_json` and the page show the same."""
-        tree = {"format": FORMAT, **{k: v for k, v in asdict(self).items() if k not in ("causes", "findings")}}
+        apart = ("causes", "findings", "writing")
+        tree = {"format": FORMAT, **{k: v for k, v in asdict(self).items() if k not in apart}}
+        tree["writing"] = None if self.writing is None else self.writing.tree()
         tree["causes"] = [{"check": c.finding.check, "explains": list(c.consequences)} for c in self.causes]
         tree["findings"] = [f.tree() for f in self.findings]
         return plain(tree)  # type: ignore[no-any-return]
@@ -128,12 +136,13 @@ def _leads_to(name: str) -> tuple[str, ...]:
     return checks.get(name).leads_to
 
 
-def judge(findings: Sequence[Finding], **about: Any) -> Verdict:
+def judge(findings: Sequence[Finding], writing: Writing | None = None, **about: Any) -> Verdict:
     """Rank findings and say what they come to.
 
     A failing check is a *cause* unless another failing check can explain it (the checks' own ``leads_to``, and what a
     finding says it explains). Causes are ranked by their share: how much of what should be there is lost. What was
-    measured as NaN or as infinite never passes (:func:`unmask.diagnosis.finding.sound`).
+    measured as NaN or as infinite never passes (:func:`unmask.diagnosis.finding.sound`). A model is healthy only if its
+    writing is: passing checks say that none of the faults that were looked for is there, and no more.
     """
     findings = [sound(finding) for finding in findings]
     failing = [f for f in findings if f.status == "fail"]
@@ -152,18 +161,31 @@ def judge(findings: Sequence[Finding], **about: Any) -> Verdict:
     rest = [f for f in findings if f.check not in rooted]
     order = {"fail": 0, "warn": 1, "pass": 2, "not_run": 3}
     rest.sort(key=lambda f: (order[f.status], -f.share))
-    status = worst([f.status for f in findings])
+    wiring = worst([f.status for f in findings])
+    status = wiring if writing is None else worst([wiring, writing.status])
     return Verdict(
         status=status,
-        headline=_headline(status, causes, findings),
+        headline=_headline(wiring, causes, findings, writing),
         causes=causes,
         findings=(*roots, *rest),
-        versions=_versions(),
+        versions=versions(),
+        writing=writing,
         **about,
     )
 
 
-def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding]) -> str:
+def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding], writing: Writing | None) -> str:
+    """What is written first, then the wiring; "healthy" needs both."""
+    wiring = _wiring(status, causes, findings)
+    if writing is None:
+        return wiring
+    if status == "pass" and writing.status == "pass":
+        ran = sum(f.status != "not_run" for f in findings)
+        return f"Healthy: {writing.sentence[0].lower()}{writing.sentence[1:]} All {ran} checks that could be run pass."
+    return f"{writing.sentence} {wiring}"
+
+
+def _wiring(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding]) -> str:
     ran = sum(f.status != "not_run" for f in findings)
     if status == "fail":
         first, *others = causes
@@ -174,19 +196,5 @@ def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Find
         warned = [f for f in findings if f.status == "warn"]
         return f"Nothing fails; {len(warned)} of {ran} checks warn: " + ", ".join(f.check for f in warned) + "."
     if status == "pass":
-        return f"Healthy: all {ran} checks that could be run pass."
+        return f"None of the faults that {ran} checks look for was found."
     return "Nothing could be checked: the subject provides too little."
-
-
-def _versions() -> dict[str, str]:
-    import torch
-    import transformers
-
-    found = {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-    with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed
-        found = {"unmask": metadata.version("unmask"), **found}
-    return found

@@ -10,8 +10,10 @@ from markupsafe import Markup
 
 from unmask.diagnosis.finding import Finding, Plot, plain
 from unmask.diagnosis.verdict import Verdict
+from unmask.diagnosis.writing import Writing
 from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
 from unmask.reporting.verdict_view import WORD
+from unmask.reporting.writing import measures_table, pairs_table
 
 
 def page(verdict: Verdict) -> str:
@@ -30,6 +32,8 @@ def page(verdict: Verdict) -> str:
     banner = fragment("banner.html", verdict=verdict, word=WORD)
     notes: list[Block] = [Text(note) for note in verdict.notes]
     sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
+    if verdict.writing is not None:
+        sections.append(Section("Writing", _writing(verdict.writing)))
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
     return render_page(
@@ -40,10 +44,18 @@ def page(verdict: Verdict) -> str:
     )
 
 
+def _writing(writing: Writing) -> list[Block]:
+    said: list[Block] = [Text(writing.sentence)]
+    if writing.pairs:
+        said += [pairs_table(writing), measures_table(writing)]
+    return said
+
+
 _READING = (
-    "A cause is a failing check that no other failing check explains; causes are ordered by how much of what should be "
-    "there is lost. A threshold is derived from the data, from asking the same thing twice, or from a closed form, "
-    "never guessed. 'Not run' is not a pass, and neither is what is not a number. "
+    "A verdict makes two statements: what the model writes, and how it is wired. A model whose wiring is sound may "
+    "still write badly. A cause is a failing check that no other failing check explains; causes are ordered by how "
+    "much of what should be there is lost. A threshold is derived from the data, from asking the same thing twice, or "
+    "from a closed form, never guessed. 'Not run' is not a pass, and neither is what is not a number. "
     "Intervals are two standard errors with texts as units."
 )
 

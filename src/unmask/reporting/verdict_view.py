@@ -11,6 +11,8 @@ from rich.text import Text
 
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.verdict import Verdict
+from unmask.reporting.tables import terminal
+from unmask.reporting.writing import measures_table, pairs_table
 
 STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "not_run": "dim"}
 WORD = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not_run": "not run"}
@@ -26,6 +28,8 @@ def view(verdict: Verdict) -> Group:
         )
     ]
     parts += [Text(note, style="yellow") for note in verdict.notes]
+    if verdict.writing is not None and verdict.writing.pairs:
+        parts += [terminal(pairs_table(verdict.writing)), terminal(measures_table(verdict.writing)), Text()]
     roots = {c.finding.check: c for c in verdict.causes}
     for number, cause in enumerate(verdict.causes, 1):
         also = Text(f"\n   explains: {', '.join(cause.consequences)}") if cause.consequences else Text()
