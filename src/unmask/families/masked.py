@@ -215,7 +215,8 @@ class Masked(Family):
     trains: ClassVar[str] = "denoiser"
     reads: ClassVar[tuple[str, ...]] = (
         "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
-        "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order", "probe_steps",
+        "pad_weight", "condition_dropout", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order",
+        "probe_steps",
     )  # fmt: skip
 
     @classmethod

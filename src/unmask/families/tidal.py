@@ -259,7 +259,7 @@ class Tidal(Family):
     def needs(cls) -> tuple[Any, ...]:
         from unmask.training.effect import Need
 
-        hiding = ("estimator", "schedule", "tilt", "word_dropout", "weighting")
+        hiding = ("estimator", "schedule", "time_power", "word_dropout", "weighting")
         said = "a model that fills in any order (attention=masked)"
         return (Need(hiding, ("family", "attention"), lambda m, d, t: m.attention == "masked", said),)
 

@@ -34,7 +34,7 @@ def _value(setting: Any) -> str:
     return str(getattr(setting, "value", setting))
 
 
-_LATENT = ("latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional")
+_LATENT = ("latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "condition_dropout")
 
 
 def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any], bool], what: str) -> Need:

@@ -73,7 +73,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         cond = None
         if "latent" in inputs:
             row_B = torch.arange(len(ids_BL)) + part.rows[0]
-            drop_B = uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.unconditional
+            drop_B = uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.condition_dropout
             cond = replace(Condition.of(inputs["latent"]), noise_BC=self._bottleneck_noise(part.rows, len(ids_BL)))
             cond = cond.drop(drop_B.to(ids_BL.device))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from transformers import HfArgumentParser
 
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.family import families
+from unmask.core.renamed import RENAMED, current
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.effect import refuse_useless, useless
@@ -25,6 +27,8 @@ from unmask.training.passes import check_delay
 from unmask.training.settings import refuse_given
 from unmask.training.shapes import Kinds, read_flags, shaped
 from unmask.training.standin import check_optimizer, check_schedule
+
+log = logging.getLogger("unmask")
 
 #: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
@@ -46,6 +50,7 @@ _OFF = {
     "dataloader_num_workers": "dataloader_prefetch_factor dataloader_multiprocessing_context",
     "fsdp": "fsdp_config",
 }
+_OLD_FLAG = re.compile(rf"--({'|'.join(RENAMED)})(?=$|=)")
 _CLASSES = (ModelArguments, DataArguments, TrainArguments)
 
 
@@ -129,7 +134,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     """
     known = field_names(*_CLASSES)
     kinds = Kinds(*_CLASSES)
-    below = dict(settings or {})
+    below, flags = _by_todays_names(settings or {}, flags)
     for name, value in below.items():
         if name not in known:
             if isinstance(value, Mapping):
@@ -150,6 +155,15 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     check_optimizer(found.train, above if {"optim", "optimizer"} & above.keys() else found.given)
     check_schedule(found.train, above if "lr_scheduler_type" in above else found.given)
     return found
+
+
+def _by_todays_names(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """A recipe and flags without old names; whoever wrote one is told the new one."""
+    words = [_OLD_FLAG.sub(lambda found: f"--{RENAMED[found[1]]}", word) for word in flags]
+    for old, new in RENAMED.items():
+        if old in settings or any(_OLD_FLAG.match(word) and word[2:].startswith(old) for word in flags):
+            log.warning("%s is called %s now: it is read as before", old, new)
+    return current(settings), words
 
 
 def _without(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
+from unmask.core.renamed import current
 from unmask.data.puzzles import MASK, PUZZLES, Puzzle
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
@@ -198,6 +199,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
         )
     try:
         card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
+        card = replace(card, trained=current(card.trained))
         net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))
         net.load_state_dict(load_file(str(where / "model.safetensors")))
     except FileNotFoundError as error:
