@@ -24,7 +24,7 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 22_600,
+    "statements": 22_590,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,

@@ -1,5 +1,5 @@
-"""Small models of the families that are there: each is prepared as for training where that is possible, writes, is scored, diagnosed,
-saved and loaded again. Run by ``test_without_a_family.py`` in a package that lacks one.
+"""Small models of the families that are there: each is prepared as for training where that is possible, writes, is
+scored, diagnosed, saved and loaded again. Run by ``test_without_a_family.py`` in a package that lacks one.
 
     python tests/families/smoke.py FOLDER
 """
