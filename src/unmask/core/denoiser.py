@@ -24,7 +24,7 @@ class Body:
 
     Attributes:
         h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
-        carry: what the model wants handed back on the next call (self-conditioning, caches); never kept in the module.
+        carry: what the model wants to get on the next call (self-conditioning, caches); never kept in the module.
         kl_BZ: KL of the bottleneck to its prior in nats, a dimension, where the model has one.
         earlier_BLD: states after each loop but the last, where training asks them for answers too (deep supervision).
     """
@@ -40,11 +40,14 @@ class Denoiser:
 
     Attributes:
         vocab_size: V, the mask id included.
-        mask_id: the id that stands for "hidden"; it never gets probability.
+        mask_id: the id of a masked position; it never gets probability.
         pad_id, eos_id: ids or None.
         max_length: longest canvas the positions allow, or None.
         conditional: True if ``cond`` changes the answer.
         wants_carry: True if handing ``Body.carry`` back changes the answer (self-conditioning).
+        corrects: True if the hypotheses of ``cond`` change the answer.
+        models_length: True if :meth:`length_log_probs` answers: a text of n tokens is a canvas of n positions, and
+            neither EOS nor PAD is ever written.
     """
 
     vocab_size: int
@@ -54,6 +57,8 @@ class Denoiser:
     max_length: int | None = None
     conditional: bool = False
     wants_carry: bool = False
+    corrects: bool = False
+    models_length: bool = False
 
     def body(
         self,
@@ -91,6 +96,28 @@ class Denoiser:
         A model may leave out what no reader needs, such as the last layer's feed-forward elsewhere. This one runs all.
         """
         return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        """Log probabilities [rows, L] of n = 1..L tokens, nats; None for a model that writes its own EOS and PAD.
+
+        A model that answers is shown a canvas of n positions for a text of n tokens: it never writes an end.
+
+        Args:
+            cond: semantic vectors, one a row; rows without one, and all where it is None, get the prior.
+            rows: how many.
+        """
+        return None
+
+    def ragged_canvas(self, length_B: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """All-masked rows of these lengths on one canvas [B, L], padding behind them, and what exists of it [B, L].
+
+        Args:
+            length_B: positions of each row.
+            width: L; the longest row's length when None.
+        """
+        width = int(length_B.max()) if width is None else width
+        valid_BL = torch.arange(width, device=length_B.device) < length_B[:, None]
+        return torch.where(valid_BL, self.mask_id, self.pad_id or 0), valid_BL
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The head's input features, its weight [V, D'] and its bias [V] or None: ``features @ weight.T + bias``.

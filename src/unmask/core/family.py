@@ -45,16 +45,18 @@ class Prepared:
         model: the network (``denoiser``) with tokenizer and ``card``; ``save`` writes its folder.
         train, validation: datasets of rows.
         collate: rows to a batch.
-        trainer: class of the trainer, a :class:`unmask.training.base_trainer.BaseTrainer` that takes ``law`` as well.
+        trainer: makes the trainer, a :class:`unmask.training.base_trainer.BaseTrainer` that takes ``law`` as well.
         head: (inputs, outputs) of an output head that multiplies with a table of embeddings, or None.
+        positions: of a row, mean, where they are fewer than the recipe's ``length``.
     """
 
     model: Any
     train: Any
     validation: Any
     collate: Callable[..., dict[str, Any]]
-    trainer: type[Any]
+    trainer: Callable[..., Any]
     head: tuple[int, int] | None = None
+    positions: float | None = None
 
 
 class Family(Leaf):

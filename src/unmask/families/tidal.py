@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,9 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.data.text import evenly, load_texts
 from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
+from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import BlockEvent, BlockTrace
-from unmask.evaluation.tidal import write
+from unmask.evaluation.tidal import write, writer_for
 from unmask.models.causal import load_causal
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
@@ -137,7 +138,7 @@ class TidalText(TidalTextModel, Model):
             chosen,
             training_texts=[prompt + text for prompt, text in train] or None,
             plan={name: given[name] for name in PLAN if name in given},
-            about={"model": self.path or "in memory", "data": str(own)},
+            about={"model": self.path or "in memory", "data": str(own), "written with": str(config)},
             length=what.length,
             judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
             seed=config.seed,
@@ -150,12 +151,25 @@ class TidalText(TidalTextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.tidal import tidal_subject
 
+        config = replace(self.config if config is None else config, length=None).only(self.honours, self.words)
         held_out, train = self.examples(data, column)
         known = [train[i] for i in evenly(len(train), 4096)] if train else None
-        return tidal_subject(self, [held_out[i] for i in evenly(len(held_out), 4096)], known, length=length)
+        chosen = [held_out[i] for i in evenly(len(held_out), 4096)]
+        # behind prompts it writes one text each, else freely
+        task = Task(texts=[""] if any(prompt for prompt, _ in chosen) else None)
+        config = replace(config, temperature=task.temperature(config.temperature))
+        given = config.changed()
+        plan = {name: given[name] for name in PLAN if name in given}
+        limits = {name: given[name] for name in ("temperature", "top_k", "top_p") if name in given}
+        # refuses what has no effect on this kind of tidal model
+        writer_for(self, plan=plan, **limits)
+        subject = tidal_subject(self, chosen, known, length=length, plan=DecodingPlan(**limits, **plan))
+        subject.plan_words = str(config)
+        return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         written = super().save(folder, dtype)

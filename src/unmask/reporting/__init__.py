@@ -10,6 +10,7 @@ PAGES.update(
     BoardScores="unmask.reporting.puzzle:page",
     Evaluation="unmask.reporting.evaluation:page",
     KvResult="unmask.reporting.kv:page",
+    SearchTrace="unmask.reporting.search:page",
     TidalEvaluation="unmask.reporting.evaluation:tidal_page",
     Trace="unmask.reporting.trace:page",
     Verdict="unmask.reporting.verdict:page",

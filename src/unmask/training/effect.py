@@ -34,7 +34,9 @@ def _value(setting: Any) -> str:
     return str(getattr(setting, "value", setting))
 
 
-_LATENT = ("latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "condition_dropout")
+_LATENT = (
+    "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "condition_dropout", "bag_of_words", "latent_noise",
+)  # fmt: skip
 
 
 def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any], bool], what: str) -> Need:
@@ -44,6 +46,11 @@ def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any]
 #: those of any family; :meth:`unmask.core.family.Family.needs` are its own
 NEEDS = (
     _need(_LATENT, "conditioning", lambda m, d, t: m.conditioning != "none", "a semantic vector (conditioning)"),
+    _need(
+        "pad_weight", "length_model", lambda m, d, t: not m.length_model, "a canvas with padding (length_model=false)"
+    ),
+    _need(("crop_min_words", "crop_max_words"), "crops", lambda m, d, t: d.crops != "none", "crops"),
+    _need(("crops", "near_duplicates"), "data", lambda m, d, t: d.data != "arithmetic", "texts that are read (data)"),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),
     _need("muon_lr", "optimizer optim", lambda m, d, t: t.optimizer == "muon", "optimizer=muon"),
     _need(
@@ -51,6 +58,18 @@ NEEDS = (
         "bottleneck start_from",
         lambda m, d, t: bool(m.bottleneck or m.start_from),
         "a bottleneck",
+    ),
+    _need(
+        ("drafts_from", "drafts", "draft_rounds", "without_hypothesis"),
+        "task",
+        lambda m, d, t: d.task == "correction",
+        "task=correction",
+    ),
+    _need(
+        "bag_weight",
+        "bag_of_words start_from",
+        lambda m, d, t: bool(m.bag_of_words or m.start_from),
+        "a bag_of_words",
     ),
     _need(
         "self_conditioning_rate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from transformers import set_seed
 from unmask.core import distributed
 from unmask.core.errors import UsageError
 from unmask.core.family import Prepared
-from unmask.data.canvas import CanvasDataset, collate
+from unmask.data.canvas import CanvasDataset, NarrowCollate, collate
 from unmask.data.latents import cached_latents
 from unmask.data.text import TextData, evenly, load_texts
 from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
-from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.diffusion.bag_loss import tokens_held
+from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel, special_ids
 from unmask.models.text_model import Card, TextModel, load_native
+from unmask.training.correction import CorrectionTrainer, corrector_of
+from unmask.training.drafts import Drafter
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.recipe import Recipe
 
@@ -49,7 +53,16 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
     """
     m, d, t = recipe.model, recipe.data, recipe.train
     set_seed(t.seed)
-    data = load_texts(d.data, column=_columns(d.column), limit=d.limit, seed=d.split_seed, validation=d.validation)
+    data = load_texts(
+        d.data,
+        column=_columns(d.column),
+        limit=d.limit,
+        seed=d.split_seed,
+        validation=d.validation,
+        crops=d.crops,
+        crop_words=(d.crop_min_words, d.crop_max_words),
+        near_duplicates=d.near_duplicates,
+    )
     say(str(data.report))
     if d.task == "paraphrase" and data.train_pairs is None:
         raise UsageError(
@@ -63,6 +76,9 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
         raise UsageError(
             f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector"
         )
+    lengths = m.length_model if start is None else start.denoiser.models_length
+    if start is not None:
+        _goes_on(recipe, start)
     encoder = _encoder(recipe, start)
     if encoder is not None:
         say(f"encoding in {encoder.precision}")
@@ -80,6 +96,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
             over_long=d.over_long,
             fingerprint=f"{name} {data.fingerprint}",
             folder=Path(str(t.output_dir)) / "canvases",
+            ends=not lengths,
         )
         say(str(canvases))
         if not len(canvases):
@@ -100,18 +117,30 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
         recipe=recipe.settings(),
     )
     if start is None:
-        net = _fresh(recipe, tokenizer, encoder, latents[0])
+        net = _fresh(recipe, tokenizer, encoder, latents[0], parts[0].lengths)
+        if net.bag is not None:
+            net.bag.fit_prior(*_shares_of_texts(parts[0], net))
     else:
-        net = start.denoiser  # type: ignore[assignment]
+        net = corrector_of(start.denoiser) if d.task == "correction" else start.denoiser  # type: ignore[arg-type,assignment]
         say(f"weights from {m.start_from}; the recipe's model settings are its own")
+        if "bag_weight" in recipe.given and not net.config.bag_of_words:
+            raise UsageError(f"bag_weight={t.bag_weight} has no effect: {m.start_from!r} has no bag_of_words")
     shown = [int(parts[1].rows[i]) for i in evenly(len(parts[1]), t.probe_texts)]
+    model, train = TextModel(net, tokenizer, card, encoder=encoder), _dataset(parts[0], latents[0])
+    trainer: Any = MaskedDiffusionTrainer
+    if d.task == "correction":
+        train.numbered = True
+        decoder = _decoder(recipe, start, encoder)
+        trainer = partial(CorrectionTrainer, drafter=Drafter(model, decoder, train, d.drafts, t.seed))
     return MaskedPrepared(
-        model=TextModel(net, tokenizer, card, encoder=encoder),
-        train=_dataset(parts[0], latents[0]),
+        model=model,
+        train=train,
         validation=_dataset(parts[1], latents[1]),
-        collate=collate,
-        trainer=MaskedDiffusionTrainer,
+        # a model that draws lengths writes no padding: a batch is as wide as its longest text
+        collate=NarrowCollate(net.config.max_position_embeddings) if net.models_length else collate,
+        trainer=trainer,
         head=(net.config.dim, net.vocab_size),
+        positions=float(np.mean(train.lengths)) if net.models_length else None,
         validation_texts=[data.validation[i] for i in shown],
         validation_sources=[sources[1][i] for i in shown],
         data=data,
@@ -141,6 +170,30 @@ def _dataset(canvases: Canvases, latents: Any) -> CanvasDataset:
     return CanvasDataset(canvases.ids, canvases.lengths, latents)
 
 
+def _shares_of_texts(canvases: Canvases, net: MaskedDiffusionModel) -> tuple[Tensor, int]:
+    """In which share of the (first 50,000) texts each token stands, and how many texts those are."""
+    texts = min(len(canvases), 50_000)
+    count_V = torch.zeros(net.vocab_size, dtype=torch.float64)
+    for start in range(0, texts, 1024):
+        rows = slice(start, min(start + 1024, texts))
+        ids, lengths = (torch.from_numpy(np.asarray(x[rows], dtype=np.int64)) for x in (canvases.ids, canvases.lengths))
+        count_V += tokens_held(ids, lengths, special_ids(net), net.vocab_size).sum(0)
+    return count_V / texts, texts
+
+
+def _decoder(recipe: Recipe, start: TextModel | None, encoder: Any) -> TextModel:
+    """The model that writes a corrector's first drafts, as it stands in its folder.
+
+    Raises:
+        UsageError: it takes no semantic vector, or another encoder's.
+    """
+    folder = recipe.data.drafts_from or recipe.model.start_from
+    found = load_native(str(folder), recipe.train.device)
+    if start is None or not found.denoiser.conditional or found.card.encoder_identity != start.card.encoder_identity:
+        raise UsageError(f"drafts_from={folder!r} must write from the vectors of start_from's encoder")
+    return found
+
+
 def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
     if recipe.model.conditioning == "none" or (start is not None and not start.denoiser.conditional):
         return None
@@ -161,7 +214,20 @@ def _tokenizer(name: str, size: int, texts: Sequence[str], encoder: Any) -> Any:
     return from_encoder(name)
 
 
-def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> MaskedDiffusionModel:
+def _goes_on(recipe: Recipe, start: TextModel) -> None:
+    """Refuse what a model that training starts from lays out in another way.
+
+    Raises:
+        UsageError: it draws lengths and is not to, or the other way round.
+    """
+    named, wanted, has = recipe.model.start_from, recipe.model.length_model, start.denoiser.models_length
+    if "length_model" in recipe.given and wanted != has:
+        raise UsageError(f"length_model={wanted} does not go with start_from={named!r}, which has length_model={has}")
+    if has and "pad_weight" in recipe.given:
+        raise UsageError(f"pad_weight={recipe.train.pad_weight} has no effect: start_from={named!r} writes no padding")
+
+
+def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any, lengths: Any) -> MaskedDiffusionModel:
     m = recipe.model
     config = MaskedDiffusionConfig(
         vocab_size=len(tokenizer),
@@ -184,10 +250,14 @@ def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any) -> Masked
         latent_dim=0 if encoder is None else encoder.width,
         latent_tokens=0 if encoder is None else m.latent_tokens,
         bottleneck=0 if encoder is None else m.bottleneck,
+        bag_of_words=0 if encoder is None else m.bag_of_words,
         time_embedding=m.time_embedding,
         self_conditioning=m.self_conditioning,
+        length_model=m.length_model,
     )
     net = MaskedDiffusionModel(config)
+    if net.lengths is not None:
+        net.lengths.fit(torch.from_numpy(np.asarray(lengths, np.int64)))
     if net.latent is not None and m.whiten != "none":
         rows = np.asarray(latents[:50_000], dtype=np.float32)
         net.latent.whiten.fit(torch.from_numpy(rows), full=m.whiten == "full")

@@ -18,8 +18,10 @@ from transformers import HfArgumentParser
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.family import families
 from unmask.core.renamed import RENAMED, current
+from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
 from unmask.training.figures import check_metric
 from unmask.training.names import no_setting
@@ -34,8 +36,9 @@ log = logging.getLogger("unmask")
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
 #: questions that a flag may answer anew, and what a recipe says to the same question
 _ANSWERS = {
-    "max_steps": "num_train_epochs",
-    "num_train_epochs": "max_steps",
+    "max_steps": "num_train_epochs minutes",
+    "num_train_epochs": "max_steps minutes",
+    "minutes": "max_steps num_train_epochs",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -143,6 +146,8 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
                 )
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
+    if "minutes" in {*below, *above}:
+        below = in_shares(below, above)
     below = _without(below, above)
     found = _parsed({**below, **above}, kinds)
     useless_found = useless(found.model, found.data, found.train, found.given)
@@ -204,16 +209,29 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
-    if data.task not in ("reconstruction", "paraphrase", "unconditional"):
-        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
+    if data.task not in ("reconstruction", "paraphrase", "unconditional", "correction"):
+        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase', 'unconditional' or 'correction'")
     if (data.task == "unconditional") != (model.conditioning == "none"):
         raise UsageError(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
+    if data.task == "correction" and not model.start_from:
+        raise UsageError("task='correction' needs start_from, the folder of a trained decoder")
+    if data.task == "correction" and train.sharded:
+        raise UsageError("task='correction' does not go with fsdp: a sharded model writes no drafts")
+    if data.drafts < 0:
+        raise UsageError(f"drafts={data.drafts} must be at least 0, which is one for each text")
     if model.whiten not in ("none", "center", "full"):
         raise UsageError(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
     if model.embedding_init not in ("random", "encoder"):
         raise UsageError(f"embedding_init={model.embedding_init!r} must be 'random' or 'encoder'")
     if data.over_long not in ("drop", "truncate"):
         raise UsageError(f"over_long={data.over_long!r} must be 'drop' or 'truncate'")
+    Crops.read(data.crops, data.crop_min_words, data.crop_max_words)
+    if data.near_duplicates is not None and not 0 <= data.near_duplicates < 1:
+        raise UsageError(
+            f"near_duplicates={data.near_duplicates} must lie in [0, 1): the share above which one is left out"
+        )
+    if data.task == "paraphrase" and (data.crops != "none" or data.near_duplicates is not None):
+        raise UsageError("task='paraphrase' reads pairs: crops and near_duplicates are of single texts")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
         raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
     if train.probe_guidance != 1 and model.conditioning == "none":

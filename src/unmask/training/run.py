@@ -46,7 +46,7 @@ def train(
     prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
     checkpoint = going_on(folder, recipe, say)
-    positions = t.train_batch_size * recipe.model.length
+    positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
     settle(t, net, positions, head, checkpoint, say)
@@ -65,6 +65,8 @@ def train(
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
+    if trainer.budget is not None:
+        trainer.budget.say = say
     trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")

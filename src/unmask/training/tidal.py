@@ -115,7 +115,16 @@ def tidal_examples(
         problems = arithmetic(count, max(1, round(d.validation * count)), 1_000, seed=d.split_seed)
         say(f"{count:,} problems to train on, {len(problems.held_out):,} held out")
         return examples_of(problems.train), examples_of(problems.held_out), examples_of(problems.longer)
-    data = load_texts(d.data, column=d.column, limit=d.limit, seed=d.split_seed, validation=d.validation)
+    data = load_texts(
+        d.data,
+        column=d.column,
+        limit=d.limit,
+        seed=d.split_seed,
+        validation=d.validation,
+        crops=d.crops,
+        crop_words=(d.crop_min_words, d.crop_max_words),
+        near_duplicates=d.near_duplicates,
+    )
     say(str(data.report))
     if not len(data.validation):
         raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")

@@ -90,7 +90,7 @@ class PuzzleModel(Model):
             raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
         texts = [text for text in task.texts for _ in range(task.n or 1)]
         batch, started = self.read(texts), time.perf_counter()
-        found = self.fill(batch, config, task)
+        found = self.solve(batch, config, task)
         return Output(
             [self.puzzle.show(row) for row in found.x_BL],
             found.x_BL,
@@ -105,7 +105,7 @@ class PuzzleModel(Model):
             seconds=time.perf_counter() - started,
         )
 
-    def fill(self, batch: PuzzleBatch, config: SamplingConfig, task: Task) -> Filled:
+    def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: Task) -> Filled:
         """Fill boards in, and again from the start where an answer breaks a rule and the config asks for it."""
         chosen = fastest(
             self.denoiser, min(config.batch_size, len(batch)) * self.puzzle.length, self.device, config.precision
@@ -162,8 +162,8 @@ class PuzzleModel(Model):
         config = (self.config if config is None else config).only(self.honours, self.words)
         batch, notes = self.boards(what.data, what.column, what.texts, config.seed)
         kind = self.puzzle.held_out if what.data is None else self.puzzle
-        found = self.fill(batch, config, Task(share=what.share))
-        trace = self.fill(batch[:1], config, Task(trace=True)).traces if what.trace else []
+        found = self.solve(batch, config, Task(share=what.share))
+        trace = self.solve(batch[:1], config, Task(trace=True)).traces if what.trace else []
         given = {"model": self.path or "in memory", "data": "new boards" if what.data is None else str(what.data)}
         return score_boards(
             kind,
@@ -195,14 +195,26 @@ class PuzzleModel(Model):
         texts = prompts(data, column) if isinstance(data, (str, Path)) else list(data)
         return self.read(texts[:count]), ()
 
-    def subject(self, data: Any = None, *, column: str | None = None, length: int | None = None) -> Diagnosable:
+    def subject(
+        self,
+        data: Any = None,
+        *,
+        column: str | None = None,
+        length: int | None = None,
+        config: SamplingConfig | None = None,
+    ) -> Diagnosable:
         from unmask.families.puzzle.subject import PuzzleSubject
 
         if length is not None:
             raise UsageError(f"length={length} has no effect on {self.words}: a board is as long as it is")
+        config = (self.config if config is None else config).only(self.honours - {"loops"}, "a diagnosis of boards")
         held_out, notes = self.boards(data, column, DIAGNOSED, 0)
         train = None if data is not None else self.puzzle.sample(DIAGNOSED, np.random.default_rng([0, 2]))
-        return PuzzleSubject(self.denoiser, self.card, held_out, train, path=self.path, notes=notes)
+        subject = PuzzleSubject(
+            self.denoiser, self.card, held_out, train, plan=self.plan(config, Task()), path=self.path, notes=notes
+        )
+        subject.plan_words = str(replace(config, verify=None, calls=None))
+        return subject
 
     def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
         """The decoder's plan of a config; ``order="vanilla"`` unmasks at random places in 24 steps."""

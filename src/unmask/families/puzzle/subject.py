@@ -19,6 +19,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body
 from unmask.core.random import Stream, uniform
 from unmask.data.puzzles import PuzzleBatch
+from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.wrapper import Through
@@ -58,6 +59,7 @@ class PuzzleSubject(NativeSubject):
     Args:
         net: the network with its puzzle. card: what it was trained on.
         held_out: boards with their answers; train: boards of the training side, for counts and memorisation.
+        plan: how cells are filled in, one attempt.
         path: the folder that it was loaded from. notes: what a reader has to be told of the boards.
     """
 
@@ -70,6 +72,7 @@ class PuzzleSubject(NativeSubject):
         held_out: PuzzleBatch,
         train: PuzzleBatch | None = None,
         *,
+        plan: DecodingPlan | None = None,
         path: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -79,6 +82,7 @@ class PuzzleSubject(NativeSubject):
             rows_of(held_out, count),
             None if train is None else rows_of(train, count),
             law=law_of(card.trained),
+            plan=plan,
             name=Path(path).name if path else "model",
             path=path,
         )
