@@ -21,9 +21,9 @@ from unmask.training.checkpoint import last_checkpoint
 from unmask.training.drafts import Drafter, Drafts, edited
 from unmask.training.recipe import parse
 
-VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, unconditional=0.2, bag_of_words=6)
+VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, condition_dropout=0.2, bag_of_words=6)
 CORRECTION = dict(
-    task="correction", conditioning="adaln", unconditional=0.2, draft_rounds=2, without_hypothesis=0.2, ema=0.9,
+    task="correction", conditioning="adaln", condition_dropout=0.2, draft_rounds=2, without_hypothesis=0.2, ema=0.9,
     max_steps=6, save_steps=2, eval_steps=2,
 )  # fmt: skip
 
