@@ -179,7 +179,7 @@ def test_it_learns_when_to_keep_a_draft():
         return text, draft, Condition.of(z).about(draft, z_h)
 
     net.train()
-    for step in range(250):
+    for step in range(180):
         text, _, cond = told(64)
         loss = token_losses(net, MaskingProcess(tilt=2.0).corrupt(text, net.mask_id, generator(step)), cond).loss
         optimiser.zero_grad()

@@ -477,7 +477,8 @@ def _correction_probe(prepared: Any, recipe: Any) -> Any:
     z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
     drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
-    z_h_BZ, ids_BL = model.encode(drafts), model.tokenize(drafts)
+    ids_BL = model.tokenize(drafts)
+    z_h_BZ = model.encode(model.decode(ids_BL))
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
         found = corrections(net, z_BZ, z_h_BZ, ids_BL, guidance=t.probe_guidance, **how)
