@@ -189,7 +189,13 @@ def invert(
 
     if trace:
         raise UsageError("trace=True has no effect with out=, where rows are forgotten once they are written")
-    return invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
+    rows = invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
+    if len(rows) < len(z_NZ):
+        left = len(z_NZ) - len(rows)
+        warnings.warn(
+            f"seconds ran out: {left} of {len(z_NZ)} vectors are left, and the same call goes on", stacklevel=2
+        )
+    return rows
 
 
 def evaluate(
