@@ -5,8 +5,8 @@ python benchmarks/verified.py checkpoints/sgdd_verses --near 10000 --write docs/
 
 Exact match (ignoring case and punctuation, and strict) against encoder calls, with Wilson's 95 % intervals, for
 held-out texts of up to 8, 9 to 16 and 17 to 32 tokens of the model. A run that was stopped goes on: arms that are in
-the file are not run again. ``--near`` measures how often a text that differs by a comma, a name, a number or the order of two
-words would be *verified*. Last line is JSON.
+the file are not run again. ``--near`` measures how often a text that differs by a comma, a name, a number or the order
+of two words would be *verified*. Last line is JSON.
 """
 
 from __future__ import annotations
