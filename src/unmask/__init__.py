@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unmask import families as families  # which says where the families are; light, as no model is read yet
 from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
+from unmask.core.door import DOORS
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "diagnose", "evaluate", "invert", "load", "record", "sample", "train"]
+
+DOORS["load"] = "unmask.api:load"
 
 if TYPE_CHECKING:
     from unmask.api import diagnose, evaluate, invert, load, record, sample, train

@@ -47,9 +47,9 @@ print(json.dumps({
 """
 
 
-def tiny(conditioning: str = "none") -> TextModel:
+def tiny(conditioning: str = "none", **more: Any) -> TextModel:
     words = train_bpe(["the river runs to the sea"], 270)
-    latent = {} if conditioning == "none" else {"latent_dim": 5, "latent_tokens": 2, "bottleneck": 3}
+    latent = {} if conditioning == "none" else {"latent_dim": 5, "latent_tokens": 2, "bottleneck": 3, **more}
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
         vocab_size=len(words),
@@ -76,9 +76,9 @@ def elsewhere(folder: Path, given: dict[str, Any], tmp: Path) -> dict[str, Any]:
     return json.loads(found.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("conditioning", ["none", "adaln"])
-def test_round_trip_without_unmask(tmp_path: Path, conditioning: str) -> None:
-    model = tiny(conditioning)
+@pytest.mark.parametrize("conditioning, bag", [("none", 0), ("adaln", 0), ("adaln", 4)])
+def test_round_trip_without_unmask(tmp_path: Path, conditioning: str, bag: int) -> None:
+    model = tiny(conditioning, bag_of_words=bag)
     folder = export(model, tmp_path / "out")
     ids_BL = model.tokenize(["the river", "sea"])
     ids_BL[:, 1:3] = model.denoiser.mask_id

@@ -5,6 +5,7 @@ import pytest
 
 from unmask.core.errors import MissingExtra, UsageError
 from unmask.data import corpora
+from unmask.data.text import load_texts
 
 TRANSLATIONS = ("web", "kjv", "asv", "bbe")
 
@@ -114,3 +115,42 @@ def _without_packages(version, form):
     from pythonbible.errors import MissingBiblePackageError
 
     raise MissingBiblePackageError(version)
+
+
+@pytest.mark.parametrize(
+    ("verse", "text"),
+    [
+        (1001003, "and God saith, 'Let light be;' and light is."),
+        (19003001, "Jehovah, how have my distresses multiplied!"),
+        (19008001, "Jehovah, our Lord, How honourable Thy name in all the earth!"),
+        (19054001, "O God, by Thy name save me"),
+        (19119001, "O the happiness of those perfect in the way,"),
+        (19023001, "Jehovah is my shepherd, I do not lack,"),
+        (66022021, "The grace of our Lord Jesus Christ is with you all. Amen."),
+    ],
+)
+def test_ylt_has_its_text_alone(verse, text):
+    assert corpora.verses("ylt")[verse].startswith(text)
+
+
+def test_all_verses_are_those_of_every_translation():
+    found = corpora.all_verses()
+    assert len(found) == sum(len(corpora.verses(t)) for t in (*TRANSLATIONS, "ylt")) > 155_000
+    marks = set("".join(text for _, text in found))
+    assert not marks & set("[]`{}<>*_\u2019") and all(text == text.strip() for _, text in found)
+    names = corpora.verse_names("verses-all")
+    assert names["Jesus wept."] == "web 43011035"
+
+
+def test_a_verse_is_held_out_in_every_translation():
+    where: dict[str, set[int]] = {}
+    for verse, text in corpora.all_verses():
+        where.setdefault(text, set()).add(verse)
+    data = load_texts("verses-all", validation=0.1)
+    # a text under two ids may stand on the training side of one of them
+    train, held = (
+        {next(iter(where[text])) for text in texts if len(where[text]) == 1} for texts in (data.train, data.validation)
+    )
+    assert not train & held and 0.09 < len(held) / len(train | held) < 0.11
+    web = load_texts("verses", validation=0.1)
+    assert not {text for text in web.validation if len(where[text]) == 1} & set(data.train)

@@ -58,6 +58,16 @@ KINDS = {
         "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bottleneck": 8, "vib_beta": 0.1,
         "whiten": "center", "self_conditioning": True,
     },
+    "bag of words": {
+        "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bag_of_words": 6, "latent_noise": 0.2,
+        "condition_dropout": 0.3, "bottleneck": 8, "bag_weight": 1.0,
+    },
+    "lengths": {"length_model": True},
+    "lengths, nelbo": {"length_model": True, "weighting": "nelbo"},
+    "lengths of a vector": {
+        "length_model": True, "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bottleneck": 8,
+        "whiten": "center", "self_conditioning": True, "bag_of_words": 6, "latent_noise": 0.2,
+    },
     "tidal": {"family": "tidal", "length": 48, "max_block": 16},
     "causal baseline": {"family": "tidal", "length": 48, "attention": "causal", "writes": "tokens"},
 }

@@ -28,6 +28,10 @@ def settings(tmp_path, **changed):
         ({"probe_guidance": 3.0}, "probe_guidance=3.0 has no effect"),
         ({"weighting": "lada"}, "weighting='lada'"),
         ({"over_long": "cut"}, "over_long='cut'"),
+        ({"crops": ["whole", "clause"]}, "crops='clause'.*did you mean 'clauses'"),
+        ({"crops": "whole", "crop_min_words": 40}, "crop_min_words=40 and crop_max_words=32"),
+        ({"crop_max_words": 20}, "crop_max_words=20 has no effect: it needs crops"),
+        ({"near_duplicates": 1.0}, "near_duplicates=1.0"),
         ({"eval_texts": 0}, "eval_texts=0 must be at least 1"),
         ({"probe_texts": -1}, "probe_texts=-1 must be at least 0"),
         ({"learning_rate": -1}, "learning_rate=-1.0 must lie in"),
@@ -64,3 +68,10 @@ def test_a_start_of_the_other_kind_is_refused(tmp_path, capsys):
     changed = {"task": "reconstruction", "conditioning": "adaln", "start_from": str(tmp_path / "run")}
     with pytest.raises(UsageError, match="it takes no semantic vector"):
         api.train(parse(settings(tmp_path, **changed, output_dir=str(tmp_path / "next"))))
+
+
+def test_crops_of_a_recipe_are_switched_off_by_a_flag(tmp_path):
+    recipe = settings(tmp_path, crops=["whole", "clauses"], crop_max_words=12)
+    assert parse(recipe).data.crops == "whole,clauses"
+    assert parse(recipe, ["--crops", "none"]).data.crops == "none"
+    assert parse(recipe, ["--crops", "sentences", "runs"]).data.crops == "sentences,runs"

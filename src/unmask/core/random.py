@@ -33,6 +33,9 @@ class Stream(IntEnum):
     SHUFFLE = 9
     BOTTLENECK = 10
     DROPOUT = 11
+    LENGTH = 12
+    LATENT_NOISE = 13
+    DROP_HYPOTHESIS = 14
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

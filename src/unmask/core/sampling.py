@@ -41,6 +41,22 @@ def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
     return torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1).clamp_(max=logits_NV.shape[-1] - 1)
 
 
+def drawn_lengths(log_p_BL: Tensor, temperature: float = 0.0, seed: int = 0) -> Tensor:
+    """How many tokens each row is to have [B], from the log probabilities of n = 1..L.
+
+    A row's draw is named by the seed and its number: it is the same in any batch.
+
+    Args:
+        log_p_BL: from :meth:`unmask.core.denoiser.Denoiser.length_log_probs`.
+        temperature: 0 takes the most probable length.
+        seed: of the draws.
+    """
+    if temperature == 0:
+        return log_p_BL.argmax(1) + 1
+    noise_B = uniform(seed, torch.arange(len(log_p_BL), device=log_p_BL.device), Stream.LENGTH)
+    return categorical(restrict(log_p_BL, temperature=temperature), noise_B) + 1
+
+
 def gumbel(uniform_any: Tensor) -> Tensor:
     """Standard Gumbel noise from fp64 uniforms."""
     if uniform_any.dtype != torch.float64:

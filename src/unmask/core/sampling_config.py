@@ -97,7 +97,7 @@ class SamplingConfig:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], base: SamplingConfig | None = None) -> SamplingConfig:
-        """A config from names and values, on top of another's.
+        """A config from names and values, on top of another's; steps may be text, ``"none"`` or ``"16"``.
 
         Raises:
             UsageError: an unknown name, or a value out of range.
@@ -106,7 +106,13 @@ class SamplingConfig:
         for name in settings:
             if name not in known:
                 raise UsageError(f"no setting of a generation is called {name!r}: {did_you_mean(name, known)}")
-        return dataclasses.replace(base or cls(), **settings)
+        steps = {"steps": _steps(settings["steps"])} if "steps" in settings else {}
+        return dataclasses.replace(base or cls(), **{**settings, **steps})
+
+    def __str__(self) -> str:
+        """The plan in one line: ``order=margin, steps=16, temperature=0.0``; what belongs to a run is left out."""
+        said = {name: value for name, value in self.to_dict().items() if name not in _OF_A_RUN}
+        return ", ".join(f"{name}={value}" for name, value in said.items()) or "defaults"
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as they are."""
@@ -162,6 +168,17 @@ class SamplingConfig:
             return cls.from_dict(plan)
         except (UsageError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the default plan in {str(file)!r} cannot be used: {error}") from error
+
+
+def _steps(value: Any) -> Any:
+    if not isinstance(value, str) or value == "auto":
+        return value
+    if value.lower() == "none":
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UsageError(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -8,15 +8,9 @@ from importlib import metadata
 
 
 def versions() -> dict[str, str]:
-    """Names and versions of unmask (where it is installed), torch, transformers and Python."""
-    import torch
-    import transformers
-
-    found = {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-    with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed
-        found = {"unmask": metadata.version("unmask"), **found}
-    return found
+    """Names and versions of unmask, torch and transformers (as installed), and of Python."""
+    found = {}
+    for name in ("unmask", "torch", "transformers"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # put on the path, not installed
+            found[name] = metadata.version(name)
+    return {**found, "python": platform.python_version()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         lengths: int [N]; tokens before the padding.
         latents: [T, Z], anything an array of rows can index (an array, a memory map, cached latents); or None.
         rows: int [N]; the row of ``latents`` for each canvas; None where N = T and the order is the same.
+        numbered: each item says which row it is (``row``).
 
     Raises:
         UsageError: the arrays do not fit together.
@@ -33,6 +35,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         lengths: NDArray[Any],
         latents: Any = None,
         rows: NDArray[np.int64] | None = None,
+        numbered: bool = False,
     ) -> None:
         if ids.ndim != 2 or len(lengths) != len(ids):
             raise UsageError(f"canvases need ids [N, L] and lengths [N], got {ids.shape} and {np.shape(lengths)}")
@@ -45,6 +48,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
                 f"{len(latents)} latents do not fit {len(ids)} canvases: say which belongs to which by rows"
             )
         self.ids, self.lengths, self.latents, self.rows = ids, lengths, latents, rows
+        self.numbered = numbered
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,15 +64,53 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         if self.latents is not None:
             source = where if self.rows is None else self.rows[where]
             columns["latent"] = torch.from_numpy(np.asarray(self.latents[source], np.float32))
+        if self.numbered:
+            columns["row"] = [int(n) for n in where]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64 and, where rows have one, ``latent`` [B, Z] fp32."""
+    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64, and if any ``latent`` [B, Z], ``row`` [B]."""
     batch = {
         "input_ids": torch.stack([row["input_ids"] for row in rows]),
         "length": torch.tensor([row["length"] for row in rows], dtype=torch.int64),
     }
     if "latent" in rows[0]:
         batch["latent"] = torch.stack([row["latent"] for row in rows])
+    if "row" in rows[0]:
+        batch["row"] = torch.tensor([row["row"] for row in rows], dtype=torch.int64)
     return batch
+
+
+def text_positions(ids_BL: Tensor, length_B: Tensor) -> Tensor:
+    """True at each row's first ``length_B`` positions [B, L]."""
+    return torch.arange(ids_BL.shape[1], device=ids_BL.device) < length_B[:, None]
+
+
+#: widths that batches are padded to, at most
+WIDTHS = 8
+
+
+def padded_width(tokens: int, longest: int) -> int:
+    """The width that a batch is padded to whose longest text has so many tokens: one of few, so that shapes repeat.
+
+    A multiple of 8, at most :data:`WIDTHS` of them up to the longest text that the model knows.
+    """
+    step = 8 * -(-longest // (8 * WIDTHS))
+    return min(-(-tokens // step) * step, longest)
+
+
+@dataclass(frozen=True)
+class NarrowCollate:
+    """:func:`collate`, then the padding cut off that no text of the batch reaches.
+
+    Attributes:
+        longest: the longest text that the model knows.
+    """
+
+    longest: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batch = collate(rows)
+        batch["input_ids"] = batch["input_ids"][:, : padded_width(int(batch["length"].max()), self.longest)]
+        return batch

@@ -1,8 +1,8 @@
 """Corpora that installed packages ship, so that every command has real text without a network.
 
-Four public-domain translations of the Bible come from the ``pythonbible`` packages, verse by verse under shared ids
-(book * 1,000,000 + chapter * 1,000 + verse), which also makes them parallel text; the WordNet glosses come from the
-Debian package ``wordnet-base``.
+Five public-domain translations of the Bible come from the ``pythonbible`` packages, verse by verse under shared ids
+(book * 1,000,000 + chapter * 1,000 + verse), which also makes them parallel text; ``verses-all`` is all five one after
+the other. The WordNet glosses come from the Debian package ``wordnet-base``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from unmask.core.errors import MissingExtra, UsageError, did_you_mean
 
 PSALMS = 19
 #: corpus name -> translation
-VERSES = {"verses": "web", "verses-web": "web", "verses-kjv": "kjv", "verses-asv": "asv", "verses-bbe": "bbe"}
+VERSES = {
+    "verses": "web",
+    "verses-web": "web",
+    "verses-kjv": "kjv",
+    "verses-asv": "asv",
+    "verses-bbe": "bbe",
+    "verses-ylt": "ylt",
+}
+#: every translation: a verse is held out in all of them or in none
+VERSES_ALL = "verses-all"
 #: pair corpus name -> (read by the encoder, written by the decoder)
 VERSE_PAIRS = {
     "kjv-web": ("kjv", "web"),
@@ -25,13 +34,14 @@ VERSE_PAIRS = {
     "kjv-asv": ("kjv", "asv"),
 }
 WORDNET = "wordnet"
-NAMES = (*VERSES, *VERSE_PAIRS, WORDNET)
+NAMES = (*VERSES, VERSES_ALL, *VERSE_PAIRS, WORDNET)
 
 _VERSION = {
     "web": "WORLD_ENGLISH",
     "kjv": "KING_JAMES",
     "asv": "AMERICAN_STANDARD",
     "bbe": "BIBLE_IN_BASIC_ENGLISH",
+    "ylt": "YOUNGS",
 }
 # WEB prints the heading of the next psalm (and of the next of the five books) at the end of a verse.
 _NEXT_HEADING = re.compile(r"\s{2,}(?:BOOK [IVX]+\s+)?Psalm \d+\b.*$", re.DOTALL)
@@ -43,11 +53,19 @@ _TITLE = re.compile(
     r"^(?:(?:(?:To|For) the chief music-maker|A Psalm(?: of Praise)?|A Song(?: of the going up| of praise)?"
     r"|A Prayer(?: of Moses, the man of God)?|Maschil|Michtam|Of (?:David|Solomon|Asaph|the sons of Korah))\.\s+)+"
 )
+# YLT does so too, in other words; a title may end inside a quotation, and a dash may stand before its parts.
+_YLT_TITLE = re.compile(
+    r"^(?:(?:-- )?(?:To the Overseer|(?:A|By) (?:Psalm|Song|song|Prayer|Secret Treasure|secret treasure|testimony)"
+    r"|By (?:David|Solomon|Asaph|sons of Korah|a servant of Jehovah)|An [Ii]nstruction|Praise by David"
+    r"|`(?:On|For|Destroy|To cause|The Erring))[^.?]*[.?]`?\s+)+"
+)
+# The Hebrew letters over the parts of Psalm 119 in YLT.
+_YLT_LETTER = re.compile(r"^\[[A-Z][a-z]+\.\]\s*")
 _BBE_VERSE = re.compile(r"(\d+)\. ?(?:\\(\d+):(\d+)\\)?")
 
 
 def verses(translation: str) -> dict[int, str]:
-    """Verse id -> text of one translation: ``web``, ``kjv``, ``asv`` or ``bbe``; empty verses are left out.
+    """Verse id -> text of one translation: ``web``, ``kjv``, ``asv``, ``bbe`` or ``ylt``; empty verses are left out.
 
     Apostrophes are made plain, the brackets that mark added words are removed (the words stay), headings of psalms are
     removed, and white space is single.
@@ -60,16 +78,28 @@ def verses(translation: str) -> dict[int, str]:
     return dict(_verses(translation))
 
 
+def all_verses() -> list[tuple[int, str]]:
+    """(verse id, text) of every verse of every translation, one translation after the other."""
+    return [(i, text) for translation in _VERSION for i, text in _verses(translation).items()]
+
+
+def verse_names(corpus: str) -> dict[str, str]:
+    """Text -> where it stands (``web 43011035``), for every verse of ``verses-all`` or of one translation."""
+    translations = list(_VERSION) if corpus == VERSES_ALL else [VERSES[corpus]]
+    # of equal texts the first one gives its name
+    return {text: f"{t} {i}" for t in reversed(translations) for i, text in reversed(_verses(t).items())}
+
+
 def verse_pairs(source: str, target: str) -> dict[int, tuple[str, str]]:
     """Verse id -> (source text, target text) for the verses that both translations have."""
     first, second = _verses(source), _verses(target)
     return {i: (first[i], second[i]) for i in sorted(first.keys() & second.keys())}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=5)
 def _verses(translation: str) -> dict[int, str]:
     raw = _bbe() if translation == "bbe" else _indexed(translation)
-    clean = {i: _plain(i, text) for i, text in raw.items()}
+    clean = {i: _plain(translation, i, text) for i, text in raw.items()}
     return {i: text for i, text in clean.items() if any(c.isalpha() for c in text)}
 
 
@@ -116,14 +146,14 @@ def _bbe() -> dict[int, str]:
     return whole
 
 
-def _plain(verse_id: int, text: str) -> str:
+def _plain(translation: str, verse_id: int, text: str) -> str:
     book, chapter = verse_id // 1_000_000, verse_id // 1_000
     if book in (PSALMS - 1, PSALMS):  # the heading of Psalm 1 follows the last verse of Job
         text = _NEXT_HEADING.sub("", text)
     if chapter == PSALMS * 1_000 + 119:
-        text = _LETTER_AFTER.sub("", _LETTER_BEFORE.sub("", text))
+        text = _LETTER_AFTER.sub("", _LETTER_BEFORE.sub("", _YLT_LETTER.sub("", text)))
     if book == PSALMS and verse_id % 1_000 == 1:
-        text = _TITLE.sub("", text)
+        text = _YLT_TITLE.sub("", " ".join(text.split())) if translation == "ylt" else _TITLE.sub("", text)
     text = text.replace(" -[", "-[").replace("[", "").replace("]", "").replace("`", "'").replace("\u2019", "'")
     return " ".join(text.split()).replace("( ", "(")
 

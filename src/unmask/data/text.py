@@ -9,11 +9,10 @@ neither; any other row's identity is its text, so that no text lies on both side
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,60 +20,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unmask.core import distributed
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.random import Stream, generator, uniform
-from unmask.data import corpora
+from unmask.data import corpora, english
 from unmask.data.arrow_tables import read_hub
+from unmask.data.crops import Crops, cut
 from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
 from unmask.data.memmap import give_back, kept, room
 from unmask.data.sources import Memory, Source
+from unmask.data.text_report import TextReport as TextReport
 
-_log = logging.getLogger(__name__)
 _BATCH = 4096
 # C0 and C1 controls but tab, line feed and carriage return
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True)
-class TextReport:
-    """What became of the rows of a source; counts of rows."""
-
-    source: str
-    read: int = 0
-    train: int = 0
-    validation: int = 0
-    empty: int = 0
-    over_long: int = 0
-    not_utf8: int = 0
-    malformed: int = 0
-    duplicates: int = 0
-    #: rows kept after control characters were taken out of them
-    control: int = 0
-    #: how the rows were got at: what was unpacked, decoded or not read
-    note: str = ""
-
-    @property
-    def kept(self) -> int:
-        return self.train + self.validation
-
-    @property
-    def left_out(self) -> str:
-        """The rows left out, by reason, in words; "" for none."""
-        reasons = ("empty", "over_long", "not_utf8", "malformed", "duplicates")
-        return ", ".join(f"{getattr(self, n):,} {n.replace('_', '-')}" for n in reasons if getattr(self, n))
-
-    def __str__(self) -> str:
-        note = f" ({self.note})" if self.note else ""
-        parts = f" ({self.train:,} to train, {self.validation:,} held out)" if self.validation else ""
-        out = f"; left out: {self.left_out}" if self.left_out else ""
-        cleaned = f"; control characters removed from {self.control:,}" if self.control else ""
-        return f"{self.source}{note}: {self.read:,} rows read, {self.kept:,} kept{parts}{out}{cleaned}"
-
-    def announce(self) -> None:
-        """Log one line where rows were left out or changed: no score stands for texts that it was not made from."""
-        if (self.left_out or self.control or self.note) and distributed.is_main_process():
-            _log.warning("%s", self)
 
 
 class Texts(Sequence[str]):
@@ -152,14 +110,18 @@ def load_texts(
     validation: float | str = 0.02,
     max_chars: int = 20_000,
     deduplicate: bool = True,
+    crops: str | Sequence[str] | None = None,
+    crop_words: tuple[int, int] = (3, 32),
+    near_duplicates: float | None = None,
 ) -> TextData:
     """Texts or pairs from a corpus name, a file, a folder or the hub, cleaned, counted and split.
 
     Args:
-        source: ``verses`` (World English Bible), ``verses-kjv``, ``verses-asv``, ``verses-bbe``, the pairs ``kjv-web``,
-            ``kjv-bbe``, ``web-bbe``, ``kjv-asv``, the glosses ``wordnet``; a .txt, .jsonl, .json, .csv, .tsv, .parquet
-            or .arrow file, also with .gz; a folder of such files or from ``save_to_disk``; a pattern (``texts/*.txt``);
-            or a hub dataset, ``name[:config]``. docs/data_formats.md says how each is read.
+        source: ``verses`` (World English Bible), ``verses-kjv``, ``verses-asv``, ``verses-bbe``, ``verses-ylt``, all of
+            them (``verses-all``), the pairs ``kjv-web``, ``kjv-bbe``, ``web-bbe``, ``kjv-asv``, the glosses
+            ``wordnet``, the sentences ``english`` (:mod:`unmask.data.english`); a .txt, .jsonl, .json, .csv, .tsv,
+            .parquet or .arrow file, also with .gz; a folder of such files or from ``save_to_disk``; a pattern
+            (``texts/*.txt``); or a hub dataset, ``name[:config]``. docs/data_formats.md says how each is read.
         column: the text's column, with dots into nested ones; two columns (source, target) make pairs. None: ``text``,
             another usual name, or the only one if it holds texts.
         split: which split of a hub dataset or a folder.
@@ -168,6 +130,11 @@ def load_texts(
         validation: the fraction held out, or the name of the split that is.
         max_chars: longer rows are left out and counted.
         deduplicate: leave out rows that repeat an earlier one.
+        crops: what to cut out of the rows, once they are split, such as ``"whole,sentences,clauses"``
+            (:class:`unmask.data.crops.Crops` says which there are): every crop is then a text, in memory.
+        crop_words: the least and the most words of a crop.
+        near_duplicates: leave out what is to train on if more than this share of its word 6-grams stands in one
+            held-out row (:mod:`unmask.data.near_duplicates`); rows first, then crops. None leaves none out.
 
     Raises:
         UsageError: the source, a column, a split or a value cannot be used; the message says what would be right.
@@ -179,6 +146,9 @@ def load_texts(
         raise UsageError(f"limit={limit} must be at least 1")
     if not isinstance(validation, str) and not 0 <= validation < 1:
         raise UsageError(f"validation={validation} must lie in [0, 1), or be the name of a split")
+    if near_duplicates is not None and not 0 <= near_duplicates < 1:
+        raise UsageError(f"near_duplicates={near_duplicates} must lie in [0, 1): the share above which one is left out")
+    kinds = Crops.read(crops, *crop_words)
     table = _open(str(source), columns, split)
     scan = _Scan(table, limit, seed, max_chars)
     if isinstance(validation, str):
@@ -191,7 +161,7 @@ def load_texts(
     # The same text can stand under two verse ids, in two pairs or in two splits. Whichever comes first, it is then one
     # to train on: a text held out here must not be one to train on in another corpus of the same verses.
     seen = np.isin(held_scan.hash_NC[held], scan.hash_NC[train]).any(1)
-    counts = dict(scan.counts)
+    counts: dict[str, Any] = dict(scan.counts)
     if held_scan is not scan:
         counts = {name: counts[name] + held_scan.counts[name] for name in counts}
     usable = len(train) + len(held)
@@ -208,9 +178,52 @@ def load_texts(
     del scan, held_scan, train, held, seen
     give_back()
     if len(parts[0]) == 1:
-        return TextData(parts[0][0], parts[1][0], report, fingerprint=mark.hexdigest())
+        data = TextData(parts[0][0], parts[1][0], report, fingerprint=mark.hexdigest())
+        return data if kinds is None and near_duplicates is None else _cut(data, kinds, near_duplicates)
+    if kinds is not None or near_duplicates is not None:
+        raise UsageError(f"{source} holds pairs: crops and near_duplicates are of single texts")
     pairs = [Pairs(*part) for part in parts]
     return TextData(pairs[0].targets, pairs[1].targets, report, pairs[0], pairs[1], mark.hexdigest())
+
+
+def _cut(data: TextData, crops: Crops | None, share: float | None) -> TextData:
+    """The texts without near-duplicates, and what is cut out of them."""
+    made = cut(data.train, data.validation, crops, share)
+    report = replace(
+        data.report,
+        train=data.report.train - made.near_duplicates,
+        near_duplicates=made.near_duplicates,
+        crops=made.train_kinds,
+        held_out_crops=made.validation_kinds,
+        near_duplicate_crops=made.near_duplicate_crops,
+        repeated_crops=made.repeated,
+    )
+    if not made.train:
+        raise UsageError(f"{report.source}: nothing is left to train on: {report}")
+    mark = hashlib.sha256(f"{data.fingerprint} {crops} {share}".encode()).hexdigest()
+    return TextData(made.train, made.validation, report, fingerprint=mark)
+
+
+def require_texts(source: str | Path, column: str | Sequence[str] | None = None) -> None:
+    """Refuse a file, folder or pattern that holds no text, at the cost of opening it: before other work starts.
+
+    Corpora, which are known to hold some, and names on the hub are looked at when they are read.
+
+    Raises:
+        UsageError: as :func:`load_texts`.
+    """
+    name = str(source)
+    if name not in corpora.NAMES and not (os.path.exists(Path(name).expanduser()) or _is_local(name)):
+        return
+    columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
+    if name in corpora.NAMES and columns is None:
+        return
+    table = _open(name, columns, "train")
+    for start in range(0, len(table), _BATCH):
+        batch = range(start, min(start + _BATCH, len(table)))
+        if any(isinstance(cell, str) and clean(cell) for row in table.rows(batch) for cell in row):
+            return
+    load_texts(source, column=column, validation=0.0)  # says what is wrong with its rows
 
 
 def evenly(total: int, count: int) -> list[int]:
@@ -232,7 +245,7 @@ def _columns(table: Source, numbers: NDArray[np.int64]) -> list[Sequence[str]]:
 
 
 def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
-    if name in corpora.NAMES and columns is not None:
+    if name in (*corpora.NAMES, english.NAME) and columns is not None:
         raise UsageError(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
@@ -240,6 +253,12 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
     if name in corpora.VERSE_PAIRS:
         pairs = corpora.verse_pairs(*corpora.VERSE_PAIRS[name])
         return Memory(list(pairs.values()), list(pairs))
+    if name == corpora.VERSES_ALL:
+        rows = corpora.all_verses()
+        return Memory([(text,) for _, text in rows], [i for i, _ in rows])
+    if name == english.NAME:
+        sentences = english.load()
+        return Memory([(one.text,) for one in sentences], [one.key for one in sentences])
     if name == corpora.WORDNET:
         return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
     path = Path(name).expanduser()
@@ -254,7 +273,13 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
     try:
         return read_hub(name, columns, split)
     except UsageError as error:
-        raise UsageError(f"{error} (corpora that need no network: {did_you_mean(name, corpora.NAMES)})") from error
+        raise UsageError(
+            f"{error} (corpora that need no network: {did_you_mean(name, (*corpora.NAMES, english.NAME))})"
+        ) from error
+
+
+def _is_local(name: str) -> bool:
+    return is_pattern(name) or looks_like_a_file(name)
 
 
 class _Scan:

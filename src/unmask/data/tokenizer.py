@@ -109,11 +109,13 @@ class Canvases:
     """Texts as rows of ids of one length.
 
     Attributes:
-        ids: int32 [N, L]; the tokens, EOS, then PAD up to L.
+        ids: int32 [N, L]; the tokens, EOS (where texts have one), then PAD up to L.
         lengths: int32 [N]; tokens with the EOS, without padding.
         rows: int64 [N]; the text (by its place in the input) that each row came from.
         over_long: texts that did not fit with their EOS, dropped or cut.
         masked: texts that hold the mask, which are no clean texts; dropped, where that was asked for.
+        ends: whether texts have their EOS; without one the padding is no part of a canvas.
+        empty: texts without any token, which have no canvas without EOS; dropped with those that hold the mask.
     """
 
     ids: NDArray[np.int32]
@@ -121,6 +123,8 @@ class Canvases:
     rows: NDArray[np.int64]
     over_long: int
     masked: int = 0
+    ends: bool = True
+    empty: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,8 +134,12 @@ class Canvases:
         total, width = len(self), self.ids.shape[1]
         mean = float(self.lengths.mean()) if total else 0.0
         masked = f"; {self.masked:,} texts with the mask word left out" if self.masked else ""
-        long = f"{self.over_long:,} texts over-long{masked}"
-        return f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS; {long}"
+        empty = f"; {self.empty:,} texts without any token left out" if self.empty else ""
+        long = f"{self.over_long:,} texts over-long{masked}{empty}"
+        how = f"{total:,} canvases of {width}, {mean:.1f} tokens each with EOS"
+        if not self.ends:
+            how = f"{total:,} canvases of up to {width} tokens, {mean:.1f} each"
+        return f"{how}; {long}"
 
 
 def encode_fixed(
@@ -142,6 +150,7 @@ def encode_fixed(
     over_long: str = "truncate",
     drop_masked: bool = False,
     spill: Path | None = None,
+    ends: bool = True,
 ) -> Canvases:
     """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
 
@@ -152,16 +161,18 @@ def encode_fixed(
         over_long: ``truncate`` keeps the first L tokens of a text that does not fit, *without* an EOS because it does
             not end there, so that every text has its row; ``drop`` leaves such texts out.
         drop_masked: leave out texts that hold the mask id. Our tokenizers spell a mask word in ordinary tokens, but a
-            vocabulary of whole words may hold it as one.
+            vocabulary of whole words may hold it as one. Without ``ends``, those without any token too.
         spill: a .npy file to hold the ids instead of memory; it is overwritten.
+        ends: give texts their EOS. Without, for a model that draws lengths, a text of L tokens fits, and one without
+            any token is refused.
 
     Raises:
-        UsageError: the tokenizer lacks an id, or a setting is out of range.
+        UsageError: the tokenizer lacks an id, a setting is out of range, or a text is empty where ``ends`` is False.
     """
     if over_long not in ("drop", "truncate"):
         raise UsageError(f"over_long={over_long!r} must be 'drop' or 'truncate'")
-    if max_length < 2:
-        raise UsageError(f"max_length={max_length} must be at least 2: a token and EOS")
+    if max_length < 1 + ends:
+        raise UsageError(f"max_length={max_length} must be at least {1 + ends}: a token{' and EOS' * ends}")
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     if eos is None or pad is None or eos == pad:
         raise UsageError("the tokenizer needs an EOS and a PAD token that differ: prepare it with from_encoder")
@@ -171,7 +182,7 @@ def encode_fixed(
     else:
         ids_NL = np.lib.format.open_memmap(spill, mode="w+", dtype=np.int32, shape=shape)
     lengths, rows, long, masked = np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int64), 0, 0
-    n = 0
+    n, empty = 0, 0
     for start in range(0, len(texts), _BATCH):
         batch = list(texts[start : start + _BATCH])
         encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
@@ -179,18 +190,23 @@ def encode_fixed(
             if drop_masked and tokenizer.mask_token_id in tokens:
                 masked += 1
                 continue
-            if len(tokens) >= max_length:
+            if not tokens and not ends and drop_masked:
+                empty += 1
+                continue
+            if not tokens and not ends:
+                raise UsageError(f"text {start + offset} has no token, and a model of lengths writes at least one")
+            if len(tokens) + ends > max_length:
                 long += 1
                 if over_long == "drop":
                     continue
                 tokens = tokens[:max_length]
-            else:
+            elif ends:
                 tokens.append(eos)
             ids_NL[n, : len(tokens)] = tokens
             ids_NL[n, len(tokens) :] = pad
             lengths[n], rows[n] = len(tokens), start + offset
             n += 1
-    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long, masked)
+    return Canvases(ids_NL[:n], lengths[:n], rows[:n], long, masked, ends, empty)
 
 
 def decode(

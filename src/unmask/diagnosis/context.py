@@ -141,6 +141,19 @@ class CheckContext:
         """True at the tokens of each text, EOS included."""
         return in_text(ids_BL, self.subject.eos_id, self.subject.pad_id)
 
+    def exists(self, ids_BL: Tensor) -> Tensor:
+        """True at the positions that there are: all, or the text's own for a subject that draws its length first."""
+        s = self.subject
+        return torch.ones_like(ids_BL, dtype=torch.bool) if s.writes_padding or s.pad_id is None else ids_BL != s.pad_id
+
+    def blank(self, ids_BL: Tensor) -> Tensor:
+        """The canvas of these rows with everything masked."""
+        return ids_BL.masked_fill(self.exists(ids_BL), self.mask_id)
+
+    def masked_share(self, x_BL: Tensor) -> Tensor:
+        """Share of each row's positions that are masked [B], fp64, on the CPU."""
+        return ((x_BL == self.mask_id).sum(1) / self.exists(x_BL).sum(1).double()).cpu()
+
     def sequences(self, ids_BL: Tensor, first: int = 0) -> list[list[Any]]:
         """Each text's ids from a column on, without its end and padding."""
         s = self.subject
@@ -173,11 +186,14 @@ class CheckContext:
         """
         B, L = ids_BL.shape
         noise_BL = torch.rand(B, L, generator=generator(self.seed, Stream.CORRUPT, round(ratio * 1e6), name))
-        count = min(max(round(ratio * L), 1), L)
+        exists_BL = self.exists(ids_BL).to(noise_BL.device)
+        length_B = exists_BL.sum(1)
+        count_B = (ratio * length_B.double()).round().long().clamp(min=1).minimum(length_B)
+        noise_BL = noise_BL.masked_fill(~exists_BL, 3.0)
         inside_BL = self.in_text(ids_BL)
         lucky_B = torch.where(inside_BL, noise_BL, 2.0).argmin(1)
         noise_BL[torch.arange(B), lucky_B] = -1.0
-        hidden_BL = noise_BL.argsort(1).argsort(1) < count
+        hidden_BL = noise_BL.argsort(1).argsort(1) < count_B[:, None]
         return ids_BL.masked_fill(hidden_BL.to(ids_BL.device), self.mask_id), hidden_BL.to(ids_BL.device)
 
     def some(self, at_BL: Tensor) -> Tensor:
@@ -267,13 +283,15 @@ class CheckContext:
 
         Whatever is wrong with these is wrong with the model, not with the subject's sampler.
         """
-        x_BL = torch.full_like(batch.ids_BL, self.mask_id)
+        x_BL, exists_BL = self.blank(batch.ids_BL), self.exists(batch.ids_BL)
         B, L = x_BL.shape
         row_B1 = torch.arange(B)[:, None]
-        rank_BL = uniform(self.seed, row_B1, torch.arange(L), Stream.ORDER).argsort(1).argsort(1).to(x_BL.device)
-        steps = min(L, self.budget.rollout_steps)
+        noise_BL = uniform(self.seed, row_B1, torch.arange(L), Stream.ORDER).to(x_BL.device)
+        rank_BL = noise_BL.masked_fill(~exists_BL, 2.0).argsort(1).argsort(1)
+        length_B1 = exists_BL.sum(1, keepdim=True)
+        steps = min(int(length_B1.max()), self.budget.rollout_steps)
         for step in range(steps):
-            at_BL = (rank_BL >= step * L // steps) & (rank_BL < (step + 1) * L // steps)
+            at_BL = (rank_BL >= step * length_B1 // steps) & (rank_BL < (step + 1) * length_B1 // steps)
             row_N, col_N = at_BL.nonzero(as_tuple=True)
             logits_NV = self.logits(State(x_BL, at_BL, batch.cond))
             x_BL[at_BL] = categorical(logits_NV, uniform(self.seed, row_N, col_N, Stream.VALUE))

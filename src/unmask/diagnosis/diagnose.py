@@ -68,6 +68,7 @@ def diagnose(
         wrote,
         subject=subject.name,
         notes=tuple(subject.notes),
+        plan=subject.plan_words,
         budget=budget.name,
         seed=seed,
         forwards=forwards,

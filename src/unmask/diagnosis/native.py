@@ -18,6 +18,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, generator, uniform
+from unmask.core.renamed import current
 from unmask.core.sampling import categorical, gumbel_argmax
 from unmask.decoding.cache import BlockKVCache
 from unmask.decoding.plan import DecodingPlan
@@ -92,6 +93,7 @@ class NativeSubject(Subject):
         self._encode: Callable[[Sequence[str]], tuple[Tensor, Tensor | None]] | None = None
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         self.pad_id, self.eos_id, self.conditional = denoiser.pad_id, denoiser.eos_id, denoiser.conditional
+        self.writes_padding = not denoiser.models_length
         if plan is not None and plan.cache_leaf is not None:
             # refuses what cannot be written under this plan, in the model's own name
             BlockKVCache(denoiser, plan.cache_leaf)
@@ -157,17 +159,21 @@ class NativeSubject(Subject):
             raise NotProvided("data(n, 'train')")
         batch = rows(n)
         cond = None if batch.cond is None else batch.cond.to(self.device)
-        return replace(batch, ids_BL=batch.ids_BL.to(self.device), cond=cond)
+        ids_BL = batch.ids_BL.to(self.device)
+        valid_BL = there(self.denoiser, ids_BL) if batch.valid_BL is None else batch.valid_BL.to(self.device)
+        return replace(batch, ids_BL=ids_BL, cond=cond, valid_BL=valid_BL)
 
     def training_view(self, batch: Batch, seed: int) -> TrainingView:
         with scoring(self.denoiser):
             ids_BL = batch.ids_BL
-            corruption = self.law.corrupt(ids_BL, self.denoiser.mask_id, generator(seed, Stream.CORRUPT))
+            valid_BL = there(self.denoiser, ids_BL)
+            corruption = self.law.corrupt(ids_BL, self.denoiser.mask_id, generator(seed, Stream.CORRUPT), valid_BL)
             carry = None
             if self.denoiser.wants_carry:
-                carry = self.denoiser.body(corruption.x_BL, batch.cond, corruption.fraction_B).carry
+                state = (corruption.x_BL, batch.cond, corruption.fraction_B)
+                carry = self.denoiser.body(*state, valid_BL=valid_BL).carry
             scored = replace(corruption, clean_BL=batch.targets)
-            losses = token_losses(self.denoiser, scored, batch.cond, carry=carry)
+            losses = token_losses(self.denoiser, scored, batch.cond, valid_BL=valid_BL, carry=carry)
         ce_N = losses.ce_N.double()
         if bool(torch.isnan(corruption.weight_B).any()):
             weight_N, bound = torch.full_like(ce_N, 1 / len(ce_N)), False
@@ -264,8 +270,15 @@ def tried(plan: DecodingPlan, blocks: int = 1) -> tuple[dict[str, tuple[Any, ...
     return settings, skipped
 
 
+def there(denoiser: Denoiser, x_BL: Tensor) -> Tensor | None:
+    """The positions that exist [B, L]: those without padding, for a model that draws its length; None: all."""
+    return x_BL != denoiser.pad_id if denoiser.models_length else None
+
+
 def ask(denoiser: Denoiser, state: State) -> Tensor:
     """Logits the way our samplers ask: evaluation mode, the masked fraction as time, a first pass where wanted."""
+    if state.valid_BL is None:
+        state = replace(state, valid_BL=there(denoiser, state.x_BL))
     with scoring(denoiser):
         t_B = state.t_B
         if t_B is None:
@@ -294,10 +307,11 @@ def quietly() -> Iterator[None]:
 
 def law_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
-    known = {k: recipe[k] for k in ("estimator", "schedule", "tilt", "word_dropout") if k in recipe}
-    for number in ("tilt", "word_dropout"):
-        if number in known:
-            known[number] = float(known[number])
+    recipe = current(recipe)
+    known: dict[str, Any] = {k: recipe[k] for k in ("estimator", "schedule") if k in recipe}
+    for name, number in (("tilt", "time_power"), ("word_dropout", "word_dropout")):
+        if number in recipe:
+            known[name] = float(recipe[number])
     return MaskingProcess(**known)
 
 

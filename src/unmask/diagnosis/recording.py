@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
+from unmask.core.sampling import drawn_lengths
 from unmask.decoding.cache import can_cache
 from unmask.decoding.order import orders
 from unmask.decoding.plan import DecodingPlan
@@ -59,9 +60,15 @@ class Spy(Through):
 def watched(denoiser: Denoiser, batch: Batch, plan: DecodingPlan) -> Generated:
     """Write a batch under a plan, and tell how."""
     spy = Spy(denoiser)
-    canvas_BL = torch.full_like(batch.ids_BL, denoiser.mask_id)
+    canvas_BL, valid_BL = torch.full_like(batch.ids_BL, denoiser.mask_id), None
     with scoring(denoiser):
-        out = generate(spy, canvas_BL, plan, cond=batch.cond)
+        log_p_BL = denoiser.length_log_probs(batch.cond, len(batch))
+        if log_p_BL is not None:
+            # the lengths are the model's own too
+            length_B = drawn_lengths(log_p_BL, plan.temperature, plan.seed)
+            width = max(canvas_BL.shape[1], int(length_B.max()))
+            canvas_BL, valid_BL = denoiser.ragged_canvas(length_B, width)
+        out = generate(spy, canvas_BL, plan, cond=batch.cond, valid_BL=valid_BL)
     assert out.trace is not None
     events = out.trace.events
     steps, x_BL = [], out.trace.start_BL.clone()

@@ -136,12 +136,14 @@ class Subject(Diagnosable):
         tokenizer: with ``decode``, and for the round trip with ``encode``; None if there is none.
         conditional: True if a semantic vector is to change the answer.
         ragged: True if :meth:`predict` heeds ``state.valid_BL``; only then is it asked with padding.
+        writes_padding: False if a row's padding does not exist for the model, because it draws its length first; it is
+            then neither masked nor asked about.
         settings: what :meth:`generate` takes beside batch and seed, with values to try, e.g.
             ``{"order": ("random", "margin"), "steps": (4, 16)}``; the largest number of steps is used where another
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
-        plan_words: how :meth:`generate` writes when it is given no setting, in words.
+        plan_words: how :meth:`generate` writes when it is given no setting, in one line; "" if nobody says.
         asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
             None: where a masked subject is conditional.
     """
@@ -155,6 +157,7 @@ class Subject(Diagnosable):
     tokenizer: Any = None
     conditional: bool = False
     ragged: bool = False
+    writes_padding: bool = True
     settings: dict[str, tuple[Any, ...]] = {}
     skipped: dict[str, str] = {}
     notes: tuple[str, ...] = ()
@@ -239,6 +242,7 @@ FACTS = (
     "tokenizer",
     "conditional",
     "ragged",
+    "writes_padding",
     "settings",
     "skipped",
     "notes",

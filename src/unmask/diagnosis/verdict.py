@@ -44,6 +44,7 @@ class Verdict:
         causes: failures that nothing else explains, the largest first.
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
         subject, budget, seed: what was diagnosed, and how.
+        plan: what texts were written under, in one line; "" if the subject does not say.
         notes: what a reader has to be told of the data, one sentence each.
         forwards, seconds: rows x network calls, and wall time.
         versions: of what it was computed with.
@@ -59,6 +60,7 @@ class Verdict:
     forwards: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    plan: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     writing: Writing | None = None
 
@@ -115,7 +117,8 @@ class Verdict:
         raise UsageError(f"a verdict is saved as .html or .json, not as {path.name!r}")
 
     def __rich__(self) -> Any:
-        return view_of(self)
+        (view,) = view_of(self)
+        return view
 
 
 def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:

@@ -18,6 +18,7 @@ class Through(Denoiser):
         self.vocab_size, self.mask_id = inner.vocab_size, inner.mask_id
         self.pad_id, self.eos_id, self.max_length = inner.pad_id, inner.eos_id, inner.max_length
         self.conditional, self.wants_carry = inner.conditional, inner.wants_carry
+        self.models_length = inner.models_length
 
     @property
     def training(self) -> bool:
@@ -39,6 +40,9 @@ class Through(Denoiser):
         carry: Any = None,
     ) -> Body:
         return self.inner.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        return self.inner.length_log_probs(cond, rows)
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         return self.inner.project(h_ND)

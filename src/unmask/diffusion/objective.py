@@ -38,6 +38,7 @@ class TokenLosses:
         weight_B: NELBO weight of each row (NaN where the law bounds nothing).
         tokens_B: tokens by which a row's bound is divided (text tokens with EOS, without padding, where known).
         kl_BZ: KL of the bottleneck, nats a dimension, with gradient; None without one.
+        length_nats_B: nats of each row's number of tokens, with gradient; None for a model that writes its own EOS.
         carry: what the model wants handed back.
     """
 
@@ -51,6 +52,7 @@ class TokenLosses:
     tokens_B: Tensor
     kl_BZ: Tensor | None = None
     carry: Any = None
+    length_nats_B: Tensor | None = None
 
     def before(self, length_B: Tensor) -> TokenLosses:
         """The same pass seen on hidden tokens before ``length_B`` in their row: the text without its padding.
@@ -70,13 +72,14 @@ class TokenLosses:
         return torch.zeros_like(self.weight_B, dtype=self.ce_N.dtype).index_add_(0, self.row_N, self.ce_N)
 
     def row_nelbo(self) -> Tensor:
-        """Each row's estimate of its NELBO in nats, given its condition [B].
+        """Each row's estimate of its NELBO in nats, given its condition [B]: its length's nats and its tokens'.
 
         A bottleneck's KL is not in it: it prices the vector, which evaluation hands over, and not the text.
         """
         if torch.isnan(self.weight_B).any():
             raise UsageError("word dropout makes no bound: score with MaskingProcess.bound()")
-        return self.row_sum() * self.weight_B
+        nelbo_B = self.row_sum() * self.weight_B
+        return nelbo_B if self.length_nats_B is None else nelbo_B + self.length_nats_B.detach()
 
     def nelbo(self) -> Tensor:
         """NELBO, nats a token."""
@@ -171,4 +174,25 @@ def token_losses(
         tokens_B=tokens_B,
         kl_BZ=out.kl_BZ,
         carry=out.carry,
+        length_nats_B=length_nats(denoiser, cond, c.x_BL, valid_BL),
     )
+
+
+def length_nats(
+    denoiser: Denoiser, cond: Condition | None, x_BL: Tensor, valid_BL: Tensor | None = None
+) -> Tensor | None:
+    """-log p(n | z) of each row's number of positions that exist [B], nats; None for a model that writes its own EOS.
+
+    Raises:
+        UsageError: a row of more tokens than the model knows of, or of none.
+    """
+    log_p_BL = denoiser.length_log_probs(cond, len(x_BL))
+    if log_p_BL is None:
+        return None
+    n_B = torch.full_like(x_BL[:, 0], x_BL.shape[1]) if valid_BL is None else valid_BL.sum(1)
+    if not 1 <= int(n_B.min()) <= int(n_B.max()) <= log_p_BL.shape[1]:
+        raise UsageError(
+            f"texts of {int(n_B.min())} to {int(n_B.max())} tokens: this model knows lengths of 1 to "
+            f"{log_p_BL.shape[1]}"
+        )
+    return -log_p_BL.gather(1, n_B[:, None] - 1)[:, 0]

@@ -86,6 +86,7 @@ class MaskingProcess:
         generator: torch.Generator | None = None,
         open_BL: Tensor | None = None,
         part: tuple[int, int] | None = None,
+        width: int | None = None,
     ) -> MaskedBatch:
         """Hide positions of a batch.
 
@@ -96,6 +97,8 @@ class MaskingProcess:
             open_BL: positions that may be hidden; all when None. A row without any is refused.
             part: (first, total) when these rows are part of a larger batch spread over processes or micro-batches: the
                 noise of the whole batch is drawn and this part taken, so the split changes nothing.
+            width: draw the noise of this many positions and take the first L: how far a batch is padded changes
+                nothing. L when None.
         """
         B, L = clean_BL.shape
         first, total = part or (0, B)
@@ -108,7 +111,11 @@ class MaskingProcess:
             count_B, weight_B = self._counts(u_B, open_B)
         else:
             count_B, weight_B = None, self._time_weights(u_B)
-        noise_BL = torch.rand(total, L, generator=generator, dtype=torch.float64)[first : first + B].to(clean_BL.device)
+        width = L if width is None else width
+        if width < L:
+            raise UsageError(f"noise of width={width} positions does not reach over a canvas of {L}")
+        noise_BL = torch.rand(total, width, generator=generator, dtype=torch.float64)
+        noise_BL = noise_BL[first : first + B, :L].to(clean_BL.device)
         if count_B is not None:
             # exactly n of the open positions: those with the n smallest noises
             rank_BL = noise_BL.masked_fill(~open_BL, 2.0).argsort(1).argsort(1)
@@ -117,7 +124,7 @@ class MaskingProcess:
             keep_B = self.plan.alpha(self._times(u_B))
             masked_BL = (noise_BL >= keep_B[:, None]) & open_BL
         if self.word_dropout:
-            extra_BL = torch.rand(total, L, generator=generator)[first : first + B] < self.word_dropout
+            extra_BL = torch.rand(total, width, generator=generator)[first : first + B, :L] < self.word_dropout
             masked_BL = masked_BL | (extra_BL.to(clean_BL.device) & open_BL)
             weight_B = torch.full_like(weight_B, float("nan"))
         return MaskedBatch(

@@ -72,7 +72,7 @@ def relation_of(data: str | Path, column: str | None, recipe: Mapping[str, Any])
     if str(data) == theirs or (Path(data).exists() and Path(theirs).exists() and Path(data).samefile(theirs)):
         # another column has other texts, and its rows are split by those
         return "own" if column in (None, recipe.get("column")) else "other"
-    shared = {*corpora.VERSES, *corpora.VERSE_PAIRS}
+    shared = {*corpora.VERSES, corpora.VERSES_ALL, *corpora.VERSE_PAIRS}
     return "kin" if str(data) in shared and theirs in shared else "other"
 
 
@@ -84,6 +84,12 @@ def trained_on(recipe: Mapping[str, Any]) -> Sequence[str] | None:
         return None
 
 
+def split_rows(recipe: Mapping[str, Any]) -> TextData:
+    """A recipe's data, split as in training, in whole rows: nothing is cut out of them."""
+    whole = {**recipe, "crops": None}
+    return _split(whole, recipe["data"], recipe.get("column"), recipe.get("limit"))
+
+
 def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any = None) -> TextData:
     """A source, split as a recipe says."""
     return load_texts(
@@ -92,6 +98,9 @@ def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any 
         seed=int(recipe.get("split_seed", 0)),
         limit=None if limit is None else int(limit),
         validation=float(recipe.get("validation", 0.03)),
+        crops=recipe.get("crops"),
+        crop_words=(int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))),
+        near_duplicates=recipe.get("near_duplicates"),
     )
 
 

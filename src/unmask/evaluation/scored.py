@@ -27,6 +27,7 @@ class LeftOut:
         looked_at: texts that were looked at.
         too_long: need more than ``length`` positions, their end included.
         mask_word: hold the model's own mask, so that they are not clean texts.
+        empty: have no token at all, and the model writes at least one.
         special: hold a token that lays texts out (padding, start, end), so that it is not clear where they end.
         length: positions of the canvas; None where there is none.
         limit: positions that the model has; None where they do not end.
@@ -40,10 +41,11 @@ class LeftOut:
     length: int | None = None
     limit: int | None = None
     words: tuple[str, str] = ("", "")
+    empty: int = 0
 
     @property
     def count(self) -> int:
-        return self.too_long + self.mask_word + self.special
+        return self.too_long + self.mask_word + self.special + self.empty
 
     @property
     def reasons(self) -> list[str]:
@@ -53,6 +55,8 @@ class LeftOut:
             wider = self.limit is None or (self.length is not None and self.length < self.limit)
             how = f" (a length of up to {self.limit} is possible)" if wider and self.limit is not None else ""
             found.append(f"{self.too_long} longer than the canvas of {self.length} tokens{how}")
+        if self.empty:
+            found.append(f"{self.empty} without any token")
         if self.mask_word:
             found.append(f"{self.mask_word} with the mask word {self.words[0]!r} in them")
         if self.special:
@@ -98,7 +102,7 @@ class Scored:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader has to be told of the texts, one sentence each."""
+        """What a reader has to know of the texts, one sentence each."""
         unknown = f"{self.unknown} to the tokenizer" if str(self.unknown) else ""
         return tuple(f"{said}." for said in (str(self.left_out), unknown) if said)
 
@@ -129,7 +133,8 @@ def scored_texts(
     layout = layout_ids(tokenizer, d.mask_id, d.pad_id, d.eos_id)
     masked = [d.mask_id in row for row in rows]
     odd = [not hidden and not layout.isdisjoint(row) for row, hidden in zip(rows, masked, strict=True)]
-    clean = [i for i in range(len(rows)) if not masked[i] and not odd[i]]
+    empty = [d.models_length and not row for row in rows]
+    clean = [i for i in range(len(rows)) if not masked[i] and not odd[i] and not empty[i]]
     extra = len(model.frame[0]) + (d.eos_id is not None)
     width = length if length is not None else _width(model, [len(rows[i]) + extra for i in clean])
     fits = [i for i in clean if len(rows[i]) + extra <= width]
@@ -139,6 +144,7 @@ def scored_texts(
         too_long=len(clean) - len(fits),
         mask_word=sum(masked),
         special=sum(odd),
+        empty=sum(empty),
         length=width,
         limit=d.max_length,
         words=(

@@ -45,3 +45,16 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
         brevity_penalty=score.bp,
         signature=str(four.get_signature()),
     )
+
+
+def sentence_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """BLEU of each text with its reference, 0 to 100; of a text with fewer than four words, up to its own length.
+
+    Raises:
+        UsageError: not as many hypotheses as references.
+    """
+    same_count(hypotheses, references)
+    from sacrebleu.metrics.bleu import BLEU
+
+    score = BLEU(effective_order=True).sentence_score
+    return [score(text, [reference]).score for text, reference in zip(hypotheses, references, strict=True)]

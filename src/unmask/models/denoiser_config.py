@@ -28,9 +28,15 @@ class MaskedDiffusionConfig(PretrainedConfig):
         latent_dim: Z of the encoder, for conditioning other than ``none``.
         latent_tokens: with ``adaln`` prefix tokens, with ``cross`` the keys.
         bottleneck: width of the variational bottleneck, 0 for none.
+        bag_of_words: width of the head that reads off the vector which tokens the text holds and biases the logits by
+            it, 0 for none.
+        corrector: also takes a hypothesis, a text that was written before for the vector, and that text's own vector;
+            with ``adaln``.
         time_embedding: feed the masked fraction: into the modulation with ``adaln``, else added to the input.
         self_conditioning: feed the previous pass's hidden states, the same way in training and sampling.
         relations: number R of relations [R, L, L] with learned per-head weights.
+        length_model: a head says how many tokens a text has, 1 to ``max_position_embeddings``; its canvas is these
+            tokens alone. False (and of folders made before there was one): EOS and PAD are written like tokens.
     """
 
     model_type = "unmask_denoiser"
@@ -57,9 +63,12 @@ class MaskedDiffusionConfig(PretrainedConfig):
         latent_dim: int = 0,
         latent_tokens: int = 0,
         bottleneck: int = 0,
+        bag_of_words: int = 0,
+        corrector: bool = False,
         time_embedding: bool = False,
         self_conditioning: bool = False,
         relations: int = 0,
+        length_model: bool = False,
         **kwargs: Any,
     ) -> None:
         if conditioning not in ("none", "adaln", "cross"):
@@ -68,6 +77,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
             raise UsageError(f"conditioning={conditioning!r} needs latent_dim, the encoder's width; got {latent_dim}")
         if conditioning == "cross" and latent_tokens < 1:
             raise UsageError("conditioning='cross' needs latent_tokens >= 1: they are what the tokens look at")
+        if corrector and conditioning != "adaln":
+            raise UsageError(f"corrector=True needs conditioning='adaln', not {conditioning!r}")
         for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim), ("loops", loops)):
             if value < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
@@ -75,8 +86,15 @@ class MaskedDiffusionConfig(PretrainedConfig):
             raise UsageError(f"dropout={dropout} must lie in [0, 1)")
         if dim % heads or (rope and (dim // heads) % 2):
             raise UsageError(f"dim={dim} must be a multiple of heads={heads}, with an even width a head for rope")
+        if bag_of_words < 0 or (bag_of_words and conditioning == "none"):
+            raise UsageError(
+                f"bag_of_words={bag_of_words} must be the width of a head that reads the semantic vector: 0 for none, "
+                "and 0 with conditioning='none'"
+            )
         if not 0 <= mask_token_id < vocab_size:
             raise UsageError(f"mask_token_id={mask_token_id} must lie in the vocabulary of {vocab_size}")
+        if length_model and pad_token_id is None:
+            raise UsageError("length_model=True needs a pad_token_id: it stands behind the shorter texts of a batch")
         self.vocab_size, self.mask_token_id = vocab_size, mask_token_id
         # early folders call it ``max_length``, which transformers 5.23 refuses to save (a setting of its generate)
         self.max_position_embeddings = kwargs.pop("max_length", max_position_embeddings)
@@ -85,6 +103,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
         self.input_injection, self.deep_supervision = input_injection, deep_supervision
         self.rope, self.absolute = rope, absolute
         self.conditioning, self.latent_dim, self.latent_tokens = conditioning, latent_dim, latent_tokens
-        self.bottleneck, self.time_embedding = bottleneck, time_embedding
+        self.bottleneck, self.bag_of_words, self.time_embedding = bottleneck, bag_of_words, time_embedding
+        self.corrector = corrector
         self.self_conditioning, self.relations = self_conditioning, relations
+        self.length_model = length_model
         super().__init__(pad_token_id=pad_token_id, eos_token_id=eos_token_id, **kwargs)

@@ -51,6 +51,10 @@ class Whitening(nn.Module):
         self.mean_Z.copy_(mean)  # type: ignore[operator]
         self.map_ZZ.copy_(matrix)  # type: ignore[operator]
 
+    def difference(self, one_BZ: Tensor, other_BZ: Tensor) -> Tensor:
+        """The map of ``one - other``."""
+        return self(one_BZ.float() - other_BZ.float() + self.mean_Z.float())  # type: ignore[operator]
+
     def forward(self, latent_BZ: Tensor) -> Tensor:
         with torch.autocast(latent_BZ.device.type, enabled=False):
             # in fp32 also in a model of bf16 weights, whose next layer wants bf16
@@ -103,17 +107,20 @@ class LatentInput(nn.Module):
         self.null_steer = nn.Parameter(torch.zeros(dim))
         self.null_tokens = nn.Parameter(torch.zeros(tokens, dim)) if tokens else None
 
-    def forward(self, cond: Condition) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """steer [B, D], latent tokens [B, M, D] or None, KL [B, C] or None (zero where the row is unconditional)."""
+    def code(self, cond: Condition) -> tuple[Tensor, Tensor | None]:
+        """All that the decoder gets of a vector [B, C or Z], and the KL [B, C] (zero where a row is unconditional)."""
         z, kl = self.whiten(cond.latent_BZ), None
-        present_B1 = cond.present_B[:, None]
         if self.bottleneck is not None:
             z, kl = self.bottleneck(z, cond.noise_BC)
-            kl = kl * present_B1
-        z = z.to(self.null_steer.dtype)
+            kl = kl * cond.present_B[:, None]
+        return z.to(self.null_steer.dtype), kl
+
+    def forward(self, z: Tensor, present_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """steer [B, D] and latent tokens [B, M, D] or None, of what :meth:`code` gave."""
+        present_B1 = present_B[:, None]
         steer = self.to_steer(z)
         steer = torch.where(present_B1, steer, self.null_steer.to(steer.dtype))
         if self.to_tokens is None or self.null_tokens is None:
-            return steer, None, kl
+            return steer, None
         tokens = self.to_tokens(z).view(-1, self.tokens, self.dim)
-        return steer, torch.where(present_B1[..., None], tokens, self.null_tokens.to(tokens.dtype)), kl
+        return steer, torch.where(present_B1[..., None], tokens, self.null_tokens.to(tokens.dtype))

@@ -23,6 +23,9 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
+from unmask.core.renamed import current
+from unmask.core.sampling import drawn_lengths
+from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 
@@ -138,6 +141,14 @@ class Laid:
     valid_BL: Tensor | None = None
     whole_B: Tensor | None = None
 
+    @property
+    def reach_B(self) -> Tensor:
+        """How many columns hold each row: up to its last position that exists."""
+        if self.valid_BL is None:
+            return torch.full_like(self.x_BL[:, 0], self.x_BL.shape[1])
+        place_L = torch.arange(1, self.x_BL.shape[1] + 1, device=self.x_BL.device)
+        return torch.where(self.valid_BL, place_L, 0).amax(1)
+
 
 class TextModel(Bundle):
     """Text to text through a denoiser.
@@ -209,7 +220,10 @@ class TextModel(Bundle):
 
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
-        return None, None
+        if not self.denoiser.models_length:
+            return None, None
+        valid_NL = ids_NL != self.denoiser.pad_id
+        return valid_NL, valid_NL
 
     def laid_out(
         self,
@@ -218,14 +232,17 @@ class TextModel(Bundle):
         length: int | None = None,
         canvas: Tensor | None = None,
         cond: Condition | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> Laid:
         """Rows to write: for the meanings of texts, for semantic vectors, into a canvas, or from nothing.
 
         Args:
             texts, cond: what to write from; not both.
             copies: rows of each, or in all.
-            length: of the canvas.
-            canvas: ids [B, L] to fill in.
+            length: of the canvas; None: the card's, or each row's own for a model of lengths.
+            canvas: ids [B, L] to fill in; for a model of lengths padding stands for positions that do not exist.
+            temperature, seed: of the lengths that are drawn (:func:`unmask.core.sampling.drawn_lengths`).
 
         Raises:
             UsageError: texts and vectors, or as many of one as do not fit the other.
@@ -237,11 +254,21 @@ class TextModel(Bundle):
         if cond is not None:
             cond = cond.repeat(each)
         if canvas is None:
-            return Laid(self.canvas(len(cond) if cond is not None else (copies or 1), length), cond)
+            rows = len(cond) if cond is not None else (copies or 1)
+            log_p_BL = self.length_log_probs(cond, rows) if length is None else None
+            if log_p_BL is not None:
+                x_BL, valid_BL = self.denoiser.ragged_canvas(drawn_lengths(log_p_BL, temperature, seed))
+                return Laid(x_BL, cond, valid_BL=valid_BL)
+            return Laid(self.canvas(rows, length), cond)
         canvas = canvas.to(self.device).repeat_interleave(each, 0)
         if cond is not None and len(cond) != len(canvas):
             raise UsageError(f"{len(cond)} conditions do not fit a canvas of {len(canvas)} rows")
-        return Laid(canvas, cond)
+        return Laid(canvas, cond, valid_BL=self.texts_in(canvas)[1])
+
+    @torch.no_grad()
+    def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
+        """Log probabilities [rows, L] of n = 1..L tokens, nats; None for a model that writes its own end."""
+        return self.denoiser.length_log_probs(cond, rows)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
         """What was written into the rows, as texts."""
@@ -260,10 +287,11 @@ class TextModel(Bundle):
         return torch.full((rows, length), self.denoiser.mask_id, device=self.device)
 
     def tokenize(self, texts: Sequence[str], length: int | None = None) -> Tensor:
-        """Ids [N, L]: the text, EOS, then PAD; a text that is too long is cut."""
+        """Ids [N, L]: the text, EOS (but of a model of lengths), then PAD; a text that is too long is cut."""
         from unmask.data.tokenizer import encode_fixed
 
-        found = encode_fixed(self.tokenizer, list(texts), length or self.card.length, over_long="truncate")
+        width, ends = length or self.card.length, not self.denoiser.models_length
+        found = encode_fixed(self.tokenizer, list(texts), width, over_long="truncate", ends=ends)
         return torch.from_numpy(found.ids).long().to(self.device)
 
     def decode(self, ids_NL: Tensor) -> list[str]:
@@ -299,7 +327,9 @@ def read_card(folder: Path) -> Card:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        return Card(**raw)
+        card = Card(**raw)
+        card.recipe = current(card.recipe)
+        return card
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
 
@@ -330,9 +360,7 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
     if home == folder:
         check_files(folder, card)
     try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
+        tokenizer = stored_tokenizer(home)
     except Exception as error:  # tokenizers says of a damaged file no more than Exception
         why = first_line(error) if (home / "tokenizer.json").is_file() else "there is no tokenizer.json"
         raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {why}") from error

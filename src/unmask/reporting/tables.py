@@ -50,11 +50,14 @@ def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[
         ("mean loss on hidden tokens, nats/token (not a bound)", between(likelihood.masked_nats_per_token())),
         ("loss at r = 1, nats/token", between(likelihood.text.loss()[-1])),
     ]
+    if likelihood.length_nats_N is not None:
+        rows.append(("length, nats/text (in the NELBO)", number(float(likelihood.length_nats_N.mean()))))
     if likelihood.kl_N is not None:
         rows.append(("KL of the bottleneck, nats/text (not in the NELBO)", number(float(likelihood.kl_N.mean()))))
     padding = "scored but not counted as tokens" if pays_padding(likelihood) else "neither scored nor counted"
+    tokens = "tokens with EOS" if likelihood.length_nats_N is None else "tokens"
     said = [
-        f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} tokens with EOS, "
+        f"{len(likelihood.tokens_N)} texts, {int(likelihood.tokens_N.sum())} {tokens}, "
         f"{likelihood.samples} corruptions a text. Padding is {padding}.",
         *notes,
         *_odd([interval.value for interval in (likelihood.nats_per_token(), likelihood.masked_nats_per_token())]),
@@ -108,7 +111,7 @@ def latent_table(latent: LatentUse) -> Table:
         (f"D_{name}: {what[name]}", between(latent.penalty(name)), between(latent.penalty_by_ratio(name)[-1]))
         for name in FALSE
     ]
-    note = "Nats a text token by which the bound (padding is part of it) and the loss with nothing visible "
+    note = "Nats a text token by which the bound (padding or length is part of it) and the loss with nothing visible "
     note += "get worse. Near 0: latent unused."
     if latent.posterior is not None:
         p = latent.posterior

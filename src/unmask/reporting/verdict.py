@@ -12,7 +12,7 @@ from unmask.diagnosis.finding import Finding, Plot, plain
 from unmask.diagnosis.verdict import Verdict
 from unmask.diagnosis.writing import Writing
 from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
-from unmask.reporting.verdict_view import WORD
+from unmask.reporting.verdict_view import WORD, written_with
 from unmask.reporting.writing import measures_table, pairs_table
 
 
@@ -39,7 +39,7 @@ def page(verdict: Verdict) -> str:
     return render_page(
         f"{verdict.subject}: {WORD[verdict.status]}",
         sections,
-        subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}",
+        subtitle=f"unmask diagnose, {verdict.budget} budget, seed {verdict.seed}{written_with(verdict)}",
         footer=", ".join(f"{k} {v}" for k, v in verdict.versions.items()),
     )
 

@@ -51,9 +51,18 @@ def view(verdict: Verdict) -> Group:
         )
     parts.append(table)
     parts.append(
-        Text(f"{verdict.budget}: {verdict.forwards:,} forwards of one row, {verdict.seconds:.1f} s", style="dim")
+        Text(
+            f"{verdict.budget}: {verdict.forwards:,} forwards of one row, {verdict.seconds:.1f} s"
+            + written_with(verdict),
+            style="dim",
+        )
     )
     return Group(*parts)
+
+
+def written_with(verdict: Verdict) -> str:
+    """``; texts written with order=margin, steps=16``, where the subject says."""
+    return f"; texts written with {verdict.plan}" if verdict.plan else ""
 
 
 def _body(finding: Finding) -> Text:

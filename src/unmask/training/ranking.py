@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: parts of the names of figures of which smaller is better
-_SMALLER = ("loss", "nelbo", "perplexity", "ppl", "kl", "bits", "entropy", "error")
+_SMALLER = ("loss", "nelbo", "perplexity", "ppl", "kl", "bits", "entropy", "error", "length_nats")
 
 
 def greater_is_better(metric: str) -> bool:

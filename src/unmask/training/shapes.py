@@ -12,7 +12,7 @@ from unmask.core.errors import UsageError
 from unmask.training.names import meant_by, no_setting
 
 #: settings that may be a list of names; how the parts are joined into the one word that Trainer reads, if they are
-_LISTS = {"report_to": ",", "fsdp": " ", "debug": " "}
+_LISTS = {"report_to": ",", "fsdp": " ", "debug": " ", "crops": ","}
 #: settings of one word that are parts with names
 _PAIRS = ("optim_args",)
 _NOTHING = ("none", "null", "~")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from unmask.core.random import Stream, hashed
+from unmask.core.random import Stream, generator, hashed
 
 _AT_ONCE = 8192
 _ROUNDS = 4
+#: steps whose rows are sorted by length among themselves
+_WINDOW = 50
 
 
 class ShuffledRows(Sampler[int]):
@@ -40,6 +44,39 @@ class ShuffledRows(Sampler[int]):
     def at(self, place_N: Tensor) -> Tensor:
         """The row numbers at some places."""
         return shuffled(place_N % self.rows, self.rows, self.seed, place_N // self.rows)
+
+
+class RowsByLength(Sampler[int]):
+    """A shuffle in which the rows of a step are of similar length, so that little padding stands beside them.
+
+    The rows of a window of steps are sorted by length and cut into steps, whose order is shuffled. A window is never
+    longer than an epoch: no step holds a row more often than the shuffle brings it. Like the shuffle's, the number at a
+    place is a function of (seed, place).
+
+    Args:
+        order: the shuffle.
+        lengths: int [rows]; of the data set's rows.
+        step: rows of an optimiser step.
+    """
+
+    def __init__(self, order: ShuffledRows, lengths: Any, step: int) -> None:
+        self.order, self.lengths, self.step = order, lengths, step
+        self.window = max(1, min(_WINDOW, order.rows // step)) * step
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        for number, start in enumerate(range(0, len(self), self.window)):
+            yield from self._rows(number)[: len(self) - start].tolist()
+
+    def _rows(self, number: int) -> Tensor:
+        """The row numbers of a window."""
+        row_N = self.order.at(torch.arange(number * self.window, (number + 1) * self.window))
+        length_N = torch.from_numpy(np.asarray(self.lengths[row_N.numpy()], np.int64))
+        steps_SN = row_N[length_N.argsort(stable=True)].view(-1, self.step)
+        named = generator(self.order.seed, number, Stream.SHUFFLE)
+        return steps_SN[torch.randperm(len(steps_SN), generator=named)].flatten()
 
 
 def shuffled(place_N: Tensor, rows: int, seed: int, epoch_N: Tensor) -> Tensor:

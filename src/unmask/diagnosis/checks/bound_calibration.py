@@ -127,7 +127,8 @@ def own_bound(lab: CheckContext) -> Mean:
 
     values = []
     for repeat in range(lab.budget.repeats):
-        c = MaskingProcess("count").corrupt(batch.ids_BL, lab.mask_id, generator(lab.seed, repeat, Stream.TIME))
+        noise = generator(lab.seed, repeat, Stream.TIME)
+        c = MaskingProcess("count").corrupt(batch.ids_BL, lab.mask_id, noise, lab.exists(batch.ids_BL))
         scores = lab.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
         weighted = scores.ce_N * c.weight_B.double().cpu()[scores.row_N]
         values.append(torch.zeros(B, dtype=torch.float64).index_add(0, scores.row_N, weighted))

@@ -30,9 +30,10 @@ class DrawCalibration(Check):
     a spread in closed form. (2) From the sampler's own steps the temperature is estimated by maximum likelihood: the
     one under which what was drawn is most probable, with the standard error of the Fisher information; where
     ``generate`` takes a temperature, also at 0.5, so that one applied twice shows; among the ids that top-k and top-p
-    left. It is skipped where a cache or a penalty changes what is drawn from. It fails if surely off by more than
-    a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
-    fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
+    left. At temperature 0 nothing is drawn: under such a plan what is written must be the most probable ids, and the
+    draw is tried at 1 and 0.5, or not judged. It is skipped where a cache or a penalty changes what is drawn from. It
+    fails if surely off by more than a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their
+    total share is 1.6 %, of which fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
     """
 
     title = "Is the draw faithful to the distribution?"
@@ -57,9 +58,12 @@ class DrawCalibration(Check):
                 if found < wanted - SURE * math.sqrt(wanted):
                     faults.append(1 - found / wanted)
         asked: list[dict[str, Any]] = [{}]
+        cold = lab.samples().temperature == 0
         if "temperature" in lab.subject.settings:
             short = {"steps": max(lab.subject.settings["steps"])} if "steps" in lab.subject.settings else {}
-            asked.append({"temperature": 0.5, **short})
+            asked += [{"temperature": t, **short} for t in ((1.0, 0.5) if cold else (0.5,))]
+        if cold:
+            aside = "the plan's own temperature is 0, at which nothing is drawn"
         for settings in asked:
             rows = lab.prompts.rows(0, 16)
             out = lab.samples() if not settings else lab.subject.generate(rows, lab.seed, **settings)
@@ -73,11 +77,13 @@ class DrawCalibration(Check):
             found_t, error = fit_temperature(logits_NV, ids_N)
             name = f"temperature_asked_{wish:g}"
             numbers |= {name: found_t, f"{name}_error": error}
-            said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
             allowed = 0.1 * max(wish, 0.1)
             nearest = min(max(found_t, wish - allowed), wish + allowed)
             worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
-            if nearest != found_t and worse > SURE**2 / 2:
+            off = nearest != found_t and worse > SURE**2 / 2
+            if wish > 0 or off:
+                said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
+            if off:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
         if aside:
             said.append(aside)

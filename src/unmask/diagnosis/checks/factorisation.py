@@ -33,10 +33,10 @@ class Factorisation(Check):
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")
         ratios = torch.tensor(sorted(lab.budget.ratios), dtype=torch.float64)
         loss = torch.tensor([float(lab.at_ratio(float(r)).ce_N.mean()) for r in ratios], dtype=torch.float64)
-        L = lab.prompts.ids_BL.shape[1]
+        L = max(1, round(float(lab.exists(lab.samples().ids_BL).sum(1).double().mean())))
         own, most = 0.0, 0
         for step in steps:
-            fraction_B = (step.x_BL == lab.mask_id).double().mean(1).cpu()
+            fraction_B = lab.masked_share(step.x_BL)
             count_B = step.drawn_BL.sum(1).double().cpu()
             own += float((count_B * _at(fraction_B, ratios, loss)).mean()) / L
             most = max(most, int(count_B.max()))

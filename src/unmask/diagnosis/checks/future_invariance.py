@@ -80,7 +80,7 @@ class FutureInvariance(Check):
         at_BL = hidden_BL.clone()
         at_BL[:, half:] = False
         at_BL[:, 0] |= ~at_BL.any(1)
-        valid_BL = (torch.arange(x_BL.shape[1]) < half).expand_as(x_BL).to(x_BL.device)
+        valid_BL = (torch.arange(x_BL.shape[1], device=x_BL.device) < half) & lab.exists(x_BL)
         short = lab.logits(State(x_BL[:, :half], at_BL[:, :half], part.cond))
         longer = lab.logits(State(x_BL, at_BL, part.cond, valid_BL=valid_BL))
         return {"positions that do not exist follow": float(moved(short, longer).mean())}

@@ -11,7 +11,7 @@ from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
-from unmask.diagnosis.subject import NotProvided, State
+from unmask.diagnosis.subject import Batch, NotProvided, State
 from unmask.evaluation.latent_use import derangement, matched_noise, measure_posterior
 
 
@@ -122,6 +122,8 @@ class LatentUse(Check):
         part = lab.batch.rows(0, n)
         assert part.cond is not None
         inside_BL = lab.in_text(part.ids_BL)
+        if not lab.subject.writes_padding:
+            return _picked(torch.stack([_by_vector(lab, part, text) for text in range(n)]))
         x_BL = torch.full_like(part.ids_BL, lab.mask_id)
         # every column that some text uses, under every vector
         used_L = inside_BL.any(0)
@@ -132,12 +134,27 @@ class LatentUse(Check):
         logp_ZCV = logp.view(n, len(columns), -1)
         ids_TC, in_TC = part.ids_BL.cpu()[:, columns], inside_BL.cpu()[:, columns]
         table_TZ = torch.stack([_text_logp(logp_ZCV, ids, inside) for ids, inside in zip(ids_TC, in_TC, strict=True)])
-        own_T = torch.arange(n)
-        hit_T = (table_TZ.argmax(1) == own_T).double()
-        choices = [
-            math.log(n) + (power * table_TZ).log_softmax(1)[own_T, own_T] for power in (1.0, 0.5, 0.25, 0.1, 0.0)
-        ]
-        return plain_mean(hit_T), max((plain_mean(c) for c in choices), key=lambda m: m.value)
+        return _picked(table_TZ)
+
+
+def _picked(table_TZ: Tensor) -> tuple[Mean, Mean]:
+    """How often a text's own vector makes it most probable, and the information in nats."""
+    own_T = torch.arange(len(table_TZ))
+    hit_T = (table_TZ.argmax(1) == own_T).double()
+    choices = [
+        math.log(len(table_TZ)) + (power * table_TZ).log_softmax(1)[own_T, own_T]
+        for power in (1.0, 0.5, 0.25, 0.1, 0.0)
+    ]
+    return plain_mean(hit_T), max((plain_mean(c) for c in choices), key=lambda m: m.value)
+
+
+def _by_vector(lab: CheckContext, part: Batch, text: int) -> Tensor:
+    """log p of one text under the vector of each [Z], on the canvas of its own length."""
+    ids_BL = part.ids_BL[text : text + 1].expand(len(part), -1)
+    at_BL = lab.some(lab.exists(ids_BL))[:1].expand(len(part), -1).contiguous()
+    logp_NV = lab.logits(State(lab.blank(ids_BL), at_BL, part.cond)).float().log_softmax(-1).cpu()
+    ids_N = ids_BL[at_BL].cpu()
+    return logp_NV.gather(1, ids_N[:, None]).view(len(part), -1).double().sum(1)
 
 
 def _text_logp(logp_ZCV: Tensor, ids_C: Tensor, inside_C: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class Length(Check):
 
     Lengths of the samples (up to the first EOS) against those of the same number of held-out texts. It fails if the
     two-sample Kolmogorov-Smirnov test leaves a chance below 1e-4 that they are alike *and* the mean length is off by
-    more than a quarter, or a quarter more of the samples never end than of the data. If training scores no EOS or no
+    more than a quarter, or a quarter more of the samples never end than of the data. A model that draws its length
+    before the text is judged by the lengths that it draws. If training scores no EOS or no
     padding although the data has them, the finding says so.
     """
 
@@ -30,6 +31,8 @@ class Length(Check):
     def run(self, lab: CheckContext) -> Finding:
         s = lab.subject
         data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
+        if not s.writes_padding:
+            return self._drawn(lab)
         if s.eos_id is None:
             return Finding("not_run", why="the subject has no end-of-text id")
         ends = (data_BL == s.eos_id).any(1).double().mean()
@@ -86,6 +89,47 @@ class Length(Check):
             # what training never scores is no other fault's consequence
             own=bool(unscored) and wrong,
             share=max(off, endless - endless_data) if status != "pass" else 0.0,
+        )
+
+    def _drawn(self, lab: CheckContext) -> Finding:
+        """Of a model that draws how many tokens it writes: its numbers against those of the data."""
+        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
+        wanted, found = (lab.exists(x).sum(1).double().cpu() for x in (data_BL, mine_BL))
+        distance = length_distance(found.numpy(), wanted.numpy())
+        chance = _ks_chance(distance.ks, len(found), len(wanted))
+        off = abs(distance.mean / distance.data_mean - 1)
+        status = "pass" if chance >= 1e-4 else "fail" if off > 0.25 else "warn"
+        top = max(data_BL.shape[1], mine_BL.shape[1])
+        return Finding(
+            status,  # type: ignore[arg-type]
+            measured=f"mean length {distance.mean:.1f} tokens (data {distance.data_mean:.1f}); largest difference of "
+            f"the distributions {distance.ks:.2f}",
+            threshold="a Kolmogorov-Smirnov chance above 1e-4, or a mean within a quarter",
+            why="Lengths are drawn as long as those of the data."
+            if status == "pass"
+            else "The lengths that are drawn are not those of the data, so texts are cut short or padded with words.",
+            next_step="Compare p(n | z) with the data's lengths: train it on all rows, and draw at temperature 1."
+            if status != "pass"
+            else "",
+            numbers={
+                "mean": distance.mean,
+                "data_mean": distance.data_mean,
+                "ks": distance.ks,
+                "ks_chance": chance,
+                "wasserstein_tokens": distance.wasserstein,
+            },
+            plot=Plot(
+                "lines",
+                [float(i) for i in range(top + 1)],
+                {
+                    "samples": [float(v) for v in length_histogram(found.numpy(), top)],
+                    "data": [float(v) for v in length_histogram(wanted.numpy(), top)],
+                },
+                "tokens",
+                "share of texts",
+                ("data",),
+            ),
+            share=off if status != "pass" else 0.0,
         )
 
     @staticmethod

@@ -132,4 +132,4 @@ class LossByRatio(Check):
         if not lab.subject.provides("training_view"):
             return None
         views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
-        return max(float((v.x_BL == lab.mask_id).double().mean(1).max()) for v in views)
+        return max(float(lab.masked_share(v.x_BL).max()) for v in views)

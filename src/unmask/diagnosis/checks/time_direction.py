@@ -79,7 +79,7 @@ class TimeDirection(Check):
 
     @staticmethod
     def _fraction(lab: CheckContext, x_BL: Tensor) -> Tensor:
-        return (x_BL == lab.mask_id).double().mean(1).cpu()
+        return lab.masked_share(x_BL)
 
 
 def _slope(f: Tensor, t: Tensor) -> float:

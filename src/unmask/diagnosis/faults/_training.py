@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.random import Stream, generator
-from unmask.diagnosis.native import NativeSubject
+from unmask.diagnosis.native import NativeSubject, there
 from unmask.diagnosis.subject import Subject
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
@@ -53,9 +53,13 @@ class ShortTraining:
             if part is not None:
                 part = self.twist(part, noise) if self.twist else part
                 part = part.drop(torch.rand(self.batch, generator=noise) < self.unconditional)
-            corruption = self.law.corrupt(ids_BL, net.mask_id, noise)
+            valid_BL = there(net, ids_BL)
+            corruption = self.law.corrupt(ids_BL, net.mask_id, noise, valid_BL)
             weight_BL = None if self.score is None else self.score(ids_BL).float()
-            loss = token_losses(net, corruption, part, token_weight_BL=weight_BL).loss
+            found = token_losses(net, corruption, part, token_weight_BL=weight_BL, valid_BL=valid_BL)
+            loss = found.loss
+            if found.length_nats_B is not None:
+                loss = loss + found.length_nats_B.sum() / found.tokens_B.sum()
             best.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

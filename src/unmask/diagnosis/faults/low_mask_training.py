@@ -25,8 +25,9 @@ class CappedLaw(MaskingProcess):
         generator: torch.Generator | None = None,
         open_BL: Tensor | None = None,
         part: tuple[int, int] | None = None,
+        width: int | None = None,
     ) -> MaskedBatch:
-        c = super().corrupt(clean_BL, mask_id, generator, open_BL, part)
+        c = super().corrupt(clean_BL, mask_id, generator, open_BL, part, width)
         L = clean_BL.shape[1]
         # of what is hidden, keep the first few in an order that the masking has made random
         order_BL = torch.where(c.masked_BL, torch.rand(clean_BL.shape, generator=generator), 2.0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.faults._training import ShortTraining, natively, retrained
 from unmask.diagnosis.subject import Batch, Subject, TrainingView, Wrapped
@@ -22,6 +23,8 @@ class UntrainedPadding(Fault):
 
     def inject(self, subject: Subject) -> Subject:
         native = natively(subject)
+        if not native.writes_padding:
+            raise UsageError("this fault is planted into a model that writes its padding; this one draws its length")
         special = torch.tensor([i for i in (native.pad_id, native.eos_id) if i is not None])
 
         def words(ids_BL: Tensor) -> Tensor:

@@ -55,6 +55,8 @@ class AdapterModel(TextModel):
         length: int | None = None,
         canvas: Tensor | None = None,
         cond: Condition | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> Laid:
         """As :meth:`TextModel.laid_out`, but texts are prompts (:meth:`answer_canvas`)."""
         if texts is None:
