@@ -15,6 +15,9 @@ from torch import Tensor
 from unmask.diagnosis.record import Record, read, record_of
 from unmask.diagnosis.subject import Subject
 
+#: steps of a training; fewer, by ``$UNMASK_ZOO_STEPS``, only to try the zoo itself, in folders of their own
+STEPS = int(os.environ.get("UNMASK_ZOO_STEPS", "1500"))
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,7 +34,7 @@ class Recipe:
         lengths: draw the length first, instead of writing EOS and padding.
     """
 
-    steps: int = 1500
+    steps: int = STEPS
     dim: int = 64
     seed: int = 0
     rows: int | None = None
@@ -55,9 +58,14 @@ def folder() -> Path:
     return Path(os.environ.get("UNMASK_ZOO", "runs/zoo/subjects")) / "own"
 
 
+def place_of(name: str) -> Path:
+    """The folder of one network."""
+    return folder() / (name if STEPS == 1500 else f"trial{STEPS}_{name}")
+
+
 def weights_of(name: str, network: torch.nn.Module, train: Callable[[torch.nn.Module], Any]) -> torch.nn.Module:
     """The network with the weights kept under ``name``; trained and kept where there are none."""
-    place = folder() / name / "weights.safetensors"
+    place = place_of(name) / "weights.safetensors"
     if not place.exists():
         train(network)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +79,7 @@ def weights_of(name: str, network: torch.nn.Module, train: Callable[[torch.nn.Mo
 
 def record_kept(name: str, subject: Subject, **about: Any) -> Record:
     """The record kept under ``name``; made by the subject, which is as training left it, where there is none."""
-    place = folder() / name
+    place = place_of(name)
     found = read(place)
     if found is None:
         found = record_of(subject, "training", about=about)

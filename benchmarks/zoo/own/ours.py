@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -198,8 +197,3 @@ def _next_token(net: Any, ids_NL: Tensor, recipe: Recipe) -> None:
         loss.backward()
         best.step()
         rate.step()
-
-
-def path_of(name: str) -> Path:
-    """The folder of a network that is kept."""
-    return folder() / name
