@@ -142,7 +142,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
     trainer: Any = MaskedDiffusionTrainer
     if d.task == "correction":
         train.numbered = True
-        decoder = _decoder(recipe, start, encoder)
+        decoder = _decoder(str(d.drafts_from or m.start_from), start, t.device)
         trainer = partial(CorrectionTrainer, drafter=Drafter(model, decoder, train, d.drafts, t.seed))
     return Prepared(
         model,
@@ -267,14 +267,13 @@ def _shares_of_texts(canvases: Canvases, net: MaskedDiffusionModel) -> tuple[Ten
     return count_V / texts, texts
 
 
-def _decoder(recipe: Recipe, start: TextModel | None, encoder: Any) -> TextModel:
+def _decoder(folder: str, start: TextModel | None, device: torch.device) -> TextModel:
     """The model that writes a corrector's first drafts, as it stands in its folder.
 
     Raises:
         UsageError: it takes no semantic vector, or another encoder's.
     """
-    folder = recipe.data.drafts_from or recipe.model.start_from
-    found = load_native(str(folder), recipe.train.device)
+    found = load_native(folder, device)
     if start is None or not found.denoiser.conditional or found.card.encoder_identity != start.card.encoder_identity:
         raise UsageError(f"drafts_from={folder!r} must write from the vectors of start_from's encoder")
     return found
