@@ -21,9 +21,9 @@ from unmask.training.checkpoint import last_checkpoint
 from unmask.training.drafts import Drafter, Drafts, edited
 from unmask.training.recipe import parse
 
-VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, unconditional=0.2, bag_of_words=6)
+VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, condition_dropout=0.2, bag_of_words=6)
 CORRECTION = dict(
-    task="correction", conditioning="adaln", unconditional=0.2, draft_rounds=2, without_hypothesis=0.2, ema=0.9,
+    task="correction", conditioning="adaln", condition_dropout=0.2, draft_rounds=2, without_hypothesis=0.2, ema=0.9,
     max_steps=6, save_steps=2, eval_steps=2,
 )  # fmt: skip
 
@@ -44,7 +44,7 @@ def correct(texts, folder, decoder, probes=None, **changed):
     return run(texts, folder, probes, start_from=str(decoder), **{**CORRECTION, **changed})
 
 
-def test_a_run_writes_drafts_in_rounds_and_reports_what_it_corrects(texts, decoder, tmp_path):
+def test_a_run_writes_drafts_in_rounds(texts, decoder, tmp_path):
     def probes(prepared):
         recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
         return Masked.probes(prepared, recipe)

@@ -1,4 +1,4 @@
-"""What a conditional denoiser is told: a semantic vector a row, and whether the row has one at all."""
+"""What a conditional denoiser is conditioned on: a semantic vector a row, and whether the row has one at all."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Body:
 
     Attributes:
         h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
-        carry: what the model wants handed back on the next call (self-conditioning, caches); never kept in the module.
+        carry: what the model wants to get on the next call (self-conditioning, caches); never kept in the module.
         kl_BZ: KL of the bottleneck to its prior in nats, a dimension, where the model has one.
         earlier_BLD: states after each loop but the last, where training asks them for answers too (deep supervision).
     """
@@ -40,7 +40,7 @@ class Denoiser:
 
     Attributes:
         vocab_size: V, the mask id included.
-        mask_id: the id that stands for "hidden"; it never gets probability.
+        mask_id: the id of a masked position; it never gets probability.
         pad_id, eos_id: ids or None.
         max_length: longest canvas the positions allow, or None.
         conditional: True if ``cond`` changes the answer.
