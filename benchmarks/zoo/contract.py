@@ -28,7 +28,7 @@ REPAIRS: dict[str, str] = {
     "condition.unused": "the model does not use what the vector tells",
     "weights.loaded": "weights are missing, damaged, rounded, swapped or of another moment",
     "network.positions": "positions reach the network wrongly (offset, base, order)",
-    "network.attention": "attention sees what it must not, or misses what it must see (padding, neighbours, the future)",
+    "network.attention": "attention sees what it must not, or misses what it must (padding, neighbours, the future)",
     "network.time": "the time or mask ratio reaches the network wrongly",
     "network.mode": "dropout or batch statistics are on, or answers depend on the batch",
     "network.cache": "a cache answers for another past",

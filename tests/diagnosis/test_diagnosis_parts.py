@@ -86,7 +86,7 @@ def test_unigrams_are_witten_bell() -> None:
     assert float(counts.unigram_V[3].exp()) == pytest.approx((2 + 3 / 6) / 7)
 
 
-def test_bigrams_are_a_distribution_and_fall_back_where_nothing_is_seen() -> None:
+def test_bigrams_are_a_distribution() -> None:
     ids = torch.randint(2, 9, (200, 12), generator=torch.Generator().manual_seed(0))
     counts = Baselines.fit(ids, vocab_size=10, eos_id=None, pad_id=None)
     every = torch.arange(10)
@@ -106,7 +106,7 @@ def test_temperature_is_recovered() -> None:
     assert fit_temperature(logits, logits.argmax(-1)) == (0.0, 0.0)
 
 
-def test_predictions_without_doubt_say_nothing_about_the_temperature() -> None:
+def test_certain_predictions_tell_no_temperature() -> None:
     unsure, sure = torch.zeros(100, 2, dtype=torch.float64), torch.zeros(100, 2, dtype=torch.float64)
     unsure[:, 0], sure[:, 0] = 1.0, 40.0
     best = torch.zeros(100, dtype=torch.long)

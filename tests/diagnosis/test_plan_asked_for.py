@@ -67,10 +67,17 @@ def test_a_default_plan_is_judged(masked: MaskedText, tmp_path: Path) -> None:
     assert len(out.steps) == 3 and out.temperature == 0.5
 
 
+def test_a_default_search_is_left_out_and_said(masked: MaskedText, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masked, "config", SamplingConfig(verify="cosine", calls=4, steps=3))
+    verdict = unmask.diagnose(masked, TEXTS, only=["mask_mass"])
+    assert verdict.plan == "order=margin, steps=3, quota=cosine, temperature=1.0"
+    assert any("search of the model's default plan is left out" in note for note in verdict.notes)
+
+
 def test_settings_without_effect_are_refused(masked: MaskedText, causal: CausalText) -> None:
     for model, settings, says in (
         (causal, {"order": "margin"}, "order='margin' has no effect on a causal model"),
-        (masked, {"verify": "rules"}, "verify='rules' has no effect on a masked model"),
+        (masked, {"verify": "rules"}, "verify='rules' has no effect on a diagnosis of a masked model"),
         (masked, {"precision": "bf16"}, "precision='bf16' has no effect on a diagnosis"),
         (masked, {"batch_size": 3}, "batch_size=3 has no effect on a diagnosis"),
         (masked, {"top_k": 3, "temperature": 0.0}, "top_k=3 has no effect at temperature=0"),

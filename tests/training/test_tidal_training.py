@@ -213,7 +213,7 @@ def test_a_prefix_is_cut_in_training_as_it_is_at_inference(attention):
         assert writer.max_prefix == model.room
 
 
-def test_a_causal_prefix_is_whole_and_a_plain_text_ends_with_its_positions():
+def test_a_causal_prefix_is_whole():
     model = TidalTextModel(net("causal"), TOKENIZER, Card(length=8))
     assert writer_for(model)[0].max_prefix is None
     short = net("causal", "characters", positions="learned", max_length=20).eval()

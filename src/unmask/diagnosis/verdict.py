@@ -117,7 +117,8 @@ class Verdict:
         raise UsageError(f"a verdict is saved as .html or .json, not as {path.name!r}")
 
     def __rich__(self) -> Any:
-        return view_of(self)
+        (view,) = view_of(self)
+        return view
 
 
 def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:

@@ -14,11 +14,10 @@ from torch import Tensor
 from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.core.family import Family, Place
+from unmask.core.family import Family, Place, Prepared
 from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
-from unmask.core.render import page_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
@@ -35,6 +34,7 @@ STEPS = 16
 _PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
 #: what bounds a search against a verifier
 SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
+_WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
 class _Masked(TextModel, Model):
@@ -136,13 +136,24 @@ class _Masked(TextModel, Model):
         rows: Sequence[int] | None = None,
         cut: bool = False,
     ) -> list[str | None]:
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "an answer")
         plan = self.plan(config, Task(canvas=torch.empty(0)))
         names = range(len(before)) if rows is None else rows
         return [
             filled(self, ahead, behind, length, plan, row, cut, config.precision)
             for ahead, behind, length, row in zip(before, after, lengths, names, strict=True)
         ]
+
+    def unsearched(self, config: SamplingConfig | None, what: str) -> SamplingConfig:
+        """A config, or the default plan, for texts that are written once: the default plan's search is left out.
+
+        Raises:
+            UsageError: a search that was asked for, or another setting without effect.
+        """
+        config = self.config if config is None else config
+        own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
+        once = SamplingConfig.of(dict.fromkeys(own), config)
+        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
         self,
@@ -196,7 +207,7 @@ class _Masked(TextModel, Model):
             share=what.share,
         )
         trace = written.trace
-        page = page_of(trace.select([0]), piece=self.piece) if isinstance(trace, Trace) else None
+        first = trace.select([0]) if isinstance(trace, Trace) else None
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
@@ -210,7 +221,8 @@ class _Masked(TextModel, Model):
             valid_NL=valid_NL,
             latents_NZ=latents,
             generation=generation,
-            trace_html=page,
+            trace=first,
+            pieces=None if first is None else {token: self.piece(token) for token in first.ids},
             about={k: str(v) for k, v in about.items()},
             samples=what.samples,
             batch_size=rows,
@@ -231,7 +243,7 @@ class _Masked(TextModel, Model):
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = self.unsearched(config, "a diagnosis")
         # a conditional model writes one text from each vector, another one writes freely
         plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
         length = config.length if length is None else length
@@ -247,7 +259,7 @@ class _Masked(TextModel, Model):
             train_texts=known,
             plan=plan,
             length=found.length,
-            notes=found.notes,
+            notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
         subject.plan_words = str(self.settled(config, plan))
         return subject
@@ -354,6 +366,11 @@ class Masked(Family):
 
     reference: ClassVar[str] = "arXiv 2406.07524"
     trains: ClassVar[str] = "denoiser"
+    reads: ClassVar[tuple[str, ...]] = (
+        "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
+        "length_model", "pad_weight", "condition_dropout", "self_conditioning_rate", "vib_beta", "free_bits",
+        "probe_order", "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
+    )  # fmt: skip
 
     @classmethod
     def detect(cls, place: Place) -> str | None:
@@ -365,25 +382,12 @@ class Masked(Family):
     def load(cls, place: Place, device: torch.device) -> Model:
         own = str(place.config.get("model_type", "")).startswith("unmask")  # a checkpoint of a run has no card itself
         if place.folder is None or own or is_native(place.folder) or not place.config:
-            return cls.adopt(load_native(place.name, device))  # says what is missing
-        return cls.adopt(load_adapter(place.name, device))
+            return _behind(load_native(place.name, device))  # says what is missing
+        return _behind(load_adapter(place.name, device))
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
-        for kind, own in ((AdapterModel, AdaptedText), (TextModel, MaskedText)):
-            if isinstance(found, kind):
-                return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
-        return None
-
-    @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
-        from unmask.diagnosis.callback import quick_probe
-
-        t = recipe.train
-        found = [_generation_probe(prepared, recipe)] if t.probe_texts else []
-        if t.diagnose_every:
-            found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
-        return found
+    def adopt(cls, found: object) -> Model | None:
+        return _behind(found) if isinstance(found, TextModel) else None
 
     @classmethod
     def check(cls, recipe: Any) -> None:
@@ -393,6 +397,35 @@ class Masked(Family):
                 DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
             except UsageError as error:
                 raise UsageError(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+
+    @classmethod
+    def figures(cls, model: Any, task: str) -> list[str]:
+        from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
+
+        return MaskedDiffusionTrainer.figures(model, task)
+
+    @classmethod
+    def prepare(cls, recipe: Any, say: Callable[[str], None] = print) -> Prepared:
+        from unmask.training.masked import prepare
+
+        return prepare(recipe, say)
+
+    @classmethod
+    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+        from unmask.diagnosis.callback import quick_probe
+
+        t = recipe.train
+        probe = _correction_probe if recipe.data.task == "correction" else _generation_probe
+        found = [probe(prepared, recipe)] if t.probe_texts else []
+        if t.diagnose_every:
+            found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
+        return found
+
+
+def _behind(found: TextModel) -> _Masked:
+    """A network with its tokenizer behind the contract of every model."""
+    own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
+    return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
 
 
 def _generation_probe(prepared: Any, recipe: Any) -> Any:
@@ -407,7 +440,7 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     t = recipe.train
     texts = prepared.validation_texts[: t.probe_texts]
     sources = prepared.validation_sources[: t.probe_texts]
-    model = Masked.adopt(prepared.model)
+    model = _behind(prepared.model)
     cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
 
     plan = SamplingConfig(
@@ -429,6 +462,34 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
                 lines.append(f"  in   {_short(sources[i])}")
             lines.append(f"  out  {_short(found.texts[i])}")
         return {"generation": score}, lines
+
+    return probe
+
+
+def _correction_probe(prepared: Any, recipe: Any) -> Any:
+    """What training of a corrector looks at: how near held-out drafts come to their vectors by one correction.
+
+    ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
+    """
+    from unmask.decoding.corrections import corrections, written
+
+    t, model, decoder = recipe.train, prepared.model, prepared.trainer.keywords["drafter"].decoder
+    z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
+    how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
+    drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
+    ids_BL = model.tokenize(drafts)
+    z_h_BZ = model.encode(model.decode(ids_BL))
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        found = corrections(net, z_BZ, z_h_BZ, ids_BL, guidance=t.probe_guidance, **how)
+        texts = model.decode(found[:, 0])
+        before, after = (
+            float(torch.cosine_similarity(z_BZ, vectors).mean()) for vectors in (z_h_BZ, model.encode(texts))
+        )
+        lines = [f"step {step}: cosine {before:.3f} of the drafts, {after:.3f} corrected"]
+        for truth, draft, text in list(zip(prepared.validation_sources, drafts, texts, strict=False))[: t.show_texts]:
+            lines += [f"  in   {_short(truth)}", f"  was  {_short(draft)}", f"  out  {_short(text)}"]
+        return {"generation": after, "cosine_draft": before, "cosine_corrected": after}, lines
 
     return probe
 

@@ -22,7 +22,7 @@ from unmask.training.standin import direct_schedule
 
 #: settings and the least and most that they may be
 _BETWEEN = (
-    ("unconditional", 0, 1),
+    ("condition_dropout", 0, 1),
     ("self_conditioning_rate", 0, 1),
     ("pad_weight", 0, 1),
     ("ema", 0, 1),
@@ -30,6 +30,7 @@ _BETWEEN = (
     ("vib_beta", 0, 1e9),
     ("bag_weight", 0, 1e9),
     ("latent_noise", 0, 1e3),
+    ("without_hypothesis", 0, 1),
     ("learning_rate", 0, 1e3),
     ("muon_lr", 0, 1e3),
     ("weight_decay", 0, 1e3),
@@ -46,6 +47,7 @@ _AT_LEAST = (
     ("probe_texts", 0),
     ("show_texts", 0),
     ("diagnose_every", 0),
+    ("draft_rounds", 1),
     ("per_device_train_batch_size", 1),
     ("gradient_accumulation_steps", 1),
     ("seed", 0),
@@ -119,7 +121,12 @@ class DataArguments:
         "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",
         "verses",
     )
-    task: str = _help("'reconstruction', 'paraphrase' (pairs) or 'unconditional'", "reconstruction")
+    task: str = _help(
+        "'reconstruction', 'paraphrase' (pairs), 'unconditional', or 'correction' (of what start_from writes)",
+        "reconstruction",
+    )
+    drafts_from: str | None = _help("correction: folder of the model that writes the drafts; start_from if none", None)
+    drafts: int = _help("correction: texts with a draft; the others are written from their vector alone; 0 is all", 0)
     column: str | None = _help("column that holds the text", None)
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
@@ -146,15 +153,17 @@ class TrainArguments(TrainingArguments):
     output_dir: str | None = _help("run folder", None)
     estimator: str = _help("how many positions are hidden: 'count' (n ~ U{1..L}), 'time' or 'grid'", "count")
     schedule: str = _help("schedule for 'time' and 'grid'", "linear")
-    tilt: float = _help("t = u ** (1 / tilt); 2 is sqrt(u), more high masks", 2.0)
+    time_power: float = _help("t = u ** (1 / time_power); 2 is sqrt(u), more high masks", 2.0)
     word_dropout: float = _help("hide visible tokens too, keeping their loss", 0.0)
     weighting: str = _help("training loss: 'maskgit', 'llada' or 'nelbo'", "maskgit")
     pad_weight: float = _help("weight of a PAD position's loss (above 0: lengths must be learned)", 0.1)
-    unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
+    condition_dropout: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
     self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
     vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
     bag_weight: float = _help("weight of the bag of words' loss, nats a distinct token of the text", 0.3)
     latent_noise: float = _help("training noise on the vector: its norm as a share of the vector's own", 0.0)
+    draft_rounds: int = _help("correction: rounds of drafts; from the second on half are the corrector's own", 2)
+    without_hypothesis: float = _help("correction: share of rows that are trained without their draft", 0.1)
     free_bits: float = _help("nats a dimension below which the KL costs nothing", 0.0)
     ema: float = _help("decay of the weight average that is evaluated and saved; 0 for none", 0.999)
     optimizer: str = _help("'adamw' or 'muon' (Muon for the blocks' matrices, AdamW for the rest)", "adamw")
