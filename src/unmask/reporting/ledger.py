@@ -17,7 +17,7 @@ TITLES = {
     "vector": "told by the vector",
     "inference": "inference beside training",
     "steps": "number of steps",
-    "division": "tokens a step",
+    "division": "division of tokens",
     "order": "order",
     "law": "temperature, top-k/p, guidance",
     "draw": "drawn beside told",
@@ -32,7 +32,10 @@ def blocks(ledger: Ledger) -> list[Block]:
     """The section of a page."""
     if ledger.why:
         return [Text(f"There is no account: {ledger.why}.")]
-    drawn = Figure(waterfall(ledger), "From the yardstick (a 5-gram chain) to what is written; bars up are losses.")
+    drawn = Figure(
+        waterfall(ledger),
+        "From the yardstick (a 5-gram chain) to what is written; hatched bars to the right are losses.",
+    )
     return [Text(sentence(ledger)), drawn, table(ledger)]
 
 
@@ -91,15 +94,19 @@ def waterfall(ledger: Ledger) -> Markup:
         room = max(max(ends) - min(ends), 0.1) * 0.02
         for row, line in enumerate(lines):
             right = max(ends[row], ends[row + 1] + 2 * _finite(line.nats.error)) + room
-            axes.text(right, row, f"{line.nats.value:+.2f}", va="center", fontsize=9)
-        axes.text(max(at, 0) + room, len(lines), f"{at:+.2f}", va="center", fontsize=9)
+            axes.text(right, row, _signed(line.nats.value), va="center", fontsize=9)
+        axes.text(max(at, 0) + room, len(lines), _signed(at), va="center", fontsize=9)
         axes.set_yticks(range(len(lines) + 1), [TITLES[x.name] for x in lines] + ["distance"])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
         axes.set_xlabel("nats a token, from the yardstick")
-        said = ", ".join(f"{TITLES[x.name]} {x.nats.value:+.2f}" for x in lines)
-        return figure_svg(figure, f"Waterfall of the ledger in nats a token: {said}; distance {at:+.2f}")
+        said = ", ".join(f"{TITLES[x.name]} {_signed(x.nats.value)}" for x in lines)
+        return figure_svg(figure, f"Waterfall of the ledger in nats a token: {said}; distance {_signed(at)}")
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _finite(value: float) -> float:
