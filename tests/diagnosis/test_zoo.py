@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import torch
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.fault import faults as planted_faults
-from unmask.diagnosis.subject import Subject
+from unmask.diagnosis.statistics import Mean
+from unmask.diagnosis.subject import State, Subject
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -92,19 +94,22 @@ def test_a_page_gets_the_figures_of_its_zoo(tmp_path: Path) -> None:
 def test_the_zoo_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
     from zoo import run as zoo
     from zoo.contract import ZooFault, ZooSubject
+    from zoo.harm import Harm
 
-    def said(cell: Any) -> dict[str, Any]:
-        assert cell.key != "one / healthy / 1 / quick", "this was done before"
-        return line(cell.fault) | {"key": cell.key}
-
-    monkeypatch.setattr(zoo, "examine", said)
+    verdict = SimpleNamespace(status="pass", headline="Nothing.", writing=None, wiring="pass", causes=[], findings=[])
+    monkeypatch.setattr(zoo, "diagnose", lambda subject, budget: verdict)
+    monkeypatch.setattr(zoo, "harm", lambda one, other: Harm(Mean(1.0, 0.1, 9), Mean(0.0, 0.1, 9), 0.0))
     subjects = [ZooSubject("one", frozenset({"masked"}), Subject), ZooSubject("two", frozenset(), Subject, "odd")]
     fault = ZooFault("late", "k", "report", lambda s, f: s, frozenset({"masked"}), graded=True)
     file = tmp_path / "results.jsonl"
     file.write_text(json.dumps(line("") | {"key": "one / healthy / 1 / quick"}) + "\n", encoding="utf-8")
     zoo.run(subjects, [fault], tmp_path, jobs=jobs)
-    keys = sorted(x["key"] for x in zoo.read(file))
-    assert keys == ["one / healthy / 1 / quick", "one / late / 0.5 / quick", "one / late / 1 / quick", "two / healthy / 1 / quick"]  # fmt: skip
+    lines = zoo.read(file)
+    keys = sorted(x["key"] for x in lines)
+    done = ["one / healthy / 1", "one / late / 0.5", "one / late / 1", "two / healthy / 1"]
+    assert keys == [f"{key} / quick" for key in done]
+    assert [x["headline"] for x in lines if x["subject"] == "s"] == ["It says."]  # done before, and left
+    assert all(x["harm"] == 1.0 for x in lines if x["fault"])
 
 
 def test_an_error_of_a_healthy_subject_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +154,6 @@ def test_a_plain_loop_writes_what_it_says(hand: Any) -> None:
 
 
 def test_what_is_loaded_changes_every_path(hand: Any) -> None:
-    from unmask.diagnosis.subject import State
     from zoo.own.loaded import faults
 
     fault = next(f for f in faults() if f.name == "feed_forward_lost")
@@ -170,7 +174,6 @@ def test_vectors_come_one_row_late_on_every_path(hand: Any) -> None:
 
 
 def test_a_word_table_never_looks_at_its_input(hand: Any) -> None:
-    from unmask.diagnosis.subject import State
     from zoo.own.trained import word_counts
 
     table, batch = word_counts(hand, 1.0), hand.data(2)
