@@ -25,17 +25,17 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 26_000,
+    "statements": 28_000,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 28,
+    "dispatches": 24,
     "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
 WALKS = {
-    "unmask.api.train:recipe via unmask.families.masked": (35, 21, 13, 21),
-    "unmask.training.run.train:recipe": (31, 21, 13, 22),
+    "unmask.api.train:recipe via unmask.families.masked": (26, 16, 11, 18),
+    "unmask.training.run.train:recipe": (5, 1, 1, 1),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
     "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unmask import families as families  # which says where the families are; light, as no model is read yet
 from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
 from unmask.core.door import DOORS
 

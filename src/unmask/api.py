@@ -15,9 +15,10 @@ from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.device import device_of
 from unmask.core.errors import UnmaskError, UsageError
+from unmask.core.family import families
 from unmask.core.model import Evaluation, Model, Output, Scores, Task
 from unmask.core.sampling_config import SamplingConfig
-from unmask.families import adopted, trainer_of
+from unmask.families import adopted
 from unmask.families import load as load_model
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Mo
     return load_model(path_or_id, device_of(device))
 
 
-def train(recipe: Recipe) -> Any:
-    """Run a training recipe (:func:`unmask.training.recipe.parse`), with samples shown and scored as it goes."""
+def train(recipe: Recipe) -> Model:
+    """The model of a training recipe (:func:`unmask.training.recipe.parse`), with samples scored as it goes.
+
+    Raises:
+        UsageError, CheckpointError: settings that do not fit, or a run folder of another recipe.
+    """
     from unmask.training.run import train as run
 
-    family = trainer_of(recipe.model.family)
-    family.check(recipe)
-    trained = family.adopt(run(recipe, lambda prepared: family.probes(prepared, recipe)))
+    family = families.training(recipe.model.family)
+    trained = adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
     folder = Path(str(recipe.train.output_dir))
     if distributed.is_main_process():
         try:
@@ -185,7 +189,13 @@ def invert(
 
     if trace:
         raise UsageError("trace=True has no effect with out=, where rows are forgotten once they are written")
-    return invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
+    rows = invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
+    if len(rows) < len(z_NZ):
+        left = len(z_NZ) - len(rows)
+        warnings.warn(
+            f"seconds ran out: {left} of {len(z_NZ)} vectors are left, and the same call goes on", stacklevel=2
+        )
+    return rows
 
 
 def evaluate(

@@ -74,6 +74,13 @@ def test_a_stopped_run_goes_on(tmp_path, z):
     assert not (tmp_path / "a.jsonl.parts").exists()
 
 
+def test_what_there_was_no_time_for_is_left(tmp_path, z, monkeypatch):
+    monkeypatch.setattr("unmask.search.loop.AT_ONCE", 1)
+    with pytest.warns(UserWarning, match="3 of 4 vectors are left"):
+        rows = unmask.invert(toy.model(), z, out=tmp_path / "a.csv", seconds=1e-6)
+    assert [row["stopped"] for row in rows] == ["seconds"] and not (tmp_path / "a.csv").exists()
+
+
 def test_a_row_is_the_same_resumed_or_not(tmp_path, z):
     whole = unmask.invert(toy.model(), z, calls=90)
     alone = toy_model().invert(z[2:3], SamplingConfig(verify="cosine", calls=90), rows=[2])

@@ -9,11 +9,11 @@ import torch
 from tiny_training import history, run, settings, steps_with, write_texts
 from unmask.core.errors import UsageError
 from unmask.models.text_model import load_native
+from unmask.training.masked import prepare
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.recipe import parse
-from unmask.training.run import prepare
 
-VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, unconditional=0.2)
+VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, condition_dropout=0.2)
 BAG = dict(VECTOR, bag_of_words=8)
 
 

@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
             None,
             help="Positions of the canvas; a model of ours: its own; others: what the longest text needs, 128-1024.",
         ),
-        judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
+        judge: str | None = typer.Option(
+            None, help="Causal judge for GenPPL: smollm2 where texts are written; 'none' leaves it out."
+        ),
         task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
         execute: bool = typer.Option(False, "--execute", help="Run code the model wrote; it is limited, not caged."),
         out: Path | None = typer.Option(
@@ -79,7 +81,7 @@ def register(app: typer.Typer) -> None:
             column=column,
             texts=texts,
             length=length,
-            judge=None if judge in (None, "none") else judge,
+            judge=loaded.judge if judge is None else None if judge == "none" else judge,
             share=True,
             **settings,
         )

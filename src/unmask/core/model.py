@@ -10,16 +10,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
-
-from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
+
+if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
+    import torch
+    from torch import Tensor
+
+    from unmask.core.condition import Condition
 
 
 class Recorded(Protocol):
@@ -192,6 +194,18 @@ class Evaluation:
     trace: bool = True
     share: bool = False
 
+    def without(self, who: str, *names: str) -> Evaluation:
+        """This, if none of these was asked of a model that has no use for them.
+
+        Raises:
+            UsageError: naming the first that was.
+        """
+        usual = Evaluation()
+        for name in names:
+            if getattr(self, name) != getattr(usual, name):
+                raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")
+        return self
+
 
 @dataclass(frozen=True)
 class ContinuationScore:
@@ -224,6 +238,8 @@ class Model(ABC):
     words: ClassVar[str]
     why_no_trace: ClassVar[str] = "there is no trace: sample with trace=True"
 
+    #: causal model that scores what it writes on the command line, where none is named; None where nothing is judged
+    judge: ClassVar[str | None] = "smollm2"
     #: whether its outputs have ``save_attention``
     draws_attention: ClassVar[bool] = False
     #: whether who is unmasked when can be traced and shown live

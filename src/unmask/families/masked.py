@@ -14,7 +14,7 @@ from torch import Tensor
 from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.core.family import Family, Place
+from unmask.core.family import Family, Place, Prepared
 from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
@@ -366,6 +366,11 @@ class Masked(Family):
 
     reference: ClassVar[str] = "arXiv 2406.07524"
     trains: ClassVar[str] = "denoiser"
+    reads: ClassVar[tuple[str, ...]] = (
+        "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
+        "length_model", "pad_weight", "condition_dropout", "self_conditioning_rate", "vib_beta", "free_bits",
+        "probe_order", "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
+    )  # fmt: skip
 
     @classmethod
     def detect(cls, place: Place) -> str | None:
@@ -377,15 +382,33 @@ class Masked(Family):
     def load(cls, place: Place, device: torch.device) -> Model:
         own = str(place.config.get("model_type", "")).startswith("unmask")  # a checkpoint of a run has no card itself
         if place.folder is None or own or is_native(place.folder) or not place.config:
-            return cls.adopt(load_native(place.name, device))  # says what is missing
-        return cls.adopt(load_adapter(place.name, device))
+            return _behind(load_native(place.name, device))  # says what is missing
+        return _behind(load_adapter(place.name, device))
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
-        for kind, own in ((AdapterModel, AdaptedText), (TextModel, MaskedText)):
-            if isinstance(found, kind):
-                return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
-        return None
+    def adopt(cls, found: object) -> Model | None:
+        return _behind(found) if isinstance(found, TextModel) else None
+
+    @classmethod
+    def check(cls, recipe: Any) -> None:
+        t = recipe.train
+        if t.probe_texts:
+            try:
+                DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
+            except UsageError as error:
+                raise UsageError(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+
+    @classmethod
+    def figures(cls, model: Any, task: str) -> list[str]:
+        from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
+
+        return MaskedDiffusionTrainer.figures(model, task)
+
+    @classmethod
+    def prepare(cls, recipe: Any, say: Callable[[str], None] = print) -> Prepared:
+        from unmask.training.masked import prepare
+
+        return prepare(recipe, say)
 
     @classmethod
     def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
@@ -398,14 +421,11 @@ class Masked(Family):
             found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
         return found
 
-    @classmethod
-    def check(cls, recipe: Any) -> None:
-        t = recipe.train
-        if t.probe_texts:
-            try:
-                DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
-            except UsageError as error:
-                raise UsageError(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+
+def _behind(found: TextModel) -> _Masked:
+    """A network with its tokenizer behind the contract of every model."""
+    own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
+    return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
 
 
 def _generation_probe(prepared: Any, recipe: Any) -> Any:
@@ -420,7 +440,7 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     t = recipe.train
     texts = prepared.validation_texts[: t.probe_texts]
     sources = prepared.validation_sources[: t.probe_texts]
-    model = Masked.adopt(prepared.model)
+    model = _behind(prepared.model)
     cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
 
     plan = SamplingConfig(
@@ -457,7 +477,8 @@ def _correction_probe(prepared: Any, recipe: Any) -> Any:
     z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
     drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
-    z_h_BZ, ids_BL = model.encode(drafts), model.tokenize(drafts)
+    ids_BL = model.tokenize(drafts)
+    z_h_BZ = model.encode(model.decode(ids_BL))
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
         found = corrections(net, z_BZ, z_h_BZ, ids_BL, guidance=t.probe_guidance, **how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from unmask.core.errors import UnmaskError, UsageError
-from unmask.core.family import Family, Place
+from unmask.core.family import Family, Place, Prepared
 from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.render import save_page
@@ -240,6 +240,9 @@ class Tidal(Family):
 
     reference: ClassVar[str] = "this project"
     trains: ClassVar[str] = "tidal"
+    reads: ClassVar[tuple[str, ...]] = (
+        "attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits",
+    )  # fmt: skip
 
     @classmethod
     def detect(cls, place: Place) -> str | None:
@@ -251,10 +254,40 @@ class Tidal(Family):
         return TidalText(found.denoiser, found.tokenizer, found.card, found.path)
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
+    def adopt(cls, found: object) -> Model | None:
         if isinstance(found, TidalTextModel):
             return TidalText(found.denoiser, found.tokenizer, found.card, found.path)
         return None
+
+    @classmethod
+    def check(cls, recipe: Any) -> None:
+        if recipe.model.conditioning != "none":
+            raise UsageError(
+                "family='tidal' takes no semantic vector: conditioning must be 'none', not "
+                f"{recipe.model.conditioning!r}"
+            )
+        if recipe.train.diagnose_every:
+            raise UsageError("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
+
+    @classmethod
+    def needs(cls) -> tuple[Any, ...]:
+        from unmask.training.effect import Need
+
+        hiding = ("estimator", "schedule", "time_power", "word_dropout", "weighting")
+        said = "a model that fills in any order (attention=masked)"
+        return (Need(hiding, ("family", "attention"), lambda m, d, t: m.attention == "masked", said),)
+
+    @classmethod
+    def figures(cls, model: Any, task: str) -> list[str]:
+        from unmask.training.tidal import TidalTrainer
+
+        return TidalTrainer.figures()
+
+    @classmethod
+    def prepare(cls, recipe: Any, say: Callable[[str], None] = print) -> Prepared:
+        from unmask.training.tidal import prepare_tidal
+
+        return prepare_tidal(recipe, say)
 
     @classmethod
     def probes(cls, prepared: Any, recipe: Any) -> list[Any]:

@@ -29,8 +29,6 @@ from unmask.search.writer import Rows, Writer
 
 #: of drafts, and of what is rewritten
 _DRAFT, _REWRITE = (0.8, 0.25), (0.9, 0.5)
-#: share of the probe's log odds that the denoiser's logits are biased by, and of the words of the best hypotheses
-_BIAS, _ELITE = 0.6, 2.5
 #: what is taken from the logits of a token that the row shows already, but for those of the most frequent words
 _AGAIN, _FREQUENT = 2.5, 40
 #: likeness above which two hypotheses are not different
@@ -102,7 +100,9 @@ class Climb:
         sources: the proposals, by name.
         plan: how.
         key: texts of one key are one text to the verifier.
-        lengths: draws lengths in tokens, of a model that knows them; by the probe when None.
+        lengths: log probabilities of 1..L tokens, of a model that knows them; by the probe when None.
+        corrector: proposes whole corrected texts.
+        starts: texts to begin with, beside the drafts.
     """
 
     def __init__(
@@ -117,9 +117,11 @@ class Climb:
         key: Callable[[str], str],
         lengths: Tensor | None = None,
         corrector: Corrector | None = None,
+        starts: Sequence[str] = (),
     ) -> None:
         self.row, self.z_Z, self.lexicon, self.forms, self.writer = row, z_Z, lexicon, forms, writer
         self.sources, self.plan, self._key, self._lengths, self.corrector = sources, plan, key, lengths, corrector
+        self._starts = starts
         self.rng = random.Random(int(hashed(plan.seed, row)))
         self._names = count()
         self.seen: dict[str, Hypothesis] = {}
@@ -153,8 +155,11 @@ class Climb:
         """Until a text is accepted, or what may be spent is spent."""
         plan = self.plan
         mask = self.writer.mask
+        cut = [self.lexicon.spelling.cut(text) for text in self._starts]
+        yield from self._check([(units, "start", None, None) for units in cut if units])
         drafts = [[mask] * n for n in self._draft_lengths(plan.drafts)]
-        yield from self._write(drafts, _DRAFT, "draft")
+        if drafts:
+            yield from self._write(drafts, _DRAFT, "draft")
         for _ in range(plan.waves):
             yield from self._rewrite()
         while not self._over():
@@ -177,7 +182,7 @@ class Climb:
             yield from self._expand(fresh)
         chosen = [(h, source, edit) for h in front for source, edit in self._next(h)]
         yield from self._try([(h, source, (edit,)) for h, source, edit in chosen])
-        if self._over() or self.z_Z is None:
+        if self._over() or self.z_Z is None or not self.plan.join:
             return
         share = max(4, self.plan.tries // 2)
         together = [(h, "join", edits) for h in front for edits in combinations(h, self.z_Z, share)]
@@ -188,7 +193,8 @@ class Climb:
     def _expand(self, front: list[Hypothesis]) -> Generator[Request, Any, None]:
         """List what may be done to hypotheses, with one question to the denoiser."""
         sites = [Site(self, h) for h in front]
-        if any(source.asks_denoiser for source in self.sources.values()) and self._may_write():
+        asked = self.plan.weights.denoiser > 0 and any(source.asks_denoiser for source in self.sources.values())
+        if asked and self._may_write():
             mask, rows, firsts = self.writer.mask, [], []
             for h in front:
                 ids = self.tokens(h.units)
@@ -298,7 +304,8 @@ class Climb:
             if rows and not self._over():
                 yield from self._write(rows, _REWRITE, name)
         if self.corrector is not None and not self._over():
-            rows = self.corrector.rows(self, best)
+            rows, forwards = self.corrector.rows(self, best)
+            self.forwards += forwards
             yield from self._write(rows, _REWRITE, "corrector")
 
     # -- what it goes by --------------------------------------------------------------------------------------------
@@ -350,7 +357,7 @@ class Climb:
         bias_V = torch.full((self.writer.vocab_size,), -5.0)
         bias_V.scatter_reduce_(0, token, self.word_W[word].clamp(-5, 4), "amax")
         bias_V[[self.writer.pad, self.writer.eos]] = 0.0
-        return _BIAS * bias_V
+        return self.plan.bias * bias_V
 
     def _favour(self, best: Sequence[Hypothesis]) -> None:
         """Raise the tokens of the best hypotheses."""
@@ -363,4 +370,4 @@ class Climb:
             total += weight
             shares[list({i for piece in self.tokens(h.units) for i in piece})] += weight
         own = self._own_bias_V if self._own_bias_V is not None else torch.zeros(self.writer.vocab_size)
-        self.bias_V = own + _ELITE * shares / total
+        self.bias_V = own + self.plan.elite * shares / total

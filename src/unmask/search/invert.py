@@ -37,7 +37,7 @@ def invert_to(
     stored: str = "fp32",
     on_progress: Callable[[Any], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write a text for each vector to a .csv or .jsonl file, and give the rows.
+    """Write a text for each vector to a .csv or .jsonl file, and give the rows; those that there was time for.
 
     Args:
         path: the file; it must not exist, unless what is beside it says that it was not finished.
@@ -87,6 +87,8 @@ def invert_to(
     done = _done(parts)
     distributed.barrier()
     table = [done[row] for row in sorted(done)]
+    if len(table) < len(vectors_NZ):  # seconds ran out: the folder stays, and the same call goes on
+        return table
     if distributed.is_main_process():
         write_text(path, _csv(table) if path.suffix == ".csv" else _jsonl(table))
         shutil.rmtree(parts)

@@ -63,6 +63,7 @@ def search(
     *,
     lengths_BL: Tensor | None = None,
     corrector: Corrector | None = None,
+    starts: Sequence[Sequence[str]] | None = None,
     on_rise: Callable[[Rise], None] | None = None,
     on_end: Callable[[int, Found], None] | None = None,
 ) -> list[Found]:
@@ -77,6 +78,7 @@ def search(
         plan: how wide, how long, with which moves.
         lengths_BL: log probabilities of 1..L tokens, where the model knows them.
         corrector: proposes whole corrected texts.
+        starts: texts that each search begins with, beside its drafts.
         on_rise, on_end: called when a search has found something better, and when it has ended.
     """
     names = plan.proposals if plan.proposals is not None else proposals.names()
@@ -100,6 +102,7 @@ def search(
                 verifier.key,
                 None if lengths_BL is None else lengths_BL[at],
                 corrector,
+                () if starts is None else starts[at],
             )
             under_way[at] = _Run(climb)
             under_way[at].go(None)

@@ -46,6 +46,9 @@ class SearchPlan:
         tries: edits of a hypothesis that are tried at a time.
         visits: how often a hypothesis is edited while nothing better comes of it.
         fluency: weight of the mean ln p a word in the ranking, one for each place in the beam.
+        join: try several edits in one whose measured changes add up.
+        bias: share of the probe's log odds that the denoiser's logits are raised by when it writes.
+        elite: what the logits of the words of the best hypotheses are raised by.
         weights: of the ranking of edits.
         seed: same seed, same text.
     """
@@ -60,13 +63,16 @@ class SearchPlan:
     tries: int = 24
     visits: int = 6
     fluency: tuple[float, ...] = (0.003, 0.02)
+    join: bool = True
+    bias: float = 0.6
+    elite: float = 2.5
     weights: Weights = field(default_factory=Weights)
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("calls", "forwards", "drafts", "beam", "tries", "visits"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise UsageError(f"{name}={value!r} must be a whole number of at least 1")
+            value, least = getattr(self, name), int(name != "drafts")
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise UsageError(f"{name}={value!r} must be a whole number of at least {least}")
         if self.seconds is not None and not self.seconds > 0:
             raise UsageError(f"seconds={self.seconds!r} must be above 0")

@@ -22,7 +22,7 @@ from unmask.training.standin import direct_schedule
 
 #: settings and the least and most that they may be
 _BETWEEN = (
-    ("unconditional", 0, 1),
+    ("condition_dropout", 0, 1),
     ("self_conditioning_rate", 0, 1),
     ("pad_weight", 0, 1),
     ("ema", 0, 1),
@@ -153,11 +153,11 @@ class TrainArguments(TrainingArguments):
     output_dir: str | None = _help("run folder", None)
     estimator: str = _help("how many positions are hidden: 'count' (n ~ U{1..L}), 'time' or 'grid'", "count")
     schedule: str = _help("schedule for 'time' and 'grid'", "linear")
-    tilt: float = _help("t = u ** (1 / tilt); 2 is sqrt(u), more high masks", 2.0)
+    time_power: float = _help("t = u ** (1 / time_power); 2 is sqrt(u), more high masks", 2.0)
     word_dropout: float = _help("hide visible tokens too, keeping their loss", 0.0)
     weighting: str = _help("training loss: 'maskgit', 'llada' or 'nelbo'", "maskgit")
     pad_weight: float = _help("weight of a PAD position's loss (above 0: lengths must be learned)", 0.1)
-    unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
+    condition_dropout: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
     self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
     vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
     bag_weight: float = _help("weight of the bag of words' loss, nats a distinct token of the text", 0.3)

@@ -139,12 +139,14 @@ class Drafter:
                 texts += write(batch, *DRAWS[which])
                 placed += batch
         texts, placed = distributed.gather_object(texts), distributed.gather_object(placed)
-        kept = [(row, text) for row, text in zip(placed, texts, strict=True) if text.strip()]
-        if not kept:
+        at = [i for i, text in enumerate(texts) if text.strip()]
+        if not at:
             return
-        at, said = [row for row, _ in kept], [text for _, text in kept]
-        drafts.ids_NL[at] = self.model.tokenize(said).cpu().int()
-        drafts.vectors_NZ[at] = self.model.encode(said).cpu()
+        # the vector is of the text as the corrector sees it: what does not fit the canvas is cut
+        ids_NL = self.model.tokenize([texts[i] for i in at])
+        rows = [placed[i] for i in at]
+        drafts.ids_NL[rows] = ids_NL.cpu().int()
+        drafts.vectors_NZ[rows] = self.model.encode(self.model.decode(ids_NL)).cpu()
 
     def _by_draw(self, rows: list[int], round: int) -> Iterator[tuple[int, list[int]]]:
         drawn = (hashed(self.seed, torch.tensor(rows), round, Stream.ORDER) % len(DRAWS)).tolist() if rows else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -33,7 +33,7 @@ class Causal(Family):
         return CausalText(found.model, found.tokenizer, found.name, found.identity)
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
+    def adopt(cls, found: object) -> Model | None:
         if isinstance(found, CausalModel):
             return CausalText(found.model, found.tokenizer, found.name, found.identity)
         return None
