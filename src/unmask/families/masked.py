@@ -262,6 +262,7 @@ class _Masked(TextModel, Model):
             notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
         subject.plan_words = str(self.settled(config, plan))
+        subject.plan_settings = config.beside(self.config)
         return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:

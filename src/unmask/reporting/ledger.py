@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from unmask.diagnosis.ledger import Ledger, Line
+from unmask.diagnosis.prescription import Prescription
 from unmask.diagnosis.repair import REPAIRS
+from unmask.diagnosis.replacement import Replacement
 from unmask.reporting.page import GRID, INK, SERIES, Block, Figure, Table, Text, figure_svg, plot
 from unmask.reporting.writing import mean_cell
 
@@ -62,6 +65,30 @@ def table(ledger: Ledger) -> Table:
     note = "Nats a token, two standard errors behind ±; positive is worse." + (f" Left out: {left}." if left else "")
     columns = ("line", "nats a token", "to gain", "what it is")
     return Table("Where the nats go", columns, rows, align="lrrl", note=note)
+
+
+def replacements_table(found: Sequence[Replacement]) -> Table:
+    """What goes of each symptom when one ingredient is ideal."""
+    rows = [(x.ingredient, x.symptom, mean_cell(x.before), mean_cell(x.after), mean_cell(x.gone)) for x in found]
+    columns = ("replaced by", "symptom", "before", "after", "share of it that goes")
+    note = (
+        "One ingredient at a time. A true length, a true first half and an oracle's order stand beside a plain sampler "
+        "in random order, the others beside the plan. 1: all of it goes; negative: it grows."
+    )
+    return Table("What goes when one ingredient is ideal", columns, rows, align="llrrr", note=note)
+
+
+def prescribed(found: Prescription) -> str:
+    """The best plan that was tried, in words."""
+    if not found.better:
+        return f"Of {found.tried} plans at as many forwards none is surely better than the one in use."
+    return f"The best of {found.tried} plans at as many forwards, tried on a fresh seed: {found.command}"
+
+
+def prescription_table(found: Prescription) -> Table:
+    """The user's plan beside the best that was tried."""
+    rows = [(name, mean_cell(before), mean_cell(found.after[name])) for name, before in found.before.items()]
+    return Table("Your plan and the best tried", ("symptom", "your plan", "best tried"), rows)
 
 
 def _gain(line: Line) -> str:
