@@ -51,6 +51,7 @@ def said(verdict: Verdict) -> dict[str, Any]:
         "pairs": [[p.asked, p.written] for p in wrote.pairs[:5]],
         "wiring": verdict.wiring,
         "counts": dict(Counter(f.status for f in found)),
+        "ledger": None if verdict.ledger is None else verdict.ledger.tree(),
         "causes": [[c.finding.check, c.finding.fault, c.finding.measured, c.finding.repair] for c in verdict.causes],
         "warnings": [[f.check, f.measured] for f in found if f.status == "warn"],
         "seconds": verdict.seconds,
@@ -111,9 +112,19 @@ def lines(case: dict[str, Any]) -> list[str]:
         for m in verdict["measures"]:
             nothing = f"{number(m['yardstick'])} ({m['yardstick_of']})" if m["yardstick"] else "-"
             made.append(cells(m["name"], number(m["written"]), number(m["data"]), nothing, m["status"]))
+        made += account(name, verdict["ledger"])
         made += ["", cells("asked for, or held-out", f"{name}: written"), "|---|---|"]
         made += [cells(*pair) for pair in verdict["pairs"]]
     return made
+
+
+def account(name: str, ledger: dict[str, Any] | None) -> list[str]:
+    """Where the nats go."""
+    if ledger is None or not ledger["lines"]:
+        return [] if ledger is None else ["", f"No account of the nats: {ledger['why']}."]
+    made = ["", cells(f"{name}: nats a token, beside a 5-gram chain", "nats"), "|---|---|"]
+    made += [cells(line["words"], number(line["nats"])) for line in ledger["lines"]]
+    return [*made, cells("**together**", number(ledger["total"]))]
 
 
 def fill(name: str, case: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def test_shares_are_of_faults_that_harm() -> None:
         line("e", cannot="it has none"),
         line("f", "report", "tokenizer", repairs=("report", "tokenizer"), harms=True),
         line("", status="warn"),
-        line("", status="fail"),
+        line("", status="fail", wiring="warn"),
         line("", "report", error="Traceback"),
     ]
     found = summary(lines)
