@@ -28,6 +28,7 @@ class BoundCalibration(Check):
 
     #: relative slack on the factor beyond its standard error, for weights rounded in the subject's own arithmetic
     slack: float = 0.01
+    repair = "report"
 
     def run(self, lab: CheckContext) -> Finding:
         batch, s = lab.batch, lab.subject

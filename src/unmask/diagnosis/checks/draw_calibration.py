@@ -39,6 +39,7 @@ class DrawCalibration(Check):
     fault = "Values are not drawn from the distribution that the model gives."
     reference = "arXiv 2409.02908"
     needs = ("data", "predict", "generate")
+    repair = "sampler.temperature"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -25,6 +25,7 @@ class Factorisation(Check):
     fault = "Too many tokens are written in one step."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
+    repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier", "order")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -33,6 +33,7 @@ class LatentUse(Check):
     fault = "The semantic vector is ignored."
     reference = "arXiv 1612.00410, 1807.03748"
     kinds = ("masked",)
+    repair = "condition.unused"
     leads_to = ("safe_words", "compounding", "guidance", "length", "frontier")
 
     def run(self, lab: CheckContext) -> Finding:

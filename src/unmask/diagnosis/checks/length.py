@@ -26,6 +26,7 @@ class Length(Check):
     title = "Are EOS and padding learned, and lengths right?"
     fault = "Texts do not end where texts end."
     needs = ("data", "generate")
+    repair = "sampler.length"
     leads_to = ("safe_words", "frontier", "compounding")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -27,6 +27,7 @@ class LossByRatio(Check):
     fault = "The model fills gaps but is blind when everything is hidden."
     reference = "arXiv 2406.07524"
     kinds = ("masked",)
+    repair = "training.ratios"
     leads_to = ("latent_use", "compounding", "safe_words", "guidance", "length", "frontier", "factorisation")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -19,6 +19,7 @@ class MaskMass(Check):
     title = "Does the mask token get probability?"
     fault = "The mask token gets probability."
     kinds = ("masked",)
+    repair = "training.targets"
     leads_to = ("train_inference", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

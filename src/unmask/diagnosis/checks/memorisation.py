@@ -25,6 +25,7 @@ class Memorisation(Check):
     title = "Does it recite its training text?"
     fault = "It recites its training text."
     needs = ("data", "generate")
+    repair = "training.data"
     leads_to = ("frontier",)
 
     #: tokens of an n-gram, and training rows looked through (no network call)

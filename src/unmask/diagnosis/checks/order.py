@@ -26,6 +26,7 @@ class Order(Check):
     title = "Do settings have an effect, and is any-order secretly left to right?"
     fault = "A setting has no effect, or the order is secretly left to right."
     needs = ("data", "generate")
+    repair = "sampler.order"
 
     def run(self, lab: CheckContext) -> Finding:
         said: list[str] = []

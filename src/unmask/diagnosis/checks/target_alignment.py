@@ -44,6 +44,7 @@ class TargetAlignment(Check):
 
     title = "Are predictions off by one?"
     fault = "Predictions are off by one position."
+    repair = "network.positions"
     leads_to = ("train_inference", "future_invariance", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

@@ -25,6 +25,7 @@ class TrainInference(Check):
     title = "Does inference compute something else than training did?"
     fault = "Inference computes something else than training did."
     needs = ("data", "training_view", "predict")
+    repair = "training.inputs"
     leads_to = EVERYTHING
 
     def run(self, lab: CheckContext) -> Finding:

@@ -27,6 +27,7 @@ class TrainedWhereSampled(Check):
     title = "Is there a place that is sampled but was never trained?"
     fault = "The sampler draws from places that the loss never reached."
     needs = ("data", "training_view", "generate")
+    repair = "training.ratios"
     leads_to = EVERYTHING
 
     def run(self, lab: CheckContext) -> Finding:

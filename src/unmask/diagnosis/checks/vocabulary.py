@@ -20,6 +20,7 @@ class Vocabulary(Check):
 
     title = "Do tokenizer, ids and head belong together?"
     fault = "Tokenizer, ids and head do not belong together."
+    repair = "tokenizer"
     leads_to = (
         "loss_by_ratio",
         "latent_use",
