@@ -139,7 +139,7 @@ class Length(Check):
         if not lab.subject.provides("training_view"):
             return []
         ids_BL = lab.batch.ids_BL
-        views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
+        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         asked: Tensor = torch.cat([ids_BL[v.scored_BL] for v in views])
         names = {"EOS": lab.subject.eos_id, "padding": lab.subject.pad_id}
         return [

@@ -29,7 +29,7 @@ class ScoredVisible(Check):
 
     def run(self, lab: CheckContext) -> Finding:
         batch, s = lab.batch, lab.subject
-        view = s.training_view(batch, 0)
+        view = lab.view(0)
         again = s.same_view(batch, 0, view)
         hidden_BL = view.x_BL == lab.mask_id
         other_BL = self._others(lab, batch.ids_BL)
