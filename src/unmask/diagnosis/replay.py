@@ -108,7 +108,9 @@ def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int
     sure = SURE_NATS + math.log(len(known))
     told, open_laws = _Tally(), {i: _Tally() for i in range(len(known))}
     gains: dict[str, float] = {}
-    answers, values, count = [], [], 0
+    answers: list[Tensor] = []
+    values: list[Tensor] = []
+    count = 0
     width = max(1, min(ROWS, NUMBERS // (lab.budget.positions * lab.subject.vocab_size)))
     for first in range(0, min(rows, len(out.ids_BL)), width):
         drawn = _drawn(lab, out, batch, first, min(first + width, rows, len(out.ids_BL)))
@@ -124,7 +126,7 @@ def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int
             if open_laws[i].gain < -sure:
                 del open_laws[i]
         count += len(drawn.ids_N)
-        if sum(map(len, values)) < keep:
+        if sum(len(ids_N) for ids_N in values) < keep:
             answers.append(drawn.own_NV.float().cpu())
             values.append(drawn.ids_N.cpu())
     better = {i: t for i, t in open_laws.items() if t.gain > sure}
@@ -169,7 +171,7 @@ def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: in
             t.append(step.t_B[part][busy_R.to(step.t_B.device)])
     if not x:
         return None
-    row_Q = torch.cat(row)
+    own, earlier, later = _vectors(batch.cond, torch.cat(row), len(out.ids_BL))
     return Drawn(
         out,
         lambda state: lab.logits(state).double().log_softmax(-1),
@@ -177,17 +179,21 @@ def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: in
         torch.cat(before),
         torch.cat(at),
         torch.cat(ids),
-        *_vectors(batch.cond, row_Q, len(out.ids_BL)),
+        own,
+        earlier,
+        later,
         _times(t, len(x)),
     )
 
 
-def _vectors(cond: Condition | None, row_Q: Tensor, rows: int) -> tuple[Condition | None, ...]:
+def _vectors(
+    cond: Condition | None, row_Q: Tensor, rows: int
+) -> tuple[Condition | None, Condition | None, Condition | None]:
     """The vectors of rows, of the rows before them and of the rows behind them."""
     if cond is None:
         return None, None, None
     row_Q = row_Q.to(cond.latent_BZ.device)
-    return tuple(cond[(row_Q + shift) % rows] for shift in (0, -1, 1))
+    return cond[row_Q], cond[(row_Q - 1) % rows], cond[(row_Q + 1) % rows]
 
 
 def _times(t: Sequence[Tensor], steps: int) -> Tensor | None:

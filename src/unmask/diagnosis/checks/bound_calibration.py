@@ -33,7 +33,7 @@ class BoundCalibration(Check):
     repair = "report"
 
     def run(self, lab: CheckContext) -> Finding:
-        batch, s = lab.batch, lab.subject
+        batch = lab.batch
         inside_BL = lab.in_text(batch.ids_BL)
         tokens = float(inside_BL.sum())
         factors, numbers_off, low, losses = [], [], 0.0, []
@@ -94,7 +94,6 @@ class BoundCalibration(Check):
         )
 
     def _against_own(self, lab: CheckContext, first: list[float]) -> Finding:
-        batch, s = lab.batch, lab.subject
         published = plain_mean(torch.tensor(first + [lab.view(k).loss for k in range(1, 2 * lab.budget.repeats)]))
         own = mean_bound(lab)
         ratio = published.value / own.value

@@ -29,8 +29,9 @@ class DrawCalibration(Check):
     ``generate`` takes a temperature, also at 0.5, so that one applied twice shows; among the ids that top-k and top-p
     left. All steps of some rows are looked at (:mod:`unmask.diagnosis.replay`); where another law explains the values
     better than what is told, it is no temperature that is wrong, and ``replay`` names the law. It is skipped where a
-    cache or a penalty changes what is drawn from. It fails if surely off by more than a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
-    fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
+    cache or a penalty changes what is drawn from. It fails if surely off by more than a tenth. (3) With the full
+    budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which fp32 Gumbel noise (which
+    ends at 16.64, arXiv 2409.02908) draws a tenth.
     """
 
     title = "Is the draw faithful to the distribution?"
@@ -41,7 +42,7 @@ class DrawCalibration(Check):
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
     def run(self, lab: CheckContext) -> Finding:
-        said, numbers, faults, aside = [], {}, [], ""
+        said, numbers, faults, aside, warm = [], {}, [], "", ""
         if lab.subject.provides("draw"):
             excess = self._chi_square(lab)
             numbers["chi_square_sigmas"] = excess
@@ -80,6 +81,7 @@ class DrawCalibration(Check):
             worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
             if nearest != found_t and worse > SURE**2 / 2:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
+                warm = f"Values are drawn at temperature {found_t:.2f} where {wish:g} is told."
         if aside:
             said.append(aside)
         if not said or said == [aside]:
@@ -90,6 +92,9 @@ class DrawCalibration(Check):
             )
         return Finding(
             "fail" if faults else "pass",
+            fault=warm,
+            # a draw that is off where nothing is told of a temperature is the noise's
+            repair="" if warm else "sampler.noise",
             measured="; ".join(said),
             threshold="4 standard errors, and a tenth of the temperature",
             why="The texts come from another distribution than the model's, usually a colder one that repeats itself."

@@ -187,7 +187,7 @@ def _area(ratios: list[float], values: list[float]) -> float:
 
 
 def _picked(table_TZ: Tensor) -> tuple[Mean, Mean, dict[int, Mean]]:
-    """How often a text's own vector makes it most probable, the information in nats, and how often a neighbour's does."""
+    """How often a text's own vector makes it most probable, the information in nats, and how often a neighbour's."""
     own_T = torch.arange(len(table_TZ))
     hit_T = (table_TZ.argmax(1) == own_T).double()
     choices = [

@@ -34,7 +34,7 @@ class TrainedWhereSampled(Check):
         out = lab.samples()
         if not out.steps:
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")
-        batch, s = lab.batch, lab.subject
+        batch = lab.batch
         views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         column_BL = torch.arange(batch.ids_BL.shape[1]).expand_as(batch.ids_BL)
         inside_BL = lab.in_text(batch.ids_BL).cpu()
