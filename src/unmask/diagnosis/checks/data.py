@@ -99,7 +99,7 @@ class SameData(Check):
         words = f"{both.value:.0%} of the held-out rows stand in training"
         if both.surely_above > min(twice, 0.5) + 0.01 or both.value == 1.0:
             faults.append((both.value, "data.split", words))
-        elif both.value > min(twice, 0.5) + 0.01:
+        elif both.value > 0.01 and both.surely_above > min(twice, 0.5):
             warnings.append(words)
 
     @staticmethod
