@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo test lint types arrows unit bench clean
+.PHONY: setup demo test test-all lint types arrows unit all-units bench clean
 
 setup: $(STAMP)
 
@@ -35,9 +35,15 @@ arrows: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+
+# the slow ones too; the last result and its commit stand in docs/support.md
+all-units: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 -m "slow or not slow"
 
 test: lint types arrows unit
+
+test-all: lint types arrows all-units
 
 # Timings want a quiet machine. The other scripts there take arguments or hours: see their first lines.
 bench: $(STAMP)

@@ -366,7 +366,7 @@ def command(rng: random.Random, model: str) -> list[str]:
                    "--precision", "--trace", "--file", "--repetition-penalty", "--cache"],
         "evaluate": ["--data", "--column", "--texts", "--order", "--steps", "--guidance", "--judge", "--task", "--out"],
         "diagnose": ["--data", "--budget", "--check", "--report", "--json", "--seed"],
-        "train": ["--dim", "--layers", "--heads", "--length", "--data", "--max_steps", "--tilt", "--ema",
+        "train": ["--dim", "--layers", "--heads", "--length", "--data", "--max_steps", "--time_power", "--ema",
                   "--estimator", "--schedule", "--optimizer", "--task", "--conditioning", "--validation"],
         "puzzle": ["--model", "--order", "--steps", "--temperature", "--trace"],
         "list": [],

@@ -82,11 +82,11 @@ def finish(trainer: Any, net: nn.Module) -> None:
 
 def ours(net: MaskedDiffusionModel, batch: int, folder: str, bf16: bool = True, **changed: Any) -> Step:
     """Our trainer; ``changed`` are settings of a recipe."""
-    settings = {"weighting": "nelbo", "pad_weight": 1.0, "ema": 0.0, "estimator": "time", "tilt": 1.0, **changed}
+    settings = {"weighting": "nelbo", "pad_weight": 1.0, "ema": 0.0, "estimator": "time", "time_power": 1.0, **changed}
     args = TrainArguments(**arguments_of(folder, batch, bf16, **settings))
     data = rows(net.vocab_size, batch, net.config.max_position_embeddings)
     trainer = MaskedDiffusionTrainer(
-        law=MaskingProcess(args.estimator, "linear", tilt=args.tilt),  # type: ignore[arg-type]
+        law=MaskingProcess(args.estimator, "linear", tilt=args.time_power),  # type: ignore[arg-type]
         model=net,
         args=args,
         train_dataset=CanvasDataset(data["input_ids"].numpy(), data["length"].numpy()),
@@ -338,7 +338,7 @@ def levers(repeats: int) -> dict[str, Any]:
         "with the weight average": json.dumps({"ema": 0.999}),
         "AdamW not fused": json.dumps({"optim": "adamw_torch"}),
         "gradient checkpointing": FRUGAL,
-        "more high masks (the recipes' t = sqrt(u))": json.dumps({"tilt": 2.0}),
+        "more high masks (the recipes' t = sqrt(u))": json.dumps({"time_power": 2.0}),
         "compiled": json.dumps({"torch_compile": True}),
     }
     found: dict[str, Any] = {}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -24,17 +25,17 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 23_600,
+    "statements": 28_000,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 35,
-    "dispatches below": 17,
+    "dispatches": 24,
+    "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
 WALKS = {
-    "unmask.api.train:recipe via unmask.families.masked": (35, 21, 13, 21),
-    "unmask.training.run.train:recipe": (31, 21, 13, 22),
+    "unmask.api.train:recipe via unmask.families.masked": (26, 16, 11, 18),
+    "unmask.training.run.train:recipe": (5, 1, 1, 1),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
     "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
 }
@@ -434,3 +435,12 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert found["imports"] == 1 and found["walks"]["pkg.cli.b.f:y"]["stays"] == ["cli/b.py"]
     missing = subprocess.run([*command[:-1], str(tmp_path)], capture_output=True, text=True)
     assert missing.returncode == 2 and "is not a package's folder" in missing.stderr
+
+
+def test_names_of_tests_are_short() -> None:
+    long = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name) >= 60:
+                long.append(f"{path.name}: {node.name}")
+    assert not long

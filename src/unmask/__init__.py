@@ -1,6 +1,6 @@
 """Train any-order language models, and unmask what their scores hide.
 
-``unmask.load``, ``unmask.sample``, ``unmask.train``, ``unmask.evaluate``, ``unmask.diagnose``.
+``unmask.load``, ``unmask.sample``, ``unmask.invert``, ``unmask.train``, ``unmask.evaluate``, ``unmask.diagnose``.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unmask import families as families  # which says where the families are; light, as no model is read yet
 from unmask import reporting as reporting  # which enters what draws results; light, as nothing is drawn yet
+from unmask.core.door import DOORS
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "evaluate", "load", "record", "sample", "train"]
+__all__ = ["__version__", "diagnose", "evaluate", "invert", "load", "record", "sample", "train"]
+
+DOORS["load"] = "unmask.api:load"
 
 if TYPE_CHECKING:
-    from unmask.api import diagnose, evaluate, load, record, sample, train
+    from unmask.api import diagnose, evaluate, invert, load, record, sample, train
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What users call: load, sample, train, evaluate, diagnose. Each asks the model, whatever its family."""
+"""What users call: load, sample, invert, train, evaluate, diagnose. Each asks the model, whatever its family."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.device import device_of
 from unmask.core.errors import UnmaskError, UsageError
+from unmask.core.family import families
 from unmask.core.model import Evaluation, Model, Output, Scores, Task
 from unmask.core.sampling_config import SamplingConfig
-from unmask.families import adopted, trainer_of
+from unmask.families import adopted
 from unmask.families import load as load_model
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ def load(path_or_id: str | Path, device: str | torch.device | None = None) -> Mo
     return load_model(path_or_id, device_of(device))
 
 
-def train(recipe: Recipe) -> Any:
-    """Run a training recipe (:func:`unmask.training.recipe.parse`), with samples shown and scored as it goes."""
+def train(recipe: Recipe) -> Model:
+    """The model of a training recipe (:func:`unmask.training.recipe.parse`), with samples scored as it goes.
+
+    Raises:
+        UsageError, CheckpointError: settings that do not fit, or a run folder of another recipe.
+    """
     from unmask.training.run import train as run
 
-    family = trainer_of(recipe.model.family)
-    family.check(recipe)
-    trained = family.adopt(run(recipe, lambda prepared: family.probes(prepared, recipe)))
+    family = families.training(recipe.model.family)
+    trained = adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
     folder = Path(str(recipe.train.output_dir))
     if distributed.is_main_process():
         try:
@@ -138,6 +142,62 @@ def sample(
     return model.sample(task, SamplingConfig.of(settings, config or model.config))
 
 
+def invert(
+    model: Any,
+    vectors: Any,
+    *,
+    column: str | None = None,
+    out: str | Path | None = None,
+    trace: bool = False,
+    callback: Callable[[Any], None] | None = None,
+    config: SamplingConfig | None = None,
+    **settings: Any,
+) -> Any:
+    """Texts for semantic vectors from elsewhere, such as an embedding store, by search against the encoder.
+
+    Args:
+        model: from :func:`load`; the vectors must be of the encoder that it was trained with.
+        vectors: an array or a tensor [N, Z], or a .npy, .parquet or .safetensors file.
+        column: of a .parquet file, or the tensor's name in a .safetensors file.
+        out: a .csv or .jsonl file to write to: then a run that was stopped goes on where it was, the processes of a
+            launch share the work, and the rows of the file are returned.
+        trace: keep each step up (without ``out``).
+        callback: called with each :class:`unmask.search.loop.Rise` and :class:`unmask.search.from_vectors.Ended`.
+        config, settings: ``calls``, ``forwards``, ``seconds``, ``seed``, ``precision``, and ``verify``, such as
+            ``cosine:threshold=0.999``; otherwise the threshold follows the precision in which the vectors are stored.
+
+    Returns:
+        an :class:`unmask.core.model.Output`: ``.texts``, ``.cosine``, ``.verified``, ``.row_calls``, ``.stopped``.
+
+    Raises:
+        UsageError: a model or a setting that does not fit; vectors of another width, with NaN, or zeros.
+    """
+    import warnings
+
+    from unmask.search.vectors import checked, read_vectors, stored_as
+
+    model = adopted(model, "invert")
+    plan = SamplingConfig.of({"verify": "cosine", **settings}, config)
+    statistics = model.vector_statistics()
+    found = read_vectors(vectors, column)
+    z_NZ, notes = checked(found, *statistics)
+    for note in notes:
+        warnings.warn(f"these vectors are not like those that the model was trained on: {note}", stacklevel=2)
+    if out is None:
+        return model.invert(z_NZ, plan, on_progress=callback, trace=trace, stored=stored_as(found))
+    from unmask.search.invert import invert_to
+
+    if trace:
+        raise UsageError("trace=True has no effect with out=, where rows are forgotten once they are written")
+    rows = invert_to(out, model, z_NZ, plan, stored=stored_as(found), on_progress=callback)
+    if len(rows) < len(z_NZ):
+        left = len(z_NZ) - len(rows)
+        warnings.warn(
+            f"seconds ran out: {left} of {len(z_NZ)} vectors are left, and the same call goes on", stacklevel=2
+        )
+    return rows
+
+
 def evaluate(
     model: Any,
     data: Any = None,
@@ -182,9 +242,16 @@ def diagnose(
     column: str | None = None,
     length: int | None = None,
     budget: Literal["quick", "full"] = "quick",
+    only: Sequence[str] | None = None,
+    seed: int | None = None,
+    progress: bool | Callable[[str], None] = False,
+    share: bool = False,
+    config: SamplingConfig | None = None,
     **settings: Any,
 ) -> Verdict:
     """Say why a model writes badly, with evidence (:func:`unmask.diagnosis.diagnose.diagnose`).
+
+    What it writes is judged under the plan that :func:`sample` would use: the call's, else the model's default plan.
 
     Args:
         model: a loaded model or a :class:`unmask.diagnosis.subject.Subject` of your own.
@@ -192,20 +259,36 @@ def diagnose(
         column: the column of ``data`` that holds the text.
         length: positions of the canvas, see :func:`evaluate`; of a causal model tokens a row (64).
         budget: ``quick`` (under a minute for a small model) or ``full``.
+        only: only these checks, ``"name"`` or ``"name:setting=value"``.
+        seed: of everything drawn; the config's when None.
+        progress: show a progress bar, or call this with each check's name.
+        share: each process of a launch runs every n-th check and gets the whole verdict; all must call.
+        config, settings: how it writes, as for :func:`sample`, but for what does not change texts (``batch_size``,
+            ``precision``). A subject of your own brings its own plan.
 
     Returns:
         a verdict: ``.status``, ``.findings``, ``.save("report.html")``, ``.to_json()``.
+
+    Raises:
+        UsageError: a setting that has no effect, an unknown check, or no texts to ask about.
     """
     from unmask.diagnosis.diagnose import diagnose as run
     from unmask.diagnosis.subject import Subject
 
+    how: dict[str, Any] = {"budget": budget, "only": only, "progress": progress, "share": share}
     if not isinstance(model, Subject):
-        subject = adopted(model, "diagnose").subject(data, column=column, length=length)
-        return run(cast(Subject, subject), budget=budget, **settings)
-    for name, given in (("length", length), ("column", column)):
+        loaded = adopted(model, "diagnose")
+        chosen = SamplingConfig.of(settings, config or loaded.config)
+        for name in ("batch_size", "precision"):
+            if name in chosen.changed():
+                raise UsageError(f"{name}={chosen.changed()[name]!r} has no effect on a diagnosis, which runs in fp32")
+        subject = loaded.subject(data, column=column, length=length, config=chosen)
+        return run(cast(Subject, subject), seed=chosen.seed if seed is None else seed, **how)
+    for name, given in {"data": data, "length": length, "column": column, "config": config, **settings}.items():
         if given is not None:
-            raise UsageError(f"{name}={given!r} has no effect on a {type(model).__name__}, which brings its own rows")
-    return run(model, budget=budget, **settings)
+            whose = f"a {type(model).__name__}, which brings its own rows and plan"
+            raise UsageError(f"{name}={given!r} has no effect on {whose}")
+    return run(model, seed=seed or 0, **how)
 
 
 def _signature(call: Callable[..., Any]) -> inspect.Signature:
@@ -221,5 +304,5 @@ def _signature(call: Callable[..., Any]) -> inspect.Signature:
     return own.replace(parameters=parameters)
 
 
-for _call in (sample, evaluate):
+for _call in (sample, evaluate, diagnose):
     _call.__signature__ = _signature(_call)  # type: ignore[union-attr]

@@ -16,6 +16,8 @@ _PLACES = {
     "samplers": "unmask.decoding.rule:samplers",
     "remaskers": "unmask.decoding.remask:remaskers",
     "caches": "unmask.decoding.cache:caches",
+    "verifiers": "unmask.search.verifier:verifiers",
+    "proposals": "unmask.search.proposal:proposals",
     "puzzles": "unmask.data.puzzles.puzzle:PUZZLES",
     "checks": "unmask.diagnosis.check:checks",
     "tasks": "unmask.evaluation.tasks.problem:tasks",

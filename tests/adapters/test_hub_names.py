@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_adapters import causal, masked_lm, native
+from test_adapters import masked_lm, native
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import unmask
@@ -181,16 +181,14 @@ def test_local_folder_needs_a_file_of_a_model(cache: Path) -> None:
     assert local_folder("plain") == Path("plain")
 
 
-def test_lm_eval_takes_masked_models_alone(cache: Path, tmp_path: Path) -> None:
+def test_lm_eval_takes_what_unmask_load_gives(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
     from unmask.evaluation.lm_eval_model import UnmaskLM
 
-    with pytest.raises(UsageError, match="causal language model .GPT2LMHeadModel.*--model hf takes it"):
-        UnmaskLM(causal(tmp_path / "gpt2"))
     loaded: Any = load_causal(made_causal(tmp_path / "judge"))
     with pytest.raises(UsageError, match="not a CausalModel"):
         UnmaskLM(loaded)
-    assert UnmaskLM(ours(tmp_path / "run")).limit == 64
+    assert UnmaskLM(ours(tmp_path / "run")).model.limit == 64
 
 
 def test_a_snapshot_without_a_tokenizer_is_refused(cache: Path, tmp_path: Path) -> None:

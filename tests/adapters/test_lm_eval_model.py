@@ -20,8 +20,10 @@ from oracles import JointDenoiser
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.lm_eval_model import UnmaskLM, main
+from unmask.families import _masked_answers
+from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import Card
 
 LETTERS = "abc"
 
@@ -40,7 +42,7 @@ class Spelling:
         return ["".join(LETTERS[i] for i in row) for row in rows]
 
 
-class OnCpu(TextModel):
+class OnCpu(MaskedText):
     device = torch.device("cpu")  # type: ignore[assignment]
 
 
@@ -99,31 +101,31 @@ def test_numbers_do_not_depend_on_neighbours() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny() -> TextModel:
+def tiny() -> MaskedText:
     words = train_bpe(["the river runs to the sea", "is it so? yes no"], 280)
     torch.manual_seed(0)
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=len(words), max_position_embeddings=32, dim=16, layers=1, heads=2, ffn_dim=24)
     )
-    return TextModel(net.eval(), words, Card(length=32))
+    return MaskedText(net.eval(), words, Card(length=32))
 
 
-def test_a_long_text_is_scored_in_pieces_once(tiny: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_is_scored_in_pieces_once(tiny: MaskedText, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = UnmaskLM(tiny, samples=2)
     seen: list[tuple[int, int]] = []
 
-    def score(before: list[int], after: list[int]) -> float:
+    def score(model: Any, before: list[int], after: list[int], *how: int) -> float:
         seen.append((len(before), len(after)))
         return -1.0
 
-    monkeypatch.setattr(lm, "_score", score)
-    ids = lm._ids("the river " * 12)
+    monkeypatch.setattr(_masked_answers, "_bound", score)
+    ids = tiny.tokenizer("the river " * 12, add_special_tokens=False)["input_ids"]
     assert lm.loglikelihood_rolling([asked("the river " * 12)], disable_tqdm=True) == [-float(len(seen))]
     assert sum(after for _, after in seen) == len(ids) > 32
     assert all(before + after == 32 for before, after in seen)
 
 
-def test_answers_are_cut_and_seeded(tiny: TextModel) -> None:
+def test_answers_are_cut_and_seeded(tiny: MaskedText) -> None:
     lm = UnmaskLM(tiny, steps=4)
     settings = {"until": [], "max_gen_toks": 8, "temperature": 1.0}
     whole, again = lm.generate_until([asked("the river", settings)] * 2, disable_tqdm=True)
@@ -158,7 +160,7 @@ def local_task(folder: Path, name: str, kind: str) -> None:
     (folder / f"{name}.yaml").write_text(head + 'test_split: test\ndoc_to_text: "{{question}}"' + kind)
 
 
-def test_lm_eval_runs_a_local_task(tiny: TextModel, tmp_path: Path) -> None:
+def test_lm_eval_runs_a_local_task(tiny: MaskedText, tmp_path: Path) -> None:
     import lm_eval
     from lm_eval.tasks import TaskManager
 

@@ -216,9 +216,7 @@ def llada(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("setting", CHANGES)
-def test_every_setting_changes_an_answer_from_python_and_from_the_shell(
-    llada: Path, setting: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_setting_changes_an_answer(llada: Path, setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     model = unmask.load(llada, device="cpu")
     base: dict[str, Any] = {"length": 16, "steps": 6, "temperature": 1.0}
     if setting == "stop_at_eos":  # what is written third is made the end
@@ -241,7 +239,7 @@ def test_every_setting_changes_an_answer_from_python_and_from_the_shell(
     assert said == meant
 
 
-def test_the_table_covers_every_setting_and_the_command_has_them_all() -> None:
+def test_the_table_covers_every_setting() -> None:
     known = set(inspect.signature(unmask.sample).parameters)
     assert set(CHANGES) == known - OTHER and OTHER <= known
     options = {name for p in typer.main.get_command(build()).commands["sample"].params for name in [p.name]}

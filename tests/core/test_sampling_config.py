@@ -68,7 +68,7 @@ def test_leaves_and_guidance_become_plain_values(tmp_path):
     assert json.loads(json.dumps(tree)) == tree
 
 
-def test_a_folder_without_a_plan_has_the_defaults_and_a_damaged_one_is_said(tmp_path):
+def test_a_folder_without_a_plan_has_the_defaults(tmp_path):
     assert SamplingConfig.load(tmp_path) == SamplingConfig()
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2}')
     assert SamplingConfig.load(tmp_path) == SamplingConfig()

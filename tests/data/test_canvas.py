@@ -22,7 +22,7 @@ def test_a_batch_holds_the_rows_asked_for():
     np.testing.assert_array_equal(batch["latent"].numpy(), LATENTS[ROWS[[7, 2, 7]]].astype(np.float32))
 
 
-def test_one_row_and_many_rows_agree_and_the_loader_sees_each_once():
+def test_one_row_and_many_rows_agree():
     data = CanvasDataset(IDS, LENGTHS, LATENTS, ROWS)
     one = data[3]
     assert one["input_ids"].tolist() == IDS[3].tolist() and one["length"] == LENGTHS[3] and one["latent"].shape == (3,)

@@ -87,7 +87,7 @@ def test_text_is_taken_whatever_it_reads_like():
     assert choose(survey([{"text": "12", "label": "pos"}]), None, "x") == ("text",)
 
 
-def test_a_column_of_nulls_is_refused_only_if_all_rows_were_seen():
+def test_a_column_of_nulls_is_refused_if_all_was_seen():
     found = survey([{"text": None, "body": "a b"}])
     assert choose(found, None, "x", complete=False) == ("text",)
     with pytest.raises(UsageError, match="'text' of x is empty in every row; column= may be one of body"):

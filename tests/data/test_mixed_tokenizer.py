@@ -54,7 +54,7 @@ def test_block_is_last_character_first():
     assert forward[1:-1] == ids[1:-1][::-1]
 
 
-def test_multi_byte_characters_would_break_if_decoded_before_they_are_put_in_order():
+def test_multi_byte_characters_are_put_in_order_first():
     tokenizer = MixedTokenizer(BPE)
     ids = tokenizer.encode_block("你")
     wrong = bytes(i - FIRST_CHARACTER for i in ids[1:-1]).decode("utf-8", errors="replace")[::-1]

@@ -54,7 +54,7 @@ def test_jsonl_with_broken_lines_null_and_lone_surrogates(tmp_path):
     assert (data.report.malformed, data.report.not_utf8, data.report.empty) == (5, 1, 1)
 
 
-def test_csv_keeps_line_breaks_inside_quotes_and_counts_short_rows(tmp_path):
+def test_csv_keeps_line_breaks_inside_quotes(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(b'id,text\n1,"two\nlines"\n2,plain\n3\n4,nul\x00here\n5,\xff\n')
     data = load_texts(path, validation=0.0)
@@ -111,7 +111,7 @@ def test_every_form_of_the_same_rows_gives_the_same_split(tmp_path, form, monkey
         assert data.train[-1] == list(data.train)[-1]
 
 
-def test_a_split_by_name_leaves_out_what_is_also_in_the_training_split(tmp_path):
+def test_a_split_by_name_leaves_out_training_texts(tmp_path):
     import datasets
 
     parts = {"train": ["a b", "c d", "e f"], "test": ["c d", "g h"]}
@@ -150,7 +150,7 @@ def test_limit_draws_rows_and_is_reproducible(tmp_path):
     assert list(first.train) != lines(500)[:40]
 
 
-def test_no_held_out_verse_was_seen_under_any_translation_or_pair():
+def test_no_held_out_verse_was_seen_in_any_translation():
     """A model trained on verses, then on pairs, is tested on texts it never saw in either."""
     seen, held = set(), set()
     for name in ("verses", "kjv-web"):

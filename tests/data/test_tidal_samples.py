@@ -59,7 +59,7 @@ def test_truncation_drops_the_oldest_tokens_and_moves_the_block():
         block_sample(TOKENIZER, "1 =", " 13122", length=4)
 
 
-def test_row_of_a_text_holds_every_block_with_exactly_its_prefix():
+def test_row_of_a_text_holds_blocks_with_their_prefix():
     text = "12345 + 678 = 13023 fox"
     row = text_row(TOKENIZER, text)
     found = [(segment.tokens[:seen], ids) for segment in row for seen, ids in segment.blocks]
@@ -74,7 +74,7 @@ def test_row_of_a_text_holds_every_block_with_exactly_its_prefix():
     assert empty == [Segment([], [(0, [BOB, EOS])])]
 
 
-def test_block_whose_prefix_is_tokenised_otherwise_has_its_own_segment():
+def test_block_with_another_prefix_has_its_own_segment():
     # cut to "xabc", "d", " y": the tokens of "xabc" do not begin those of "xabcd", which ends in one token
     tokenizer = MixedTokenizer.train(["abcd"] * 9, 290, max_block=4)
     row = text_row(tokenizer, "xabcd y")
@@ -141,7 +141,7 @@ def test_small_range_never_holds_out_what_is_trained():
     assert not set(problems.train) & set(problems.held_out)
 
 
-def test_short_operands_are_common_in_training_and_change_nothing_that_is_held_out() -> None:
+def test_short_operands_change_nothing_held_out() -> None:
     plain, mixed = arithmetic(4000, 500, 100, short=0.0), arithmetic(4000, 500, 100)
     assert plain.held_out == mixed.held_out and plain.longer == mixed.longer
 

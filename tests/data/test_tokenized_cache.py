@@ -31,7 +31,7 @@ def test_what_lies_on_disk_is_what_memory_would_hold(tokenizer, tmp_path):
     assert not list(tmp_path.glob("*.partial*"))
 
 
-def test_a_second_start_reads_and_other_texts_or_settings_are_made_anew(tokenizer, tmp_path, monkeypatch):
+def test_a_second_start_reads_what_is_stored(tokenizer, tmp_path, monkeypatch):
     on_disk(tokenizer, tmp_path)
     calls = []
     real = tokenized_cache.encode_fixed

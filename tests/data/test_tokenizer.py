@@ -35,7 +35,7 @@ def test_any_text_survives_the_round_trip(text):
     assert canvas.over_long == 0
 
 
-def test_specials_never_come_from_text_also_after_a_round_trip_to_disk(tmp_path):
+def test_specials_never_come_from_text(tmp_path):
     BPE.save_pretrained(tmp_path)
     for tokenizer in (BPE, AutoTokenizer.from_pretrained(tmp_path)):
         canvas = encode_fixed(tokenizer, HARD, 128)
@@ -58,7 +58,7 @@ def test_a_canvas_is_tokens_then_one_eos_then_padding():
         assert ids.tolist() == [*tokens, 1] + [0] * (64 - length) and length == len(tokens) + 1
 
 
-def test_the_longest_text_that_fits_keeps_its_eos_and_the_next_does_not():
+def test_the_longest_text_that_fits_keeps_its_eos():
     n = len(BPE(TEXTS[0], add_special_tokens=False)["input_ids"])
     fits = encode_fixed(BPE, [TEXTS[0]], n + 1)
     assert fits.over_long == 0 and fits.ids[0, -1] == 1
@@ -67,7 +67,7 @@ def test_the_longest_text_that_fits_keeps_its_eos_and_the_next_does_not():
     assert TEXTS[0].startswith(decode(BPE, cut.ids)[0])
 
 
-def test_drop_and_truncate_count_the_same_and_keep_track_of_rows():
+def test_drop_and_truncate_count_the_same():
     dropped = encode_fixed(BPE, TEXTS, 32, over_long="drop")
     cut = encode_fixed(BPE, TEXTS, 32)
     assert dropped.over_long == cut.over_long > 0
@@ -98,7 +98,7 @@ def test_settings_out_of_range_are_refused():
         from_encoder("no-such-tokenizer-here")
 
 
-def test_bert_ends_with_sep_and_a_spelled_special_is_ordinary_text():
+def test_bert_ends_with_sep():
     from unmask.models.encoders import SentenceEncoder
 
     own = SentenceEncoder.load("minilm").tokenizer
@@ -110,7 +110,7 @@ def test_bert_ends_with_sep_and_a_spelled_special_is_ordinary_text():
     assert own("[MASK]", add_special_tokens=False)["input_ids"] == before == [103], "the encoder's own is untouched"
 
 
-def test_a_tokenizer_without_mask_and_padding_gets_them_behind_its_vocabulary():
+def test_missing_mask_and_padding_are_added_behind():
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

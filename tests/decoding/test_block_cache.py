@@ -164,7 +164,7 @@ def test_exact_for_attention_that_does_not_look_ahead(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_where_they_can_be_old_tokens_change_and_the_error_says_so(name: str) -> None:
+def test_old_keys_change_tokens_and_the_error_says_so(name: str) -> None:
     model = MODELS[name](3)
     x_BL, valid_BL = rows()
     errors = {}
@@ -215,7 +215,7 @@ def test_the_error_is_that_of_the_open_block(spec: str, guidance: float) -> None
     assert together.kl_nats * together.predictions == pytest.approx(sum(one.kl_nats * one.predictions for one in alone))
 
 
-def test_a_row_is_refreshed_when_a_hook_writes_outside_its_block() -> None:
+def test_a_row_is_refreshed_when_a_hook_writes() -> None:
     model = llada(1)
 
     def hook(step: int | None, now_BL: Tensor) -> Tensor:

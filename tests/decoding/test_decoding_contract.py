@@ -232,7 +232,7 @@ def test_the_table_above_covers_the_plan() -> None:
         ({"guidance": -0.5}, "gamma=-0.5"),
         ({"sampler": "ancestral", "remasking": "cap:eta=2.0"}, "eta=2.0"),
         ({"sampler": "ancestral", "remasking": "loop:t_on=0.01"}, "t_on=0.01"),
-        ({"sampler": "ancestral", "remasking": "cap", "stop_at_eos": True}, "hidden again"),
+        ({"sampler": "ancestral", "remasking": "cap", "stop_at_eos": True}, "masked again"),
         ({"quota": "threshold:least=0.0"}, "least=0.0"),
         ({"quota": "factor:factor=0.0"}, "factor=0.0"),
         ({"quota": "entropy_bound:nats=-1.0"}, "nats=-1.0"),

@@ -122,7 +122,7 @@ def test_ties_are_broken_by_seed_never_by_position() -> None:
         assert float(left) == pytest.approx(1 / length, abs=0.02)
 
 
-def test_candidates_of_no_score_still_come_before_given_positions() -> None:
+def test_candidates_of_no_score_come_before_given_ones() -> None:
     x_BL = torch.full((1, 6), MASK)
     x_BL[0, :2] = 5
 
@@ -165,7 +165,7 @@ def test_guidance_where_a_branch_forbids(gamma: float) -> None:
     torch.testing.assert_close(guide(c + shift, u - 2 * shift, gamma).log_softmax(-1), wanted)
 
 
-def test_a_head_that_is_one_product_mixes_the_branches_before_it() -> None:
+def test_a_linear_head_mixes_the_branches_before_it() -> None:
     """Half the rows and the same logits as two heads mixed; a head of the denoiser's own sees both branches."""
 
     class Own(TinyNet):
@@ -399,7 +399,7 @@ def test_the_mask_is_never_drawn_whatever_the_settings() -> None:
                 assert torch.equal(out.sequences, best.sequences)
 
 
-def test_repetition_penalty_spares_padding_and_ignores_an_added_constant() -> None:
+def test_repetition_penalty_spares_padding() -> None:
     class Shifted(TinyNet):
         def head(self, h_ND: Tensor) -> Tensor:
             return super().head(h_ND) + 100.0

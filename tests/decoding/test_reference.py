@@ -60,7 +60,7 @@ def test_every_sampler_is_covered_at_both_temperatures() -> None:
 
 
 @pytest.mark.parametrize(("steps", "block"), [(16, None), (8, 8), (4, 16)])
-def test_the_fast_path_gives_the_same_tokens_at_temperature_zero(steps: int, block: int | None) -> None:
+def test_the_fast_path_agrees_at_temperature_zero(steps: int, block: int | None) -> None:
     """Where nothing is drawn the default path and the public samplers agree, with a head on few rows."""
     net = SCRIPT.ParityNet()
     x_BL, _ = SCRIPT.canvas(net, {"prompts": [5, 5], "length": 16}, 1)

@@ -66,7 +66,7 @@ def test_everything_is_tokenised_again_before_each_block():
     assert [e.ended for e in events] == [False] * (len(events) - 1) + [True]
 
 
-def test_blocks_come_out_as_they_are_finished_and_the_limit_holds():
+def test_blocks_come_out_as_they_are_finished():
     oracle = Oracle(TOKENIZER, TEXT)
     stream = stream_blocks(CharacterWriter(oracle, TOKENIZER), TOKENIZER, ["", TEXT], max_blocks=3)
     first = next(stream)

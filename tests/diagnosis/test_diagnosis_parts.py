@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,8 +17,10 @@ from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.checks.draw_calibration import fit_temperature, likelihood
 from unmask.diagnosis.checks.length import _ks_chance
 from unmask.diagnosis.context import BUDGETS, CheckContext, moved
+from unmask.diagnosis.division import best_cost, even_cost
+from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.staircase import best_of, one_at_a_time
+from unmask.diagnosis.staircase import Curve
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
 
@@ -87,7 +88,7 @@ def test_unigrams_are_witten_bell() -> None:
     assert float(counts.unigram_V[3].exp()) == pytest.approx((2 + 3 / 6) / 7)
 
 
-def test_bigrams_are_a_distribution_and_fall_back_where_nothing_is_seen() -> None:
+def test_bigrams_are_a_distribution() -> None:
     ids = torch.randint(2, 9, (200, 12), generator=torch.Generator().manual_seed(0))
     counts = Baselines.fit(ids, vocab_size=10, eos_id=None, pad_id=None)
     every = torch.arange(10)
@@ -107,7 +108,7 @@ def test_temperature_is_recovered() -> None:
     assert fit_temperature(logits, logits.argmax(-1)) == (0.0, 0.0)
 
 
-def test_predictions_without_doubt_say_nothing_about_the_temperature() -> None:
+def test_certain_predictions_tell_no_temperature() -> None:
     unsure, sure = torch.zeros(100, 2, dtype=torch.float64), torch.zeros(100, 2, dtype=torch.float64)
     unsure[:, 0], sure[:, 0] = 1.0, 40.0
     best = torch.zeros(100, dtype=torch.long)
@@ -116,20 +117,25 @@ def test_predictions_without_doubt_say_nothing_about_the_temperature() -> None:
     assert likelihood(sure, best, 0.5) == pytest.approx(0.0, abs=1e-9) and likelihood(sure, best, 0.0) == 0.0
 
 
+def curve_of(*losses: float) -> Curve:
+    ratios = torch.arange(1, len(losses) + 1).double() / len(losses)
+    return Curve(ratios, [Estimate(loss, {}) for loss in losses])
+
+
 def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:
-    curve = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    assert one_at_a_time(curve) == pytest.approx(2.5)  # mean of the curve at 1, 3/4, 1/2, 1/4
-    assert one_at_a_time(curve, 2) == pytest.approx(3.0)  # two at r = 1, two at r = 1/2
-    assert one_at_a_time(curve, 4) == pytest.approx(4.0)
+    curve = curve_of(1.0, 2.0, 3.0, 4.0)
+    assert even_cost(curve, 4) == pytest.approx(2.5)  # mean of the curve at 1, 3/4, 1/2, 1/4
+    assert even_cost(curve, 4, 2) == pytest.approx(3.0)  # two at r = 1, two at r = 1/2
+    assert even_cost(curve, 4, 4) == pytest.approx(4.0) and even_cost(curve, 4, 3) == pytest.approx(3.25)
 
 
 def test_the_best_schedule_is_no_worse_than_any_other() -> None:
-    curve = np.array([0.0, 1.0, 1.2, 3.0, 7.0])
+    curve = curve_of(1.0, 1.2, 3.0, 7.0)
     # all divisions of 4 tokens into 2 steps: 1+3, 2+2, 3+1
     every = [(7 * 1 + 3 * 3) / 4, (7 * 2 + 1.2 * 2) / 4, (7 * 3 + 1 * 1) / 4]
-    assert best_of(curve, 2) == pytest.approx(min(every))
-    assert best_of(curve, 1) == pytest.approx(7.0) and best_of(curve, 4) == pytest.approx(one_at_a_time(curve))
-    assert best_of(curve, 9) == pytest.approx(one_at_a_time(curve))
+    assert best_cost(curve, 4, 2) == pytest.approx(min(every))
+    assert best_cost(curve, 4, 1) == pytest.approx(7.0)
+    assert best_cost(curve, 4, 9) == pytest.approx(even_cost(curve, 4))
 
 
 def test_smirnov_series() -> None:

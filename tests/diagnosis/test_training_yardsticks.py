@@ -17,7 +17,7 @@ from unmask.diagnosis.checks.skill import _still_falling
 from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.encoding import other_ids
 from unmask.diagnosis.subject import Batch, Split, State, Subject
-from unmask.diagnosis.word_probe import probed_ce
+from unmask.diagnosis.token_probe import probed_ce
 
 V, L = 20, 8
 

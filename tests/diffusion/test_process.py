@@ -82,7 +82,7 @@ def test_a_part_is_that_part_of_the_whole_batch():
         torch.testing.assert_close(whole.weight_B[4:], half.weight_B, equal_nan=True)
 
 
-def test_word_dropout_hides_more_and_keeps_the_loss_but_bounds_nothing():
+def test_word_dropout_masks_more_and_bounds_nothing():
     model = UniformDenoiser()
     ids = torch.randint(0, 10, (512, 20), generator=generator(7))
     plain = MaskingProcess("time").corrupt(ids, model.mask_id, generator(8))

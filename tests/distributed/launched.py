@@ -14,8 +14,8 @@ import torch
 
 import unmask
 from unmask.core import distributed
+from unmask.core.family import families
 from unmask.data.latents import cached_latents
-from unmask.families import trainer_of
 from unmask.training.base_trainer import SHARDS_ON_CPUS
 from unmask.training.checkpoint import checkpoints, last_checkpoint
 from unmask.training.recipe import parse
@@ -66,7 +66,7 @@ def interrupted(settings):
             raise Stop
         return {}, []
 
-    return lambda prepared: [*trainer_of("denoiser").probes(prepared, settings), stop]
+    return lambda prepared: [*families.training("denoiser").probes(prepared, settings), stop]
 
 
 def cut_off(folder: Path, texts: str, rows: int) -> None:

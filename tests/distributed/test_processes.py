@@ -61,7 +61,7 @@ def test_the_loss_curve_is_the_one_of_a_single_process(seen, way):
     assert two[way]["weights"] == pytest.approx(one["copies"]["weights"] * 2, rel=1e-5)
 
 
-def test_the_gradient_does_not_depend_on_processes_or_micro_batches(seen):
+def test_the_gradient_does_not_depend_on_the_split(seen):
     whole = seen[0]["norms"]["1"]
     assert len(whole) == 2 and min(whole) > 1e-3
     for found in seen:
@@ -82,7 +82,7 @@ def test_latents_are_encoded_once_and_everyone_has_all(seen):
 
 
 @pytest.mark.parametrize("what", ["texts", "replayed", "findings"])
-def test_samples_traces_and_findings_do_not_depend_on_the_processes(seen, what):
+def test_results_do_not_depend_on_the_processes(seen, what):
     assert seen[0][what] == seen[1][what]
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from test_latent_use import IDS, LATENTS, Copier
 
 from unmask.core.errors import UsageError
+from unmask.decoding.trace import Trace
 from unmask.evaluation.evaluate import evaluate
 from unmask.evaluation.generation import rewrite, score_generation
 
@@ -37,9 +38,9 @@ class Outline(HTMLParser):
 @pytest.fixture(scope="module")
 def full():
     scores = score_generation(OUTPUTS, REFERENCES, inputs=REFERENCES, training_texts=["was the word in the beginning"])
-    trace = "<html><body><p>trace</p><script>1</script></body></html>"
+    unmasking = {"trace": Trace(torch.tensor([[1, 2]]), 9), "pieces": {1: "</script>one", 2: " two"}}
     about = {"model": "runs/<demo>"}
-    return evaluate(Copier(), IDS, latents_NZ=LATENTS, generation=scores, trace_html=trace, samples=3, about=about)
+    return evaluate(Copier(), IDS, latents_NZ=LATENTS, generation=scores, samples=3, about=about, **unmasking)
 
 
 def test_outputs_against_references():
@@ -127,6 +128,8 @@ def test_page_escapes_texts_and_loads_nothing(full):
     assert outline.tags.count("svg") == 3
     frame = re.search(r"<iframe[^>]*>", html)[0]
     assert 'sandbox="allow-scripts"' in frame and "allow-same-origin" not in frame
+    # the trace is data, spelled when the page is drawn
+    assert "&amp;lt;/script&amp;gt;one two" in html
 
 
 def test_saved_files(full, tmp_path):

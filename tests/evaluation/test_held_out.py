@@ -36,7 +36,7 @@ def test_the_own_source_named_again_is_split_as_in_training(corpus):
             assert sorted(written) == sorted(own.validation) and list(known) == list(own.train)
 
 
-def test_of_another_file_every_text_counts_that_was_not_trained_on(corpus, tmp_path):
+def test_of_another_file_unseen_texts_count(corpus, tmp_path):
     model = trained(data=str(corpus), validation=0.1)
     own = load_texts(corpus, validation=0.1)
     other = tmp_path / "other.txt"
@@ -59,7 +59,7 @@ def test_a_column_that_is_not_there_is_refused(corpus):
             TidalText.examples(model, data, "foo")
 
 
-def test_a_training_file_that_is_gone_leaves_every_text_of_another(corpus, tmp_path):
+def test_a_training_file_that_is_gone_leaves_all_texts(corpus, tmp_path):
     model = trained(data=str(tmp_path / "gone.txt"), validation=0.1)
     for written, known in both_ways(model, corpus):
         assert len(written) == 120 and not known

@@ -179,11 +179,11 @@ class Rising(UniformDenoiser):
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 32])
-def test_the_mean_over_hidden_tokens_counts_the_samples_that_hide_everything(length):
+def test_the_masked_mean_counts_fully_masked_samples(length):
     """n = 1..L equally often, n tokens at 3n/L nats each: 3 sum(n^2) / (L sum(n)) = (2L + 1) / L."""
     found = bound(Rising(), torch.zeros(2, length, dtype=torch.long), samples=2 * length, batch_size=7)
     assert found.masked_nats_per_token().value == pytest.approx((2 * length + 1) / length, rel=1e-5)
-    assert found.hidden_count_N.tolist() == [length * (length + 1)] * 2
+    assert found.masked_count_N.tolist() == [length * (length + 1)] * 2
     assert found.nats_per_token().value == pytest.approx(3 * (length + 1) / (2 * length), rel=1e-5)
     assert found.text.loss()[-1].value == pytest.approx(3.0, rel=1e-5)
 
@@ -195,8 +195,8 @@ def test_the_mean_over_hidden_tokens_leaves_padding_out():
     found = bound(model, ids, samples=4)
     # each n once, of which three quarters stand in the text on average, and all three where everything is hidden
     seen = found.text.count_NK[0, :-1].sum()
-    assert found.hidden_count_N[0] == seen + 3
-    assert found.hidden_nats_N[0] == pytest.approx(found.text.nats_NK[0, :-1].sum() + 9, rel=1e-5)
+    assert found.masked_count_N[0] == seen + 3
+    assert found.masked_nats_N[0] == pytest.approx(found.text.nats_NK[0, :-1].sum() + 9, rel=1e-5)
 
 
 def test_padding_is_scored_but_not_counted(tiny):

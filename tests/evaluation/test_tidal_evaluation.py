@@ -39,7 +39,7 @@ def learn(text_model):
     ("attention", "writes"),
     [("tidal", "blocks"), ("masked", "blocks"), ("causal", "blocks"), ("causal", "tokens"), ("causal", "characters")],
 )
-def test_exact_match_tells_a_trained_model_from_an_untrained_one(attention, writes):
+def test_exact_match_tells_trained_from_untrained(attention, writes):
     text_model = model(attention, writes)
     assert exact_match(text_model, EXAMPLES) == [False] * 3
     before = bits(text_model, EXAMPLES)["bits_per_character"]

@@ -134,7 +134,7 @@ def test_order_learners_run_and_draw_their_page(monkeypatch: pytest.MonkeyPatch,
     assert (tmp_path / "pages" / "img" / "order_learners_cpu.svg").read_text().startswith("<svg")
 
 
-def test_the_paper_s_ordering_is_compared_step_by_step_whatever_was_run_first() -> None:
+def test_the_papers_ordering_is_compared_by_step() -> None:
     def arm(*draws: dict[int, float]) -> dict:
         points = [[{"step": s, "nats": {"value": v}} for s, v in draw.items()] for draw in draws]
         return {str(i): {"curve": curve} for i, curve in enumerate(points)}

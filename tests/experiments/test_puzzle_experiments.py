@@ -76,7 +76,7 @@ def test_parts_of_a_set_do_not_change_what_is_solved(solver: Path, held_out: Puz
     assert (whole.x_BL == parts.x_BL).float().mean() > 0.97  # bf16 sums may round otherwise in another batch
 
 
-def test_broken_boards_are_tried_again_and_solved_ones_left_alone(solver: Path, held_out: PuzzleBatch) -> None:
+def test_broken_boards_are_tried_again(solver: Path, held_out: PuzzleBatch) -> None:
     model, _ = load(solver)
     plan = planned("random", 3)
     once, again = solve(model, MINI, held_out, plan), solve_again(model, MINI, held_out, plan, tries=6)
@@ -92,7 +92,7 @@ def test_broken_boards_are_tried_again_and_solved_ones_left_alone(solver: Path, 
     assert float(held.forwards_B.double().mean()) == pytest.approx(3 + 3 * share)
 
 
-def test_later_attempts_differ_in_seed_and_in_the_noise_of_the_order() -> None:
+def test_later_attempts_differ_in_seed_and_order() -> None:
     plan = planned("margin", 3)
     assert attempt(plan, 0) is plan
     second = attempt(plan, 2)
@@ -249,7 +249,7 @@ def test_training_cost_is_that_of_the_matrix_products(shards: Shards) -> None:
     assert counted[2] - counted[1] == block and counted[1] > counted[0] > 0
 
 
-def test_the_structured_start_is_one_relation_a_head_and_plain_has_none() -> None:
+def test_the_structured_start_is_one_relation_a_head() -> None:
     aware, plain = PuzzleDenoiser.fresh(MINI, TINY, 0), PuzzleDenoiser.fresh(MINI, Shape(relations=False), 0)
     weight = aware.net.blocks[0].attn.relation
     assert torch.equal(weight, 3.0 * torch.eye(4)[:, :3])
@@ -258,7 +258,7 @@ def test_the_structured_start_is_one_relation_a_head_and_plain_has_none() -> Non
 
 
 @pytest.mark.parametrize("order", ["raster", "solver"])
-def test_causal_rows_start_with_givens_and_score_nothing_of_them(order: str) -> None:
+def test_causal_rows_do_not_score_their_givens(order: str) -> None:
     answer = torch.tensor([[1, 2, 3, 4] * 4])
     given = torch.tensor([[False, True] * 8])
     rank = torch.where(given, 0, 16 - torch.arange(16))
@@ -422,7 +422,7 @@ def test_a_board_is_solved_cell_by_cell(solver: Path, held_out: PuzzleBatch, tmp
     assert "http:" not in html.split("srcdoc")[0] and "https:" not in html.split("srcdoc")[0]
 
 
-def test_tries_end_where_nothing_can_change_and_count_their_forwards(
+def test_tries_end_where_nothing_can_change(
     solver: Path, held_out: PuzzleBatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, _ = load(solver)

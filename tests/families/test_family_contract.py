@@ -130,17 +130,28 @@ def test_output_is_written_and_a_trace_drawn_or_refused(name, loaded, tmp_path):
             out.save_trace(tmp_path / "trace.html")
 
 
+#: what each is scored on and diagnosed with, where it is not TEXTS
+DATA = {"gpt2": TEXTS * 4, "sudoku_relations": [BOARD, BOARD.replace("5", ".", 1)], "zebra_relations": [ZEBRA, ZEBRA]}
+
+
 @pytest.mark.parametrize("name", ["bert", "gpt2", "tidal", "sudoku_relations", "zebra_relations"])
-def test_scores_and_verdicts_are_given_or_refused(name, loaded):
-    model = loaded(name)
-    for ask, wanted in (
-        (lambda: unmask.evaluate(model, TEXTS, judge=None, samples=2, trace=False).metrics, dict),
-        (lambda: unmask.diagnose(model, TEXTS, only=["batch_invariance"]), Verdict),
-    ):
-        try:
-            assert isinstance(ask(), wanted)
-        except UsageError as refused:
-            assert name not in ("bert", "tidal") and "\n" not in str(refused)
+def test_scores_and_verdicts_are_given_or_refused(name, loaded, tmp_path):
+    model, data = loaded(name), DATA.get(name, TEXTS)
+    try:
+        scores = unmask.evaluate(model, data, judge=None, trace=False)
+        assert scores.metrics and all(isinstance(value, float) for value in scores.metrics.values())
+        assert scores.tables() and "<html" in scores.save(tmp_path / "scores").read_text()[:200]
+    except UsageError as refused:
+        assert name == "gpt2" and "\n" not in str(refused)
+    verdict = unmask.diagnose(model, data, only=["batch_invariance"])
+    assert isinstance(verdict, Verdict) and [f.status for f in verdict.findings] == ["pass"]
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "tidal", "sudoku_relations", "zebra_relations"])
+def test_export_is_refused_in_one_sentence(name, loaded, tmp_path):
+    with pytest.raises(UsageError) as refused:
+        loaded(name).export(tmp_path / "out")
+    assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -19,7 +19,7 @@ def trained(tmp_path_factory):
     return root / "run"
 
 
-def test_a_checkpoint_of_a_run_is_its_average_with_the_runs_card(trained):
+def test_a_checkpoint_of_a_run_is_its_average(trained):
     model = unmask.load(trained / "checkpoint-2", "cpu")
     average = load_file(str(trained / "checkpoint-2/ema.safetensors"))
     state = model.denoiser.state_dict()
@@ -30,7 +30,7 @@ def test_a_checkpoint_of_a_run_is_its_average_with_the_runs_card(trained):
     assert unmask.sample(model, n=1, steps=4).texts
 
 
-def test_a_checkpoint_of_a_finished_run_equals_the_model_it_became(trained):
+def test_a_finished_runs_checkpoint_is_its_model(trained):
     best = unmask.load(trained / "checkpoint-4", "cpu").denoiser.state_dict()
     assert all(torch.equal(v, best[k]) for k, v in unmask.load(trained, "cpu").denoiser.state_dict().items())
 
@@ -56,7 +56,7 @@ def test_parts_of_models_are_named_as_what_they_are(trained, tmp_path):
         unmask.load(pointer, "cpu")
 
 
-def test_a_folders_default_plan_is_what_writes_unless_another_is_said(trained, tmp_path):
+def test_a_folders_default_plan_is_what_writes(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "planned")
     SamplingConfig(order="left_to_right", quota="one", steps=None, temperature=0.0).save(folder)
     model = unmask.load(folder, "cpu")

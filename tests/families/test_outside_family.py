@@ -6,12 +6,16 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 import unmask
 from unmask.core.errors import UsageError
-from unmask.core.family import Family
+from unmask.core.family import Family, Prepared, families
 from unmask.core.model import Model, Output
-from unmask.families import families
+from unmask.models.text_model import Card
+from unmask.training.base_trainer import BaseTrainer
+from unmask.training.recipe import parse
 
 
 class EchoModel(Model):
@@ -47,6 +51,119 @@ class Echo(Family):
     @classmethod
     def load(cls, place, device):
         return EchoModel(json.loads((place.folder / "echo.json").read_text())["mark"], place.name)
+
+
+class Guess(nn.Module):
+    """Three numbers that are to become the data's mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.guess = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x_B3):
+        return ((self.guess - x_B3) ** 2).mean()
+
+    def save_pretrained(self, folder, state_dict=None):
+        save_file(dict(state_dict or self.state_dict()), f"{folder}/model.safetensors")
+
+
+class GuessTrainer(BaseTrainer):
+    def __init__(self, *, law, **others):
+        super().__init__(**others)
+
+    def weigh(self, batch, rows):
+        return torch.tensor([float(len(batch["x"]))])
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        return model(inputs["x"]) * float(self.part.share_K[0])
+
+    def since_last_log(self):
+        return {}
+
+    def held_out(self, net):
+        loss = float(net(torch.stack([row["x"] for row in self.eval_dataset])))
+        return {"loss": loss, "generation": -loss}
+
+
+class GuessModel(EchoModel):
+    words: ClassVar[str] = "a guess"
+
+    def __init__(self, net):
+        super().__init__("", None)
+        self.denoiser, self.card = net, Card(length=3)
+
+    def save(self, folder, dtype=None):
+        self.denoiser.save_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class Guesses(Family):
+    """Learns a mean."""
+
+    reference: ClassVar[str] = "this test"
+    trains: ClassVar[str] = "guess"
+    reads: ClassVar[tuple[str, ...]] = ("packed",)
+
+    @classmethod
+    def detect(cls, place):
+        return None
+
+    @classmethod
+    def load(cls, place, device):
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, recipe):
+        if recipe.model.layers != 4:
+            raise UsageError(f"layers={recipe.model.layers}: a guess has none")
+
+    @classmethod
+    def prepare(cls, recipe, say=print):
+        rows = [{"x": torch.tensor([1.0, 2.0, 3.0])}] * 40
+        return Prepared(
+            model=GuessModel(Guess()),
+            train=rows,
+            validation=rows[:4],
+            collate=lambda part: {"x": torch.stack([row["x"] for row in part])},
+            trainer=GuessTrainer,
+        )
+
+
+@pytest.fixture
+def guesses():
+    families.register(Guesses, "guesses")
+    yield
+    families.unregister("guesses")
+
+
+def recipe(folder, **given):
+    settings = dict(
+        family="guess", data="none", task="unconditional", conditioning="none", output_dir=str(folder), bf16=False,
+        max_steps=60, learning_rate=0.3, per_device_train_batch_size=4, ema=0.0, eval_steps=60, save_steps=60,
+        logging_steps=60, report_to="none", disable_tqdm=True,
+    )  # fmt: skip
+    return parse({**settings, **given})
+
+
+def test_a_family_from_outside_brings_its_trainer(guesses, tmp_path):
+    model = unmask.train(recipe(tmp_path / "run"))
+    assert isinstance(model, GuessModel)
+    saved = load_file(str(tmp_path / "run/model.safetensors"))["guess"]
+    assert torch.allclose(saved, torch.tensor([1.0, 2.0, 3.0]), atol=0.2)
+    assert model.card.scores["eval_loss"] < 0.05
+
+
+def test_settings_are_useless_unless_a_family_reads_them(guesses, tmp_path):
+    assert recipe(tmp_path, packed=True).model.packed
+    for given, said in (
+        ({"loops": 2}, "loops=2 has no effect: it needs family=denoiser"),
+        ({"attention": "causal"}, "attention=causal has no effect: it needs family=tidal"),
+        ({"layers": 2}, "layers=2: a guess has none"),
+        ({"metric_for_best_model": "nelbo"}, "is no figure of this run: It reports generation, loss"),
+        ({"family": "gues"}, "family='gues' is trained by none: did you mean 'guess'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            recipe(tmp_path, **given)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def refused_or_fine(work):
 @careful
 @given(
     st.dictionaries(
-        st.sampled_from(["dim", "tilt", "data", "bf16", "length", "max_steps", "lr_scheduler_type"]), leaves
+        st.sampled_from(["dim", "time_power", "data", "bf16", "length", "max_steps", "lr_scheduler_type"]), leaves
     )
 )
 def test_recipes(found):

@@ -62,7 +62,7 @@ def model(folder: Path) -> CausalModel:
     return loaded
 
 
-def test_at_temperature_zero_it_writes_what_a_plain_argmax_loop_writes(model: CausalModel) -> None:
+def test_at_temperature_zero_it_is_a_plain_argmax_loop(model: CausalModel) -> None:
     found = unmask.sample(model, TEXTS, length=7)
     for prompt, ids in zip(TEXTS, found.sequences, strict=True):
         so_far = model.encode(prompt)[None]

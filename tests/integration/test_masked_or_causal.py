@@ -124,7 +124,7 @@ def test_a_causal_model_refuses_what_it_cannot_do(folders: dict[str, Path]) -> N
     for setting in ({"order": "margin"}, {"steps": 4}, {"block_length": 4}, {"cache": "dual"}):
         with pytest.raises(UsageError, match=f"{next(iter(setting))}=.* has no effect on a causal model"):
             run_task(model, "gsm_symbolic", problems=questions(), **setting)
-    with pytest.raises(UsageError, match="not by a str"):
+    with pytest.raises(UsageError, match="not for a str"):
         run_task("llama", "gsm_symbolic", problems=questions())  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from unmask.cli import main
 from unmask.registries import markdown, registries
 
 
-def test_presses_are_listed_with_what_to_install_where_they_are_missing(capsys, monkeypatch):
+def test_missing_presses_are_listed_with_their_extra(capsys, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "kvpress" else found(name, *a))
     assert registries()["presses"].names() == [] and markdown("presses").count("\n") == 1

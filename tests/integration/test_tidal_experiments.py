@@ -24,7 +24,7 @@ def test_closed_form_of_the_pairs_is_what_a_run_computes(way):
     assert all(row["CPU ms a character"] > 0 for row in mine)
 
 
-def test_both_ways_cost_more_and_a_causal_prefix_less_than_characters_on_long_texts():
+def test_attention_both_ways_costs_more_on_long_texts():
     tokenizer = MixedTokenizer.train([TEXT], 330, max_block=16)
     prompt = TEXT[: TEXT.index(" ", 600)]
     text = TEXT[len(prompt) : TEXT.index(" ", len(prompt) + 60)]
@@ -33,7 +33,7 @@ def test_both_ways_cost_more_and_a_causal_prefix_less_than_characters_on_long_te
     assert each["bpe"] < each["tidal, causal prefix"]
 
 
-def test_arithmetic_study_runs_and_gives_every_arm_the_same_size(tmp_path):
+def test_arithmetic_arms_have_the_same_size(tmp_path):
     found = tidal_arithmetic.run(tmp_path, flags=TINY, probe=4, say=lambda _: None)
     assert set(found) == set(tidal_arithmetic.ARMS) == set(json.loads((tmp_path / "results.json").read_text()))
     sizes = [arm["parameters"] for arm in found.values()]

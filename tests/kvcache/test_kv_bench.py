@@ -108,7 +108,7 @@ def refuse(*args, **kwargs):
     raise ValueError("made for another model")
 
 
-def test_a_press_that_refuses_the_model_is_left_out_and_the_others_are_measured(monkeypatch):
+def test_a_press_that_refuses_the_model_is_left_out(monkeypatch):
     monkeypatch.setattr(type(presses.make("tova")), "post_init_from_model", refuse)
     settings = Settings(press="knorm,tova", budgets=("0.5",), context=60, continuation=20, windows=1, greedy=0,
                         write=0, needles=1, long=0, repeats=1, new_tokens=2)  # fmt: skip
@@ -127,7 +127,7 @@ def test_require_names_the_pitfall():
 # ---- probes
 
 
-def test_facts_lie_at_their_depth_and_contexts_have_their_length():
+def test_facts_lie_at_their_depth():
     causal = TinyReader()
     filler = Filler(causal, PROSE)
     fact = causal.encode("zebra quagga okapi", start=False)
@@ -316,7 +316,7 @@ def test_turns_are_drawn_and_the_cold_run_is_apart(monkeypatch):
 
 
 @pytest.mark.parametrize("budgets", [("1",), ("500t",)])
-def test_where_no_press_removes_anything_the_full_cache_is_measured(budgets, tmp_path):
+def test_without_removal_the_full_cache_is_measured(budgets, tmp_path):
     settings = Settings(press="knorm", budgets=budgets, context=100, continuation=20, windows=1, greedy=0, write=0,
                         needles=1, long=1, repeats=1, new_tokens=2)  # fmt: skip
     result = bench(TinyReader(), PROSE, settings)
@@ -348,7 +348,7 @@ def test_sizes_that_cannot_be_timed_are_refused(sizes):
         ({"write": 80}, "up to 140 positions, but tiny has 128"),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_work_are_refused_before_anything_is_scored(monkeypatch, changed, says):
+def test_impossible_settings_are_refused_before_scoring(monkeypatch, changed, says):
     from unmask.kvcache import bench as room
 
     monkeypatch.setattr(room, "score", lambda *a, **k: pytest.fail("scored"))
@@ -414,7 +414,7 @@ def test_a_failed_self_check_leaves_no_table(monkeypatch):
         bench(TinyReader(), PROSE, SMALL)
 
 
-def test_plan_has_the_full_cache_once_and_controls_at_every_budget():
+def test_plan_has_the_full_cache_once():
     arms = plan(presses.parse("knorm,streaming_llm"), Settings(budgets=("1", "0.5", "0.50", "2000t"), context=100))
     assert [(a.name, str(a.budget), a.control) for a in arms] == [
         ("full", "1", False),

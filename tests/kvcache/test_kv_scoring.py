@@ -225,7 +225,7 @@ def test_a_ratio_applied_again_compounds():
     assert budget.state.slots() == [30] * 3
 
 
-def test_rolling_without_protection_evicts_recent_tokens_of_high_norm():
+def test_rolling_evicts_recent_tokens_of_high_norm():
     model = make("llama")
     text = windows(1)[0][None]
     prefill = Prefill(model, text[:, :CONTEXT])

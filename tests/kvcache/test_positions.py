@@ -90,7 +90,7 @@ def test_eager_attention_gives_the_same():
     torch.testing.assert_close(state.feed(whole[:, CONTEXT:]), expected, atol=2e-4, rtol=1e-4)
 
 
-def test_headwise_masking_is_by_position_and_leaves_nothing_behind():
+def test_headwise_masking_is_by_position():
     model = make("llama")
     whole, _, state = compressed(model, "adakv:press=knorm", 15)
     least, most = zip(*state.lengths(), strict=True)
@@ -122,7 +122,7 @@ def test_planted_faults_change_the_answer(fault):
     assert (got - expected).abs().max() > 0.05
 
 
-def test_shrunken_positions_are_what_transformers_does_by_default():
+def test_shrunken_positions_are_transformers_default():
     model = make("llama")
     whole, _, wrong = compressed(model, "knorm", 15, cache=ShrunkenPositions().measured())
     _, _, state = compressed(model, "knorm", 15)
@@ -183,7 +183,7 @@ def test_sliding_window_drops_what_no_query_can_see():
     assert state.positions[0][0, 0].tolist() == list(range(CONTEXT - WINDOW + 1, CONTEXT))
 
 
-def test_cache_relative_keys_are_keys_computed_at_their_new_place():
+def test_cache_relative_keys_are_those_of_their_place():
     # relative positions: a text that starts 9 positions later has the same hidden states and keys rotated by 9
     from unmask.kvcache.rotation import rotate
 
@@ -198,7 +198,7 @@ def test_cache_relative_keys_are_keys_computed_at_their_new_place():
             torch.testing.assert_close(moved, later.keys_values(layer)[0], atol=2e-4, rtol=1e-4)
 
 
-def test_cache_relative_mode_closes_up_and_equals_kvpress_rerotation():
+def test_cache_relative_mode_equals_kvpress_rerotation():
     model = make("llama")
     whole, _, ours = compressed(model, "knorm", 15, mode="cache")
     _, _, theirs = compressed(model, "key_rerotation:press=knorm", 15)

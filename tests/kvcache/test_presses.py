@@ -203,7 +203,7 @@ def test_controls_are_what_they_say():
     assert skipping.slots() == [60, 20, 60]
 
 
-def test_random_is_uniform_over_tokens_and_differs_by_layer_head_and_seed():
+def test_random_is_uniform_over_tokens():
     model, text = make("mha"), ids(CONTEXT)
     prefill = Prefill(model, text)
     counts = torch.zeros(CONTEXT)

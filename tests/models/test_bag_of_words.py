@@ -100,7 +100,7 @@ def test_the_carry_is_the_plain_state():
     assert not torch.allclose(net.body(x, cond, carry=out.carry).h_BLD, out.h_BLD)
 
 
-def test_chunked_cross_entropy_is_the_dense_one_gradients_included():
+def test_chunked_cross_entropy_is_the_dense_one():
     net = random_weights(build()).double()
     x, cond = batch()
     cond = Condition.of(cond.latent_BZ.double())

@@ -13,8 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import unmask
 from unmask.core.errors import UsageError
+from unmask.families.causal.generation import Writing, write_on
 from unmask.models.causal import CausalModel
-from unmask.models.causal_writing import Writing, end_ids, write_on
+from unmask.models.causal_prompts import end_ids
 
 WORDS = ["<unk>", "</s>", "<pad>", *(f"w{i}" for i in range(40))]
 PROMPTS = ["w1 w2 w3 w1 w2", "w4 w4 w4", "w5 w6 w7 w8 w9"]

@@ -71,7 +71,7 @@ def test_rows_asked_for_are_the_rows_of_the_whole(net):
     torch.testing.assert_close(net.logits(x, None, cond), everything[x == MASK])
 
 
-def test_the_last_layer_runs_where_it_is_read_and_nothing_else_changes(net):
+def test_the_last_layer_runs_where_it_is_read(net):
     x, cond = batch(net)
     at = torch.rand(x.shape, generator=generator(3)) < 0.3
     found = {}
@@ -88,7 +88,7 @@ def test_the_last_layer_runs_where_it_is_read_and_nothing_else_changes(net):
     assert (found["cut"][2] < found["whole"][2]) != needs_all
 
 
-def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(net):
+def test_gradient_checkpointing_gives_the_same_gradients(net):
     x, cond = batch(net)
     at = torch.rand(x.shape, generator=generator(3)) < 0.3
     found = []
@@ -149,7 +149,7 @@ def test_all_masked_canvas_is_position_aware(net):
     assert (logits[:, 0, 3:] - logits[:, 1, 3:]).abs().max() > 1e-3
 
 
-def test_rope_alone_cannot_tell_positions_of_an_all_masked_canvas():
+def test_rope_alone_cannot_tell_masked_positions():
     """Lesson 2 of the SGDD case: without absolute positions every position gets identical logits."""
     config = MaskedDiffusionConfig(
         vocab_size=V,
@@ -188,7 +188,7 @@ def test_condition_null_and_rows(kind):
     torch.testing.assert_close(rows[0], null[0])
 
 
-def test_null_condition_gets_gradient_only_where_rows_are_dropped():
+def test_null_condition_gets_gradient_of_dropped_rows():
     net = build("adaln")
     x, cond = batch(net)
     c = MaskingProcess().corrupt(x.clamp(min=3), MASK, generator(0))
@@ -200,7 +200,7 @@ def test_null_condition_gets_gradient_only_where_rows_are_dropped():
 
 
 @pytest.mark.parametrize("kind", ["vib", "bag, cross, vib, self-conditioned"])
-def test_bottleneck_is_the_only_way_and_its_kl_is_the_closed_form(kind):
+def test_bottleneck_kl_is_the_closed_form(kind):
     net = build(kind)
     x, cond = batch(net)
     out = net.body(x, cond.drop(torch.tensor([False, True, False, False, False])))
@@ -226,7 +226,7 @@ def test_whitening_gives_unit_covariance():
     torch.testing.assert_close(white.T @ white / 3999, torch.eye(6), atol=1e-3, rtol=0)
 
 
-def test_self_conditioning_changes_the_second_pass_only_through_what_is_handed_back():
+def test_self_conditioning_acts_through_the_carry_alone():
     net = build("self-conditioned")
     x, cond = batch(net)
     first = net.body(x, cond)
@@ -245,7 +245,7 @@ def test_relations_reach_the_logits_and_get_gradient():
     assert net.blocks[0].attn.relation.grad.abs().max() > 0
 
 
-def test_deep_supervision_is_the_mean_loss_of_every_loop_and_leaves_the_views_alone():
+def test_deep_supervision_is_the_mean_loss_of_every_loop():
     net = build("loops that see the input again")
     clean = torch.randint(3, V, (6, L), generator=generator(3))
     corruption = MaskingProcess().corrupt(clean, MASK, generator(4))
@@ -260,7 +260,7 @@ def test_deep_supervision_is_the_mean_loss_of_every_loop_and_leaves_the_views_al
     torch.testing.assert_close(token_losses(net, corruption).loss, fewer[-1].loss)
 
 
-def test_input_injection_adds_the_embedded_canvas_before_each_further_loop():
+def test_input_injection_adds_the_embedded_canvas():
     net = build("loops that see the input again")
     x, _ = batch(net)
     start = net.embed(x) + net.position[:L]
@@ -325,7 +325,7 @@ def test_bf16_weights_answer_as_fp32_ones_to_bf16_rounding(kind):
     assert (rounded[seen] - exact[seen]).std() < 0.1 * exact[seen].std()
 
 
-def test_configs_hold_nothing_that_transformers_takes_for_a_setting_of_generate():
+def test_configs_hold_no_setting_of_generate():
     """transformers 5.23 refuses to save such a config, and the checkpoint with it; folders of before are still read."""
     for config in (MaskedDiffusionConfig(), TidalConfig()):
         own = set(inspect.signature(type(config)).parameters)

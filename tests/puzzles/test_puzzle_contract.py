@@ -123,7 +123,7 @@ def test_train_and_test_boards_are_disjoint_up_to_symmetry() -> None:
 
 @pytest.mark.parametrize("settings", [{"fewest": 34, "most": 34}, {"size": 6, "fewest": 12, "most": 12}])
 @pytest.mark.parametrize("side", ["train", "test"])
-def test_boards_stay_on_their_side_whatever_the_seed_and_symmetry(settings: dict, side: str) -> None:
+def test_boards_stay_on_their_side_of_the_split(settings: dict, side: str) -> None:
     """Larger boards never coincide by chance: what is asked is the side itself, an invariant of their class."""
     puzzle = Sudoku(side=side, **settings)
     for seed in (1, 2):

@@ -60,7 +60,7 @@ KINDS = {
     },
     "bag of words": {
         "task": "reconstruction", "conditioning": "adaln", "latent_tokens": 2, "bag_of_words": 6, "latent_noise": 0.2,
-        "unconditional": 0.3, "bottleneck": 8, "bag_weight": 1.0,
+        "condition_dropout": 0.3, "bottleneck": 8, "bag_weight": 1.0,
     },
     "lengths": {"length_model": True},
     "lengths, nelbo": {"length_model": True, "weighting": "nelbo"},

@@ -9,11 +9,11 @@ import torch
 from tiny_training import history, run, settings, steps_with, write_texts
 from unmask.core.errors import UsageError
 from unmask.models.text_model import load_native
+from unmask.training.masked import prepare
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.recipe import parse
-from unmask.training.run import prepare
 
-VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, unconditional=0.2)
+VECTOR = dict(task="reconstruction", conditioning="adaln", latent_tokens=2, condition_dropout=0.2)
 BAG = dict(VECTOR, bag_of_words=8)
 
 
@@ -64,7 +64,7 @@ def test_a_weight_of_nothing_leaves_the_prior_alone(texts, tmp_path):
     assert torch.equal(still, first) and not torch.allclose(moved, first)
 
 
-def test_noise_on_the_vector_is_of_the_norm_that_is_asked_for_and_drawn_for_the_whole_step():
+def test_noise_on_the_vector_has_the_norm_asked_for():
     step = SimpleNamespace(args=SimpleNamespace(latent_noise=0.3, seed=5), state=SimpleNamespace(global_step=7))
     latent = torch.randn(64, 384, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 65)[:, None]
     noisy = MaskedDiffusionTrainer._noisy(step, latent, (0, 64))

@@ -28,7 +28,7 @@ def made(*flags, **given):
         ({"bag_weight": 0.2}, "bag_weight=0.2 has no effect: it needs a bag_of_words"),
         ({"bag_of_words": 8}, "bag_of_words=8 has no effect: it needs a semantic vector"),
         ({"latent_noise": 0.1}, "latent_noise=0.1 has no effect: it needs a semantic vector"),
-        ({"unconditional": 0.3}, "unconditional=0.3 has no effect: it needs a semantic vector"),
+        ({"condition_dropout": 0.3}, "condition_dropout=0.3 has no effect: it needs a semantic vector"),
         ({"packed": True}, "packed=True has no effect: it needs family=tidal"),
         ({"family": "tidal", "loops": 2}, "loops=2 has no effect: it needs family=denoiser"),
         ({"family": "tidal", "weighting": "llada"}, "weighting=llada has no effect: it needs a model that fills in"),
@@ -57,7 +57,7 @@ def test_useless_settings_say_what_they_need(given, said):
 
 
 def test_nothing_of_what_is_off_may_be_said():
-    parse({**BASE, "probe_texts": 0, "show_texts": 0, "unconditional": 0.0, "muon_lr": 0.02})
+    parse({**BASE, "probe_texts": 0, "show_texts": 0, "condition_dropout": 0.0, "muon_lr": 0.02})
 
 
 def test_a_flag_may_switch_off_what_the_recipe_tunes():

@@ -16,6 +16,7 @@ from unmask.models.text_model import Card
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.recipes import find
+from unmask.training import budget
 from unmask.training.base_trainer import last_checkpoint
 from unmask.training.recipe import parse, read_recipe
 from unmask.training.run import train
@@ -42,6 +43,16 @@ def test_shipped_recipe_runs_and_is_loaded_as_it_was_saved(tmp_path, name):
     ids = torch.tensor([again.tokenizer.encode("12 +")])
     assert torch.equal(again.denoiser(ids)["logits"], model.denoiser(ids)["logits"])
     assert again.card.scores["eval_bits_per_character"] > 0 and again.card.recipe["family"] == "tidal"
+
+
+def test_time_ends_a_tidal_run(tmp_path, monkeypatch):
+    recipe, seconds = read_recipe(find("tidal_arithmetic")), iter(range(10_000))
+    monkeypatch.setattr(budget, "now", lambda: float(next(seconds)))
+    short = {name: value for name, value in TINY.items() if "steps" not in name}
+    said: list[str] = []
+    train(parse({**recipe, **short, "output_dir": str(tmp_path)}, ["--minutes", "0.5"]), say=said.append)
+    assert last_checkpoint(tmp_path) and load_tidal(tmp_path).card.scores["eval_bits_per_character"] > 0
+    assert any(line.endswith("minutes") and line.split()[1] == "steps" for line in said)
 
 
 def test_run_that_stopped_goes_on_exactly(tmp_path):
@@ -202,7 +213,7 @@ def test_a_prefix_is_cut_in_training_as_it_is_at_inference(attention):
         assert writer.max_prefix == model.room
 
 
-def test_a_causal_prefix_is_whole_and_a_plain_text_ends_with_its_positions():
+def test_a_causal_prefix_is_whole():
     model = TidalTextModel(net("causal"), TOKENIZER, Card(length=8))
     assert writer_for(model)[0].max_prefix is None
     short = net("causal", "characters", positions="learned", max_length=20).eval()

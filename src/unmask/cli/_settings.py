@@ -10,7 +10,6 @@ from typing import Any
 
 import typer
 
-from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 
 #: settings whose values are names with settings of their own, or a number or a word
@@ -32,7 +31,7 @@ def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = Non
     @functools.wraps(command)
     def run(context: typer.Context, **values: Any) -> Any:
         given = {
-            f.name: _value(f, values[f.name])
+            f.name: values[f.name]
             for f in offered
             if str(getattr(context.get_parameter_source(f.name), "name", "")) == "COMMANDLINE"
         }
@@ -52,6 +51,35 @@ def sampling_flags(command: Callable[..., Any], only: Iterable[str] | None = Non
     return run
 
 
+def require_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings that no model could be run with, before one is loaded.
+
+    Raises:
+        UsageError: an unknown name, a value out of range, or two that do not go together.
+    """
+    from unmask.decoding.plan import DecodingPlan
+
+    SamplingConfig.of(settings)
+    plan = {f.name for f in dataclasses.fields(DecodingPlan)}
+    said = {n: v for n, v in settings.items() if n in plan and v is not None and (n, v) != ("steps", "auto")}
+    if isinstance(said.get("steps"), str):
+        said["steps"] = SamplingConfig.of(said).steps
+    if said.get("order") != "vanilla":  # a word of puzzle models alone
+        DecodingPlan(**said)
+
+
+def require_data(data: str | None, column: str | None) -> None:
+    """Refuse a file, folder or pattern without texts, before a model is loaded.
+
+    Raises:
+        UsageError: see :func:`unmask.data.text.require_texts`.
+    """
+    from unmask.data.text import require_texts
+
+    if data is not None:
+        require_texts(data, [c.strip() for c in column.split(",")] if column and "," in column else column)
+
+
 def _option(field: dataclasses.Field[Any]) -> Any:
     flag = "--" + field.name.replace("_", "-")
     default = field.default if field.default is not None else None
@@ -65,14 +93,3 @@ def _kind(field: dataclasses.Field[Any]) -> Any:
     name = str(field.type)
     found: Any = next((k for word, k in (("bool", bool), ("int", int), ("float", float)) if name.startswith(word)), str)
     return found if field.default is not None else found | None
-
-
-def _value(field: dataclasses.Field[Any], value: Any) -> Any:
-    if field.name != "steps" or value in (None, "auto"):
-        return value
-    if str(value).lower() == "none":
-        return None
-    try:
-        return int(value)
-    except ValueError as error:
-        raise UsageError(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from unmask.cli._settings import require_data, require_settings, sampling_flags
+
+#: how it writes, by the names of the settings that change what is written
+_SETTINGS = (
+    "order",
+    "steps",
+    "quota",
+    "sampler",
+    "remasking",
+    "block_length",
+    "cache",
+    "stop_at_eos",
+    "guidance",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+)
+
 
 def register(app: typer.Typer) -> None:
-    @app.command()
     def diagnose(
+        settings: dict[str, Any],
         model: str = typer.Argument(..., help="Run folder or hub id."),
         data: str | None = typer.Option(None, help="Corpus, file, folder or hub id; the model's own held-out texts."),
         column: str | None = typer.Option(
@@ -31,13 +51,21 @@ def register(app: typer.Typer) -> None:
 
         from unmask import api
         from unmask.core import distributed
-        from unmask.core.errors import UsageError
+        from unmask.core.errors import UsageError, did_you_mean
         from unmask.data.hub import results_place
+        from unmask.diagnosis.check import checks
+        from unmask.diagnosis.context import BUDGETS
 
         if report is not None and report.suffix != ".html":
             raise UsageError(f"--report {report} must end in .html")
         if json is not None and json.suffix != ".json":
             raise UsageError(f"--json {json} must end in .json")
+        require_settings(settings)
+        for spec in check:
+            checks.make(spec)
+        if budget not in BUDGETS:
+            raise UsageError(f"budget={budget!r} is unknown: {did_you_mean(budget, BUDGETS)}")
+        require_data(data, column)
         loaded = api.load(model)
         console = Console()
         verdict = api.diagnose(
@@ -48,6 +76,7 @@ def register(app: typer.Typer) -> None:
             budget=budget,  # type: ignore[arg-type]
             only=check or None,
             seed=seed,
+            **settings,
             progress=console.is_terminal and distributed.is_main_process(),
             share=True,
         )
@@ -62,3 +91,5 @@ def register(app: typer.Typer) -> None:
             console.print(f"json: {json}", style="dim", markup=False, highlight=False)
         if verdict.exit_code:
             raise typer.Exit(verdict.exit_code)
+
+    app.command()(sampling_flags(diagnose, only=_SETTINGS))

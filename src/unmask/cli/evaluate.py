@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from unmask.cli._settings import sampling_flags
+from unmask.cli._settings import require_data, require_settings, sampling_flags
 
 #: how it writes; what else `unmask sample` has is of no use to scores
 _SETTINGS = (
@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
             None,
             help="Positions of the canvas; a model of ours: its own; others: what the longest text needs, 128-1024.",
         ),
-        judge: str | None = typer.Option("smollm2", help="Causal judge for GenPPL; 'none' leaves it out."),
+        judge: str | None = typer.Option(
+            None, help="Causal judge for GenPPL: smollm2 where texts are written; 'none' leaves it out."
+        ),
         task: str | None = typer.Option(None, help="Problems with answers instead: gsm_symbolic, humaneval_single ..."),
         execute: bool = typer.Option(False, "--execute", help="Run code the model wrote; it is limited, not caged."),
         out: Path | None = typer.Option(
@@ -59,14 +61,19 @@ def register(app: typer.Typer) -> None:
         from unmask.data.hub import results_place
 
         if task is not None:
-            others = {"data": data, "column": column, "length": length, "guidance": settings.pop("guidance", None)}
+            others = {"data": data, "column": column, "length": length, "guidance": settings.get("guidance")}
             for name, given in others.items():
                 if given is not None:
                     raise UsageError(f"--{name} {given} has no effect with --task, which has problems of its own")
+            require_settings(settings)
             _task(model, task, texts, {**settings, "execute": execute}, out)
             return
         if execute:
             raise UsageError("--execute has no effect without --task")
+        if texts < 1:
+            raise UsageError(f"texts={texts} must be at least 1")
+        require_settings(settings)
+        require_data(data, column)
         loaded = api.load(model)
         result = api.evaluate(
             loaded,
@@ -74,7 +81,7 @@ def register(app: typer.Typer) -> None:
             column=column,
             texts=texts,
             length=length,
-            judge=None if judge in (None, "none") else judge,
+            judge=loaded.judge if judge is None else None if judge == "none" else judge,
             share=True,
             **settings,
         )
@@ -97,16 +104,15 @@ def _task(model: str, task: str, count: int, settings: dict[str, Any], out: Path
     from unmask.core.files import write_json
     from unmask.evaluation.tasks import load_task, run_task
 
-    seed = settings.setdefault("seed", 0)
+    seed = settings.get("seed", 0)
     problems = load_task(task, count, seed)  # a wrong name is said before a model is read
-    loaded: Any = api.load(model)
-    settings["temperature"] = settings.get("temperature") or 0.0
-    if settings.get("steps", "auto") == "auto":
-        # one that writes left to right has no steps, and refuses them
-        settings = {k: v for k, v in settings.items() if k != "steps"} | ({"steps": 16} if loaded.traces else {})
+    loaded = api.load(model)
+    if "steps" in loaded.honours and "steps" not in loaded.config.changed():
+        settings = {"steps": "auto", **settings}
     result = run_task(loaded, task, problems=problems, **settings)
     console = Console()
     console.print(f"{task}: {result.accuracy(seed)} right by {result.judged_by}", highlight=False)
+    console.print(f"written with {result.plan}", style="dim", highlight=False, markup=False)
     console.print(f"{result.fitted} of {len(problems)} problems fit the model", style="dim", highlight=False)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

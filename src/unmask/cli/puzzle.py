@@ -9,11 +9,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-KINDS = ("sudoku", "zebra", "nae_sat")
 TEXT_HELP = (
     'The puzzle or its file. Sudoku: "53..7....6..1", . is blank. Zebra: "3x3; A1 same B2; C3 left of A2; B1 differs '
     'H3": houses x attributes, then clues between items A1 to F6 or houses H1 to H6, of the kinds same, differs, just '
-    "left of, left of, beside, apart. nae_sat: bits and ., of a model of your own (--model)."
+    "left of, left of, beside, apart. nae_sat, hashing, sorting: values and ., of a model of your own (--model)."
 )
 
 
@@ -24,7 +23,9 @@ class TraceAlone(TyperCommand):
         if "--trace" in args:
             at = args.index("--trace") + 1
             if at == len(args) or args[at].startswith("-"):
-                kind = next((word for word in args if word in KINDS), "puzzle")
+                from unmask.data.puzzles import PUZZLES
+
+                kind = next((word for word in args if word in PUZZLES), "puzzle")
                 args = [*args[:at], f"{kind}.html", *args[at:]]
         return super().parse_args(ctx, args)
 
@@ -32,9 +33,11 @@ class TraceAlone(TyperCommand):
 def register(app: typer.Typer) -> None:
     @app.command(cls=TraceAlone)
     def puzzle(
-        kind: str = typer.Argument(..., help="sudoku, zebra or nae_sat."),
+        kind: str = typer.Argument(..., help="sudoku, zebra, nae_sat ... (unmask list puzzles)."),
         text: str = typer.Argument(..., help=TEXT_HELP),
-        model: Path | None = typer.Option(None, help="A puzzle model; checkpoints/KIND_relations when missing."),
+        model: Path | None = typer.Option(
+            None, help="A puzzle model; the one that ships when missing (sudoku, zebra)."
+        ),
         order: str = typer.Option(
             "margin", help="Which cell next (unmask list orders), or vanilla: at random in 24 steps."
         ),
@@ -53,14 +56,15 @@ def register(app: typer.Typer) -> None:
         import torch
         from rich.console import Console
 
-        from unmask.core.errors import UsageError, did_you_mean
+        from unmask.core.errors import UsageError
+        from unmask.data.puzzles import PUZZLES
         from unmask.decoding import DecodingPlan, generate
-        from unmask.experiments import puzzle_page
-        from unmask.families.puzzle.network import load
+        from unmask.families.puzzle.model import noisy
+        from unmask.families.puzzle.network import load, shipped
         from unmask.families.puzzle.solving import attempt, vanilla
+        from unmask.reporting import puzzle as pages
 
-        if kind not in KINDS:
-            raise UsageError(f"no puzzle is called {kind!r}: {did_you_mean(kind, KINDS)}")
+        wanted = PUZZLES.get(kind)
         if trace is not None and trace.suffix not in (".html", ".json"):
             raise UsageError(f"a trace is written as .html or .json, not {trace.name!r}")
         if tries < 1:
@@ -70,8 +74,8 @@ def register(app: typer.Typer) -> None:
             plan = replace(vanilla(steps or 24, temperature), seed=seed)
         else:
             plan = DecodingPlan(order=order, quota=quota, steps=steps, temperature=temperature, seed=seed)
-        solver, _ = load(model or default_model(kind))
-        if kind not in type(solver.puzzle).__module__:
+        solver, _ = load(model or shipped(kind))
+        if not isinstance(solver.puzzle, wanted):
             raise UsageError(f"{model} solves {solver.puzzle}, which is no {kind}: give another --model")
         if loops is not None:
             solver.loops(loops)
@@ -83,17 +87,17 @@ def register(app: typer.Typer) -> None:
             spent += out.forwards
             solved = bool(solver.puzzle.correct(out.sequences, board).all())
             # an order without chance writes the same answer again
-            if solved or (before is not None and torch.equal(before, out.sequences) and not _noisy(chosen)):
+            if solved or (before is not None and torch.equal(before, out.sequences) and not noisy(chosen)):
                 break
             before = out.sequences
         assert out.trace is not None
         tried = "" if number == 0 else f", attempt {number + 1}"
         # first of all: whoever reads the terminal's lines may stop reading
-        written = None if trace is None else puzzle_page.write(solver.puzzle, out.trace, solved, trace, tried)
+        written = None if trace is None else pages.write(solver.puzzle, out.trace, solved, trace, tried)
         console = Console(highlight=False)
         console.print(solver.puzzle.show(board.question_BL[0]), markup=False)
         console.print()
-        for step, place, value, probability, margin in puzzle_page.steps(solver.puzzle, out.trace):
+        for step, place, value, probability, margin in pages.steps(solver.puzzle, out.trace):
             style = "bold red" if probability < 0.5 else "yellow" if margin < 0.5 else ""
             console.print(
                 f"{step:>4}  {place:<8} = {value:<3} p {probability:.3f}  margin {margin:.3f}",
@@ -111,21 +115,6 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-def default_model(kind: str) -> Path:
-    """The checkpoint that comes with the repository.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from unmask.core.errors import UsageError
-
-    name = Path("checkpoints") / f"{kind}_relations"
-    for root in (Path(), Path(__file__).resolve().parents[3]):
-        if (root / name / "puzzle.json").is_file():
-            return root / name
-    raise UsageError(f"there is no {name} here: give --model, a folder that `unmask experiment {kind}` wrote")
-
-
 def _wrong(board: Any, answer_BL: Any) -> str:
     """What an answer that breaks a rule gets wrong, as far as the solution is known."""
     known_BL = (board.answer_BL > 0) & ~board.given_BL
@@ -133,10 +122,6 @@ def _wrong(board: Any, answer_BL: Any) -> str:
         return "a rule is broken"  # what was hidden has no one solution
     wrong = int(((answer_BL != board.answer_BL) & known_BL).sum())
     return f"{wrong} of {int(known_BL.sum())} cells differ from the solution"
-
-
-def _noisy(plan: Any) -> bool:
-    return plan.temperature > 0 or plan.order_leaf is None or getattr(plan.order_leaf, "noise", "none") != "none"
 
 
 def _text(text: str) -> str:

@@ -33,11 +33,14 @@ def register(app: typer.Typer) -> None:
         live: bool = typer.Option(False, help="Show the unmasking in the terminal as it happens."),
     ) -> None:
         """Write texts with a trained model."""
+        import contextlib
+
         from rich.console import Console
 
         from unmask import api
         from unmask.core import distributed
         from unmask.core.errors import UsageError
+        from unmask.reporting.search_live import SearchView
 
         texts = list(text)
         if file is not None:
@@ -53,15 +56,18 @@ def register(app: typer.Typer) -> None:
         loaded = api.load(model)
         if attention is not None and not loaded.draws_attention:
             raise UsageError("--attention draws the blocks of a tidal model; this model writes without blocks")
-        out: Any = api.sample(
-            loaded,
-            texts or None,
-            n=n,
-            **settings,
-            trace=trace is not None or (live and loaded.traces),
-            live=live and distributed.is_main_process(),
-            share=True,
-        )
+        searched = str(settings.get("verify") or loaded.config.verify or "").startswith("cosine")
+        with SearchView(len(texts) * (n or 1), live) if searched else contextlib.nullcontext() as view:
+            out: Any = api.sample(
+                loaded,
+                texts or None,
+                n=n,
+                **settings,
+                trace=trace is not None or (live and loaded.traces),
+                live=live and distributed.is_main_process(),
+                callback=view,
+                share=True,
+            )
         if not distributed.is_main_process():
             return
         console = Console()
@@ -71,6 +77,12 @@ def register(app: typer.Typer) -> None:
                     texts[i * len(texts) // len(out.texts)], style="dim", markup=False, highlight=False, soft_wrap=True
                 )
             console.print(written, markup=False, highlight=False, soft_wrap=True)
+            if out.stopped is not None:
+                ended = "verified" if out.verified[i] else f"not verified, {out.stopped[i]} ran out"
+                line = (
+                    f"  {ended}: cosine {out.cosine[i]:.5f}, {out.row_calls[i]} calls, {out.row_forwards[i]} forwards"
+                )
+                Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
         # standard output is for what was written
         Console(stderr=True).print(f"{out.forwards} forwards in {out.precision}", style="dim", highlight=False)
         if trace is not None and out.trace is not None:

@@ -24,7 +24,7 @@ class Body:
 
     Attributes:
         h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
-        carry: what the model wants handed back on the next call (self-conditioning, caches); never kept in the module.
+        carry: what the model wants to get on the next call (self-conditioning, caches); never kept in the module.
         kl_BZ: KL of the bottleneck to its prior in nats, a dimension, where the model has one.
         earlier_BLD: states after each loop but the last, where training asks them for answers too (deep supervision).
     """
@@ -40,11 +40,12 @@ class Denoiser:
 
     Attributes:
         vocab_size: V, the mask id included.
-        mask_id: the id that stands for "hidden"; it never gets probability.
+        mask_id: the id of a masked position; it never gets probability.
         pad_id, eos_id: ids or None.
         max_length: longest canvas the positions allow, or None.
         conditional: True if ``cond`` changes the answer.
         wants_carry: True if handing ``Body.carry`` back changes the answer (self-conditioning).
+        corrects: True if the hypotheses of ``cond`` change the answer.
         models_length: True if :meth:`length_log_probs` answers: a text of n tokens is a canvas of n positions, and
             neither EOS nor PAD is ever written.
     """
@@ -56,6 +57,7 @@ class Denoiser:
     max_length: int | None = None
     conditional: bool = False
     wants_carry: bool = False
+    corrects: bool = False
     models_length: bool = False
 
     def body(

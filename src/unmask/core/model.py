@@ -10,16 +10,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
-
-from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
+
+if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
+    import torch
+    from torch import Tensor
+
+    from unmask.core.condition import Condition
 
 
 class Recorded(Protocol):
@@ -59,6 +61,8 @@ class Output:
         verified: whether a verifier accepted each row; None where none was asked for.
         cosine: of each row's re-encoded text to the vector that it was written from; None where nothing was encoded.
         calls: calls of the verifier, all rows together.
+        row_calls, row_forwards: the same and rows through the network, for each row of a search; else None.
+        stopped: why the search for each row ended: ``verified``, or what ran out; None where there was no search.
         seconds: of the whole generation.
         model: what wrote it.
     """
@@ -76,6 +80,9 @@ class Output:
     cosine: list[float] | None = None
     calls: int = 0
     seconds: float = 0.0
+    row_calls: list[int] | None = None
+    row_forwards: list[int] | None = None
+    stopped: list[str] | None = None
 
     def pieces(self, token: int) -> str:
         """How one id is shown in a trace."""
@@ -83,7 +90,8 @@ class Output:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; without ids and trace."""
-        names = ("texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds")
+        names = ["texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds"]
+        names += ["row_calls", "row_forwards", "stopped"]
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None} | {"config": self.config.to_dict()}
 
@@ -186,6 +194,33 @@ class Evaluation:
     trace: bool = True
     share: bool = False
 
+    def without(self, who: str, *names: str) -> Evaluation:
+        """This, if none of these was asked of a model that has no use for them.
+
+        Raises:
+            UsageError: naming the first that was.
+        """
+        usual = Evaluation()
+        for name in names:
+            if getattr(self, name) != getattr(usual, name):
+                raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")
+        return self
+
+
+@dataclass(frozen=True)
+class ContinuationScore:
+    """What :meth:`Model.log_likelihood` says of one continuation.
+
+    Attributes:
+        nats: log p(continuation | context), or a lower bound on it.
+        greedy: whether writing the most probable token again and again gives the continuation; None if not asked.
+        bound: True if ``nats`` is a lower bound.
+    """
+
+    nats: float
+    greedy: bool | None
+    bound: bool
+
 
 class Model(ABC):
     """A model with what it takes to go from text to text.
@@ -203,6 +238,8 @@ class Model(ABC):
     words: ClassVar[str]
     why_no_trace: ClassVar[str] = "there is no trace: sample with trace=True"
 
+    #: causal model that scores what it writes on the command line, where none is named; None where nothing is judged
+    judge: ClassVar[str | None] = "smollm2"
     #: whether its outputs have ``save_attention``
     draws_attention: ClassVar[bool] = False
     #: whether who is unmasked when can be traced and shown live
@@ -237,6 +274,72 @@ class Model(ABC):
         """
         return self.write(task, (self.config if config is None else config).only(self.honours, self.words))
 
+    @property
+    def reads_chats(self) -> bool:
+        """Whether a prompt may be a chat: its tokenizer has a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def token_count(self, text: str) -> int:
+        """Tokens of a text, without those that frame it."""
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def fill(
+        self,
+        before: Sequence[Any],
+        after: Sequence[str],
+        lengths: Sequence[int],
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        cut: bool = False,
+    ) -> list[str | None]:
+        """The texts written between given ones, or behind them where nothing follows.
+
+        What is given is literal: a mask word in it is a word of the text. The network runs in fp32 unless the config
+        says ``bf16``, so that an answer does not depend on the machine.
+
+        Args:
+            before: texts, or chats for a model that :attr:`reads_chats`.
+            after: what stands behind each hole; "" for an answer or a continuation.
+            lengths: tokens of each, at most.
+            config: how; the model's default plan when None.
+            rows: names of the texts in the noise; 0, 1 ... when None. One text is written the same among any others.
+            cut: leave out the beginning of what does not fit the model's positions; else None is returned for it.
+
+        Raises:
+            UsageError: it cannot, or a setting that has no effect on this model.
+        """
+        raise UsageError(f"tasks with answers or holes are for masked and causal models, this is {self.words}")
+
+    def log_likelihood(
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        samples: int | None = None,
+        greedy: bool = True,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> list[ContinuationScore]:
+        """The log-probability of each continuation given its context, in nats, or a lower bound on it.
+
+        Both are literal, and cut into tokens as the joined text is. A context that is too long loses its beginning; a
+        continuation that does not fit the model's positions is scored in pieces, each behind what fits of the text
+        before it.
+
+        Args:
+            contexts: "" for none.
+            continuations: at least one token each.
+            samples: corruptions a text, where the likelihood is estimated; the model's own choice when None.
+            greedy: also ask whether greedy writing gives the continuation.
+            batch_size: rows a forward pass.
+            seed: of what is drawn.
+
+        Raises:
+            UsageError: it cannot, a continuation without a token, or ``samples`` where nothing is estimated.
+        """
+        raise UsageError(f"continuations are scored by masked and causal models, this is {self.words}")
+
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         """Score it on held-out texts.
 
@@ -251,17 +354,53 @@ class Model(ABC):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
-        """It, with texts, for the diagnosis.
+        """It, with texts and with the plan that it writes under, for the diagnosis.
 
         Args:
             data, column: texts, or where they are; what training held out when None.
             length: positions of the canvas.
+            config: how it writes; the model's default plan when None. What is left open is chosen as :meth:`sample`
+                chooses it.
 
         Raises:
             UsageError: there is nothing to ask it.
         """
         raise UsageError(f"diagnose has no questions for {self.words}")
+
+    def invert(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        trace: bool = False,
+        stored: str = "fp32",
+    ) -> Output:
+        """Texts for semantic vectors, by search against a verifier.
+
+        Args:
+            vectors_NZ: the vectors.
+            config: bounds, seed, precision, and the verifier; the cosine when None.
+            rows: their numbers, which name the noise: a row alone is written as among others; 0 to N - 1 when None.
+            on_progress: called with what has risen or ended.
+            trace: keep each step up.
+            stored: the precision in which the vectors were kept, which the threshold of *verified* follows.
+
+        Raises:
+            UsageError: it takes no vectors, or they do not fit.
+        """
+        raise UsageError(f"invert writes the texts of vectors, and {self.words} takes none")
+
+    def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
+        """Width, mean [Z] and whitening [Z, Z] of the vectors that it was trained on; None where it keeps none.
+
+        Raises:
+            UsageError: it takes no vectors.
+        """
+        raise UsageError(f"invert writes the texts of vectors, and {self.words} takes none")
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a folder that ``unmask.load`` reads.

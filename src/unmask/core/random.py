@@ -35,6 +35,7 @@ class Stream(IntEnum):
     DROPOUT = 11
     LENGTH = 12
     LATENT_NOISE = 13
+    DROP_HYPOTHESIS = 14
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -34,6 +34,8 @@ class Leaf:
 
 
 T = TypeVar("T", bound=Leaf)
+#: what a setting may be
+Value = bool | int | float | str | list[Any] | dict[Any, Any] | tuple[Any, ...] | Leaf | None
 #: the default of a setting without one
 REQUIRED = inspect.Parameter.empty
 _SPEC = re.compile(r"^(?P<name>[A-Za-z0-9_\-]+)(?::(?P<settings>.+))?$")
@@ -192,7 +194,7 @@ class Registry(Generic[T]):
         given = inspect.signature(leaf).parameters.values()
         return {p.name: made.get(p.name, p.default) for p in given if p.kind is not p.VAR_KEYWORD}
 
-    def coerce(self, value: Any, key: str, default: Any, where: str) -> Any:
+    def coerce(self, value: Any, key: str, default: Any, where: str) -> Value:
         """Text from the command line to the type of a setting's default; other values pass through.
 
         Raises:
@@ -235,9 +237,9 @@ class Registry(Generic[T]):
         return rows
 
 
-def read_literal(text: str) -> Any:
+def read_literal(text: str) -> Value:
     """The Python value that a text says (``true``, ``false`` and ``none`` in any case), else the text."""
     try:
-        return ast.literal_eval(text)
+        return cast(Value, ast.literal_eval(text))
     except (ValueError, SyntaxError):
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.files import write_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 #: class name -> ``module:function`` that makes HTML, ``(result, **settings) -> str``
 PAGES: dict[str, str] = {}
@@ -29,13 +32,14 @@ def page_of(result: object, **settings: Any) -> str:
     return str(_renderer("unmask.pages", PAGES, result)(result, **settings))
 
 
-def view_of(result: object, **settings: Any) -> Any:
-    """What shows a result in a terminal: something that rich prints, a list of such things, or nothing once it did.
+def view_of(result: object, **settings: Any) -> list[RenderableType]:
+    """What shows a result in a terminal, for :mod:`rich` to print; empty where it was shown at once.
 
     Raises:
         UnmaskError: nothing is registered that shows it.
     """
-    return _renderer("unmask.views", VIEWS, result)(result, **settings)
+    found = _renderer("unmask.views", VIEWS, result)(result, **settings)
+    return found if isinstance(found, list) else [] if found is None else [found]
 
 
 def save_page(path: str | Path, html: str) -> Path:

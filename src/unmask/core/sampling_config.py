@@ -46,8 +46,9 @@ class SamplingConfig:
         repetition_penalty: above 1, ids that the row shows already become less likely.
         length: canvas length, or that of an answer to a prompt; the model's own when None.
         loops: times a looped network's stack is applied; as trained when None.
-        verify: a verifier (``rules`` for puzzles): an answer it refuses is written again.
-        calls: calls of the verifier a text, at most.
+        verify: a verifier (``unmask list verifiers``): what it refuses is written again, or mended by search.
+        calls, forwards: calls of the verifier and rows through the network a text, at most.
+        seconds: a search ends after so long.
         seed: same seed, same texts, whatever the batch size.
         batch_size: rows at a time.
         precision: what the network runs in; ``auto`` is bf16 on a GPU and whichever multiplies faster on a CPU
@@ -74,8 +75,10 @@ class SamplingConfig:
     repetition_penalty: float = _setting("Above 1: tokens that a row shows already become less likely.", 1.0)
     length: int | None = _setting("Tokens to write; the model's own when not given.")
     loops: int | None = _setting("Times a looped network's stack is applied; as trained when not given.")
-    verify: str | None = _setting("Write again what this verifier refuses: rules, for puzzles.")
+    verify: str | None = _setting("Mend what this verifier refuses (unmask list verifiers): cosine, rules ...")
     calls: int | None = _setting("Calls of the verifier a text, at most.")
+    forwards: int | None = _setting("Rows through the network a text, at most, where a verifier is asked.")
+    seconds: float | None = _setting("Seconds for all texts together, where a verifier is asked.")
     seed: int = _setting("Same seed, same text.", 0)
     batch_size: int = _setting("Rows at a time.", 64)
     precision: str = _setting("fp32, bf16, or auto: the one this machine is faster in.", "auto")
@@ -83,7 +86,9 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision={self.precision!r} must be 'auto', 'fp32' or 'bf16'")
-        for name in ("batch_size", "length", "loops", "calls"):
+        if self.seconds is not None and not (isinstance(self.seconds, (int, float)) and self.seconds > 0):
+            raise UsageError(f"seconds={self.seconds!r} must be a number above 0")
+        for name in ("batch_size", "length", "loops", "calls", "forwards"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise UsageError(f"{name}={value!r} must be a whole number of at least 1")
@@ -92,7 +97,7 @@ class SamplingConfig:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], base: SamplingConfig | None = None) -> SamplingConfig:
-        """A config from names and values, on top of another's.
+        """A config from names and values, on top of another's; steps may be text, ``"none"`` or ``"16"``.
 
         Raises:
             UsageError: an unknown name, or a value out of range.
@@ -101,7 +106,13 @@ class SamplingConfig:
         for name in settings:
             if name not in known:
                 raise UsageError(f"no setting of a generation is called {name!r}: {did_you_mean(name, known)}")
-        return dataclasses.replace(base or cls(), **settings)
+        steps = {"steps": _steps(settings["steps"])} if "steps" in settings else {}
+        return dataclasses.replace(base or cls(), **{**settings, **steps})
+
+    def __str__(self) -> str:
+        """The plan in one line: ``order=margin, steps=16, temperature=0.0``; what belongs to a run is left out."""
+        said = {name: value for name, value in self.to_dict().items() if name not in _OF_A_RUN}
+        return ", ".join(f"{name}={value}" for name, value in said.items()) or "defaults"
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as they are."""
@@ -157,6 +168,17 @@ class SamplingConfig:
             return cls.from_dict(plan)
         except (UsageError, TypeError, AttributeError) as error:
             raise CheckpointError(f"the default plan in {str(file)!r} cannot be used: {error}") from error
+
+
+def _steps(value: Any) -> Any:
+    if not isinstance(value, str) or value == "auto":
+        return value
+    if value.lower() == "none":
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UsageError(f"steps={value!r} must be a whole number, 'none' (one a token) or 'auto'") from error
 
 
 def _read(file: Path) -> dict[str, Any]:

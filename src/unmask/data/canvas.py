@@ -23,6 +23,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         lengths: int [N]; tokens before the padding.
         latents: [T, Z], anything an array of rows can index (an array, a memory map, cached latents); or None.
         rows: int [N]; the row of ``latents`` for each canvas; None where N = T and the order is the same.
+        numbered: each item says which row it is (``row``).
 
     Raises:
         UsageError: the arrays do not fit together.
@@ -34,6 +35,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         lengths: NDArray[Any],
         latents: Any = None,
         rows: NDArray[np.int64] | None = None,
+        numbered: bool = False,
     ) -> None:
         if ids.ndim != 2 or len(lengths) != len(ids):
             raise UsageError(f"canvases need ids [N, L] and lengths [N], got {ids.shape} and {np.shape(lengths)}")
@@ -46,6 +48,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
                 f"{len(latents)} latents do not fit {len(ids)} canvases: say which belongs to which by rows"
             )
         self.ids, self.lengths, self.latents, self.rows = ids, lengths, latents, rows
+        self.numbered = numbered
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,17 +64,21 @@ class CanvasDataset(Dataset[dict[str, Any]]):
         if self.latents is not None:
             source = where if self.rows is None else self.rows[where]
             columns["latent"] = torch.from_numpy(np.asarray(self.latents[source], np.float32))
+        if self.numbered:
+            columns["row"] = [int(n) for n in where]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64 and, where rows have one, ``latent`` [B, Z] fp32."""
+    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64, and if any ``latent`` [B, Z], ``row`` [B]."""
     batch = {
         "input_ids": torch.stack([row["input_ids"] for row in rows]),
         "length": torch.tensor([row["length"] for row in rows], dtype=torch.int64),
     }
     if "latent" in rows[0]:
         batch["latent"] = torch.stack([row["latent"] for row in rows])
+    if "row" in rows[0]:
+        batch["row"] = torch.tensor([row["row"] for row in rows], dtype=torch.int64)
     return batch
 
 

@@ -204,6 +204,28 @@ def _cut(data: TextData, crops: Crops | None, share: float | None) -> TextData:
     return TextData(made.train, made.validation, report, fingerprint=mark)
 
 
+def require_texts(source: str | Path, column: str | Sequence[str] | None = None) -> None:
+    """Refuse a file, folder or pattern that holds no text, at the cost of opening it: before other work starts.
+
+    Corpora, which are known to hold some, and names on the hub are looked at when they are read.
+
+    Raises:
+        UsageError: as :func:`load_texts`.
+    """
+    name = str(source)
+    if name not in corpora.NAMES and not (os.path.exists(Path(name).expanduser()) or _is_local(name)):
+        return
+    columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
+    if name in corpora.NAMES and columns is None:
+        return
+    table = _open(name, columns, "train")
+    for start in range(0, len(table), _BATCH):
+        batch = range(start, min(start + _BATCH, len(table)))
+        if any(isinstance(cell, str) and clean(cell) for row in table.rows(batch) for cell in row):
+            return
+    load_texts(source, column=column, validation=0.0)  # says what is wrong with its rows
+
+
 def evenly(total: int, count: int) -> list[int]:
     """``count`` places spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
     if count >= total:
@@ -254,6 +276,10 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(
             f"{error} (corpora that need no network: {did_you_mean(name, (*corpora.NAMES, english.NAME))})"
         ) from error
+
+
+def _is_local(name: str) -> bool:
+    return is_pattern(name) or looks_like_a_file(name)
 
 
 class _Scan:

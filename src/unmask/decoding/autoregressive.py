@@ -78,3 +78,19 @@ def next_tokens(
         if place == places[-1] or (ends and not bool(live_B.any())):
             return
         logits_BV, state = next_logits(ids_B, state)
+
+
+def penalised(logits_BV: Tensor, ids_BL: Tensor, penalty: float, real_BL: Tensor | None = None) -> Tensor:
+    """Logits in which ids that a row holds already are less likely: divided by the penalty, or times it below 0.
+
+    Args:
+        logits_BV: of the next token.
+        ids_BL: what the rows hold.
+        penalty: 1 changes nothing.
+        real_BL: 0 where ``ids_BL`` is padding; None: nowhere.
+    """
+    if penalty == 1.0:
+        return logits_BV
+    there_BL = torch.ones_like(ids_BL) if real_BL is None else real_BL
+    shown_BV = torch.zeros_like(logits_BV).scatter_add_(1, ids_BL, there_BL.to(logits_BV.dtype)) > 0
+    return torch.where(shown_BV, torch.where(logits_BV < 0, logits_BV * penalty, logits_BV / penalty), logits_BV)

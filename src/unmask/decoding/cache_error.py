@@ -22,7 +22,7 @@ class CacheError:
     """What :func:`cache_error` measured.
 
     Attributes:
-        kl_nats: mean KL(uncached || cached) a hidden position of the open block, over the steps that used the memory.
+        kl_nats: mean KL(uncached || cached) a masked position of the open block, over the steps that used the memory.
             Positions behind it, which some caches run too, are not in it: caches are compared on the same positions.
         top1: share of these positions whose most probable id is the same.
         predictions: how many they were; 0 if nothing was answered from memory.
@@ -90,7 +90,7 @@ class _Spy(Denoiser):
         self.pad_id, self.eos_id, self.conditional = inner.pad_id, inner.eos_id, inner.conditional
         self.can_cache = bool(getattr(inner, "can_cache", False))
         self.kl, self.same, self.count = 0.0, 0, 0
-        # what is hidden in each row's open block, and the rows of the canvas that are answered from memory now; None
+        # what is masked in each row's open block, and the rows of the canvas that are answered from memory now; None
         # is all of them
         self.open_RL = torch.empty(0, 0, dtype=torch.bool)
         self.rows: Tensor | None = None

@@ -164,7 +164,7 @@ class SamplingLoop:
             candidates = Candidates(canvas, move.chosen_RL, self._looker(canvas), self._pick)
             index_K = torch.arange(len(candidates), device=row_K.device)
         value_K = candidates.value_N[index_K] if candidates.drawn else self._pick(candidates, index_K)
-        # 3 the trace, while the canvas still shows what the model saw   4 write and hide
+        # 3 the trace, while the canvas still shows what the model saw   4 unmask and mask
         wants_chance = plan.remasker is not None and plan.remasker.needs_chance
         chance_K = self.recorder.written(candidates, index_K, value_K, wants_chance)
         canvas.x_RL = canvas.x_RL.index_put((row_K, col_K), value_K)

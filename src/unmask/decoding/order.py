@@ -1,4 +1,4 @@
-"""Which hidden position is written first."""
+"""Which masked position is unmasked first."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class DecodingPlan:
         cache: ``prefix`` or ``dual`` remembers keys between the starts of blocks (``unmask list caches``): faster, and
             other tokens, because the remembered keys are old; None runs the whole canvas at each step.
         sampler: ``maskgit`` (order x quota), ``ancestral`` or ``first_hitting``.
-        stop_at_eos: a row stops once an EOS is written with nothing hidden before it; the rest becomes PAD (EOS
+        stop_at_eos: a row stops once an EOS is written with nothing masked before it; the rest becomes PAD (EOS
             without a PAD). Off by default: a model that writes after an EOS would be cut.
         seed: names all noise.
         draw: ``inverse`` (one fp64 uniform a draw) or ``gumbel`` (V of them; the same law).
@@ -79,11 +79,11 @@ class DecodingPlan:
         if self.remasking is not None:
             remaskers.make(self.remasking)
             if self.stop_at_eos:
-                raise UsageError("stop_at_eos=True cannot be joined with remasking: a written EOS may be hidden again")
+                raise UsageError("stop_at_eos=True cannot be joined with remasking: a written EOS may be masked again")
         if self.cache is not None:
             caches.make(self.cache)
         if self.stop_at_eos and getattr(sampler, "rerank", False):
-            raise UsageError("stop_at_eos=True cannot be joined with rerank: a written EOS may be hidden again")
+            raise UsageError("stop_at_eos=True cannot be joined with rerank: a written EOS may be masked again")
         for setting in ("steps", "top_k", "block_length"):
             value = getattr(self, setting)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):

@@ -43,7 +43,7 @@ def generate_reference(
     cond: Condition | None = None,
     valid_BL: Tensor | None = None,
 ) -> Generation:
-    """Write the hidden positions as a public sampler would, from torch's global generator.
+    """Write the masked positions as a public sampler would, from torch's global generator.
 
     Args:
         denoiser: the model; Dream's shift of the logits is the adapter's business, not the sampler's.
@@ -141,7 +141,7 @@ class _Reference:
         plan, mask_id = self.plan, self.denoiser.mask_id
         hidden_B = self.fill_BL.sum(1)
         if int(hidden_B.min()) != int(hidden_B.max()):
-            raise UsageError("dream shares one number over the batch: rows must hide equally many positions")
+            raise UsageError("dream shares one number over the batch: rows must mask equally many positions")
         steps = plan.steps or int(hidden_B.max())
         times = torch.linspace(1, EPS, steps + 1, device=x_BL.device)
         for step in range(steps):

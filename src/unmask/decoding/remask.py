@@ -1,4 +1,4 @@
-"""ReMDM: written positions may be hidden again, without changing the law at any time (arXiv 2503.00307)."""
+"""ReMDM: unmasked positions may be masked again, without changing the law at any time (arXiv 2503.00307)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 class Remasker(Leaf):
-    """Gives the chance sigma that a written position is hidden again between times t and s < t.
+    """Gives the chance sigma that an unmasked position is masked again between times t and s < t.
 
     Any sigma in [0, :func:`sigma_max`] keeps the marginals of the forward process; 0 is plain ancestral sampling.
 

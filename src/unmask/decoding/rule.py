@@ -1,4 +1,4 @@
-"""What one step of a sampler decides: which hidden positions are written, and which written ones are hidden again."""
+"""What one step of a sampler decides: which masked positions are unmasked, and which unmasked ones are masked again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SamplerStep:
     Attributes:
         chosen_RL: positions to write; a row without any needs no forward.
         time_R: the rows' clock after the step.
-        remask_RL: written positions to hide again, or None.
+        remask_RL: unmasked positions to mask again, or None.
         score_RL: the order's unperturbed scores, where later steps want them.
     """
 

@@ -1,4 +1,4 @@
-"""Write what is hidden: one function for every order, quota, sampler, guidance and block length.
+"""Unmask a canvas: one function for every order, quota, sampler, guidance and block length.
 
 Shapes: B rows of the batch, L length (docs/notation.md).
 """
@@ -37,7 +37,7 @@ def generate(
     token_hook: TokenHook | None = None,
     reference: bool | Style = False,
 ) -> Generation:
-    """Write the hidden positions of a batch. Given tokens are never touched; no position to be written stays hidden.
+    """The batch with its masked positions unmasked. Given tokens are never touched; no position stays masked.
 
     A row gives the same tokens alone and in any batch: noise is named by seed, row id, the row's own step, place and
     use. Rows that are finished leave the batch; the head runs only on rows that somebody asks for.
@@ -56,7 +56,7 @@ def generate(
             nothing.
         callback: called after each step with a :class:`Progress`, whose ``at_end`` closes what it opens.
         token_hook: called as ``hook(step, x_BL) -> x_BL`` before the first step (step None) and after each; it may
-            change any position that is to be written, and what it hides again is written again.
+            change any position that is to be written, and what it masks again is unmasked again.
         reference: ``llada`` (True), ``fast_dllm``, ``dllm`` or ``dream``: that sampler's own tokens under the same
             ``torch.manual_seed``, slowly and without a trace (:mod:`unmask.decoding.reference`).
 

@@ -1,4 +1,4 @@
-"""Rows being written: what is hidden, which block is open, and how far each row has come.
+"""Rows being written: what is masked, which block is open, and how far each row has come.
 
 Shapes: R rows still being written, L length (docs/notation.md). Everything a row knows is its own: its block, its
 step, its clock. That is why a row gives the same tokens alone and in a batch.
@@ -20,7 +20,7 @@ class SamplerState:
     """The live rows of a generation; finished ones are taken out with :meth:`keep`.
 
     Attributes:
-        mask_id: the id that stands for "hidden".
+        mask_id: the id of a masked position.
         block_length: tokens to be written a block.
         seed: names the noise, with ``id_R``, ``tick_R`` and ``place_RL``.
         x_RL: ids.
@@ -116,7 +116,7 @@ class SamplerState:
             kept = self._found[name] = (of, make())
         return kept[1]
 
-    # -- what is hidden ---------------------------------------------------------------------------------------------
+    # -- what is masked ---------------------------------------------------------------------------------------------
     @property
     def inside_RL(self) -> Tensor:
         """Positions to be written that belong to the row's open block."""
@@ -134,7 +134,7 @@ class SamplerState:
 
     @property
     def open_RL(self) -> Tensor:
-        """Positions that may be written now: hidden, in the open block."""
+        """Positions that may be written now: masked, in the open block."""
         return self._once("open", lambda: self.inside_RL & (self.x_RL == self.mask_id), self.block_R, self.x_RL)
 
     @property
@@ -172,7 +172,7 @@ class SamplerState:
         self.time_R = self.time_R.masked_fill(rows_R, 1.0)
 
     def reopen(self) -> None:
-        """Go back to the first block in which something is hidden; there, all of it is due."""
+        """Go back to the first block in which something is masked; there, all of it is due."""
         masked_RL = self.masked_RL
         rank_R = self.rank_RL.masked_fill(~masked_RL, self.x_RL.shape[1]).amin(1)
         back_R = masked_RL.any(1) & (rank_R // self.block_length < self.block_R)

@@ -90,8 +90,8 @@ class Trace:
     """A generation, event by event.
 
     Attributes:
-        start_BL: the canvas before the first step, hidden positions holding ``mask_id``.
-        mask_id: the id that stands for "hidden".
+        start_BL: the canvas before the first step, masked positions holding ``mask_id``.
+        mask_id: the id of a masked position.
         plan: the plan's settings (:meth:`unmask.decoding.plan.DecodingPlan.to_dict`).
         events: columns of :data:`EVENTS`. ``step`` counts a row's own steps; ``rank`` is how many ids were more
             probable (0: the best was written); ``margin`` and ``runner_up`` speak of the two best ids; a column that
@@ -113,6 +113,12 @@ class Trace:
         """Steps each row made that changed something."""
         steps_B = torch.zeros(len(self.start_BL), dtype=torch.int64)
         return steps_B.scatter_reduce_(0, self.events["row"], self.events["step"] + 1, "amax")
+
+    @property
+    def ids(self) -> set[int]:
+        """Ids that are named anywhere in it, the mask left out."""
+        columns = (self.start_BL, self.events["value"], self.events["runner_up"], self.guesses["value"])
+        return {i for column in columns for i in column.flatten().tolist()} - {-1, self.mask_id}
 
     def replay(self, steps: int | None = None) -> Tensor:
         """The canvas [B, L] after this many steps of each row; the output when None."""

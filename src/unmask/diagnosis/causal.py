@@ -13,7 +13,7 @@ from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import categorical
 from unmask.core.unknown import require_known, unknown_ids
-from unmask.decoding.autoregressive import next_tokens
+from unmask.decoding.autoregressive import next_tokens, penalised
 from unmask.diagnosis.baselines import in_text
 from unmask.diagnosis.native import Rows, RowsOf, quietly
 from unmask.diagnosis.subject import (
@@ -28,7 +28,7 @@ from unmask.diagnosis.subject import (
     TrainingView,
 )
 from unmask.models.causal import CausalModel
-from unmask.models.causal_writing import positions
+from unmask.models.causal_prompts import positions
 
 
 class CausalSubject(Subject):
@@ -40,7 +40,7 @@ class CausalSubject(Subject):
         held_out, train: rows of ids, or a function that gives the first n; ``train`` may be None.
         pad_id, eos_id: ids of the data's rows, or None.
         tokenizer: with ``decode``, or None.
-        temperature: of its sampler.
+        temperature, limits, repetition_penalty: of its sampler; ``limits`` holds ``top_k`` and ``top_p`` where given.
         name: what to call it.
     """
 
@@ -56,8 +56,11 @@ class CausalSubject(Subject):
         eos_id: int | None = None,
         tokenizer: Any = None,
         temperature: float = 1.0,
+        limits: dict[str, Any] | None = None,
+        repetition_penalty: float = 1.0,
         name: str = "causal model",
     ) -> None:
+        self.limits, self.repetition_penalty = limits or {}, repetition_penalty
         self.model, self.tokenizer, self.temperature, self.name = model, tokenizer, temperature, name
         self.held_out = RowsOf(held_out) if isinstance(held_out, Batch) else held_out
         self.train = RowsOf(train) if isinstance(train, Batch) else train
@@ -138,11 +141,12 @@ class CausalSubject(Subject):
             end = place + fed_BS.shape[1]
             position = torch.arange(place, end, device=ids_BL.device).expand(B, -1)
             out = self.model(input_ids=fed_BS, position_ids=position, past_key_values=cache, use_cache=True)
-            return out.logits[:, -1], (out.past_key_values, end)
+            logits_BV = penalised(out.logits[:, -1], ids_BL[:, :end], self.repetition_penalty)
+            return logits_BV, (out.past_key_values, end)
 
         logits_BV, state = read(ids_BL[:, :start], (None, 0))
         names, places, steps = (torch.arange(B),), range(start, L), []
-        tokens = next_tokens(read, logits_BV, state, names, places, temperature=temperature, seed=seed)
+        tokens = next_tokens(read, logits_BV, state, names, places, temperature=temperature, seed=seed, **self.limits)
         for place, token in zip(places, tokens, strict=True):
             drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
             drawn_BL[:, place] = ~ended_B
@@ -151,7 +155,16 @@ class CausalSubject(Subject):
             chosen_B = token.ids_B if self.pad_id is None else token.ids_B.masked_fill(ended_B, self.pad_id)
             ids_BL[:, place] = chosen_B
             ended_B = ended_B | torch.isin(chosen_B, end_E)
-        return Generated(ids_BL, tuple(steps), temperature=temperature, forwards=B * (L - start))
+        return Generated(
+            ids_BL,
+            tuple(steps),
+            temperature=temperature,
+            altered=f"repetition_penalty={self.repetition_penalty:g} changes what is drawn from"
+            if self.repetition_penalty != 1
+            else "",
+            forwards=B * (L - start),
+            **self.limits,
+        )
 
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
         row_N = torch.arange(len(logits_NV), device=logits_NV.device)

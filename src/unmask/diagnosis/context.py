@@ -298,10 +298,13 @@ class CheckContext:
         return self.once("samples", lambda: self.subject.generate(self.prompts, self.seed))  # type: ignore[no-any-return]
 
     def try_setting(self, name: str, value: Any) -> Generated:
-        """A few texts under one setting, in few steps: enough to see what the setting does."""
-        settings = self.subject.settings
-        short = {"steps": max(settings["steps"])} if "steps" in settings else {}
-        return self.subject.generate(self.prompts.rows(0, TRIED_ROWS), self.seed, **{**short, name: value})
+        """A few texts under one setting, the largest number of steps and the highest temperature of those to try.
+
+        That is enough to see what the setting does: steps to try are few, and values are drawn.
+        """
+        tried = self.subject.settings
+        settings = {other: max(tried[other]) for other in ("steps", "temperature") if other in tried} | {name: value}
+        return self.subject.generate(self.prompts.rows(0, TRIED_ROWS), self.seed, **settings)
 
     def tried(self, name: str, value: Any) -> Generated:
         """:meth:`try_setting`, once."""

@@ -11,6 +11,8 @@ from unmask.core.errors import UsageError, did_you_mean
 from unmask.diagnosis.check import Check, checks, run_check
 from unmask.diagnosis.context import BUDGETS, Budget, CheckContext
 from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.ledger import Ledger, ledger
+from unmask.diagnosis.shortfall import with_cause
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 from unmask.diagnosis.writing import writing
@@ -56,18 +58,21 @@ def diagnose(
     world, me = (distributed.world_size(), distributed.rank()) if share else (1, 0)
     # what it writes is looked at once, by the first process, and before anything else; not where one check is wanted
     wrote = writing(lab) if only is None and me == 0 else None
+    account: Ledger | None = None if wrote is None else with_cause(ledger(lab), lab, wrote)
     findings = _run(asked[me::world], lab, progress)
     forwards = lab.subject.forwards
     if share:
         dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
         forwards = sum(distributed.gather_object([forwards]))
-        wrote = distributed.broadcast_object(wrote)
+        wrote, account = distributed.broadcast_object((wrote, account))
     return judge(
         findings,
         wrote,
+        account,
         subject=subject.name,
         notes=tuple(subject.notes),
+        plan=subject.plan_words,
         budget=budget.name,
         seed=seed,
         forwards=forwards,

@@ -18,6 +18,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, generator, uniform
+from unmask.core.renamed import current
 from unmask.core.sampling import categorical, gumbel_argmax
 from unmask.decoding.cache import BlockKVCache
 from unmask.decoding.plan import DecodingPlan
@@ -306,10 +307,11 @@ def quietly() -> Iterator[None]:
 
 def law_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
-    known = {k: recipe[k] for k in ("estimator", "schedule", "tilt", "word_dropout") if k in recipe}
-    for number in ("tilt", "word_dropout"):
-        if number in known:
-            known[number] = float(known[number])
+    recipe = current(recipe)
+    known: dict[str, Any] = {k: recipe[k] for k in ("estimator", "schedule") if k in recipe}
+    for name, number in (("tilt", "time_power"), ("word_dropout", "word_dropout")):
+        if number in recipe:
+            known[name] = float(recipe[number])
     return MaskingProcess(**known)
 
 

@@ -145,7 +145,7 @@ class Subject(Diagnosable):
             setting is tried.
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
-        plan_words: how :meth:`generate` writes when it is given no setting, in words.
+        plan_words: how :meth:`generate` writes when it is given no setting, in one line; "" if nobody says.
         asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
             None: where a masked subject is conditional.
     """

@@ -25,6 +25,7 @@ from unmask.core.sampling import categorical
 from unmask.data.tidal.dataset import Example, TidalDataset
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD
 from unmask.data.tidal.samples import Segment, layout
+from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import CharacterWriter
 from unmask.diagnosis.native import Rows, quietly
 from unmask.diagnosis.record import Record, kept_at
@@ -74,9 +75,12 @@ class TidalSubject(Subject):
         *,
         tokenizer: Any = None,
         pieces: Sequence[list[str]] = (),
+        temperature: float = 1.0,
+        limits: dict[str, Any] | None = None,
         name: str = "tidal",
         path: str | None = None,
     ) -> None:
+        self.temperature, self.limits = temperature, limits or {}
         self.pieces = pieces
         self.net, self.held_out, self.train = net.eval(), held_out, train
         self.tokenizer, self.name, self.path = tokenizer, name, path
@@ -154,10 +158,10 @@ class TidalSubject(Subject):
     def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
         """What :class:`unmask.decoding.tidal.CharacterWriter` draws behind these prefixes, one block a row."""
         self.net.eval()
-        temperature = float(settings.get("temperature", 1.0))
+        temperature = float(settings.get("temperature", self.temperature))
         B, L = batch.ids_BL.shape
         given = _Given(self.prefixes(batch.cond, B), L - 2, self.tokenizer.ends)
-        writer = CharacterWriter(self.net, given, temperature=temperature, seed=seed)
+        writer = CharacterWriter(self.net, given, temperature=temperature, seed=seed, **self.limits)
         drawn = writer.block([""] * B, list(range(B)), 0)
         ids_BL = torch.full_like(batch.ids_BL, PAD)
         ids_BL[:, 0] = BOB
@@ -172,7 +176,7 @@ class TidalSubject(Subject):
             ids_BL[writes_B, column] = torch.tensor(
                 [d.ids[column - 1] for d in drawn if len(d.ids) >= column], device=ids_BL.device
             )
-        return Generated(ids_BL, tuple(steps), temperature=temperature, forwards=B * writer.forwards)
+        return Generated(ids_BL, tuple(steps), temperature=temperature, forwards=B * writer.forwards, **self.limits)
 
     # -- more -------------------------------------------------------------------------------------------------------
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
@@ -287,6 +291,7 @@ def tidal_subject(
     train: Sequence[Example] | None = None,
     *,
     length: int | None = None,
+    plan: DecodingPlan | None = None,
 ) -> Subject:
     """A loaded tidal model (or plain baseline) with (prompt, text) pairs, as a subject.
 
@@ -295,6 +300,9 @@ def tidal_subject(
         examples: held-out pairs; the prompt is "" for texts written from nothing.
         train: pairs of the training set, for word counts and memorisation.
         length: most positions of a row; the card's when None. A plain baseline's longer texts are left out and counted.
+        plan: how blocks are written; of a model that draws its characters in order only temperature, ``top_k`` and
+            ``top_p``. When None: temperature 1, and for a block in any order see
+            :class:`unmask.diagnosis.native.NativeSubject`.
 
     Raises:
         UsageError: no example, none fits, or a length the model has no positions for.
@@ -304,7 +312,7 @@ def tidal_subject(
     if plain:
         examples, left_out = fitting(model, examples, length)
         notes = (f"{left_out}.",) if left_out.count else ()
-    subject = _subject(model, examples, block_rows(model, examples, length), train, length)
+    subject = _subject(model, examples, block_rows(model, examples, length), train, length, plan)
     subject.notes = notes
     return subject
 
@@ -315,13 +323,14 @@ def _subject(
     held_out: Rows,
     train: Sequence[Example] | None,
     length: int | None,
+    plan: DecodingPlan | None,
 ) -> Subject:
     known = None if not train else block_rows(model, train, length)
     name = Path(model.path).name if model.path else "tidal"
     if model.denoiser.any_order:
         from unmask.diagnosis.tidal_masked import TidalMaskedSubject
 
-        return TidalMaskedSubject(model, held_out, known, name=name)
+        return TidalMaskedSubject(model, held_out, known, name=name, plan=plan)
     tokenizer = model.tokenizer
     cut = model.denoiser.config.writes == "blocks" and tokenizer.reverse
     return TidalSubject(
@@ -330,6 +339,8 @@ def _subject(
         known,
         tokenizer=RowText(model),
         pieces=[tokenizer.split(text) for _, text in examples[:MOST_PIECES]] if cut else (),
+        temperature=1.0 if plan is None else plan.temperature,
+        limits={} if plan is None else {k: v for k in ("top_k", "top_p") if (v := getattr(plan, k)) is not None},
         name=name,
         path=model.path,
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body
 from unmask.data.tidal.mixed_tokenizer import BOB, PAD
+from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.native import NativeSubject, Rows, law_of, quietly
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.tidal_rows import RowText
@@ -66,15 +67,25 @@ class TidalMaskedSubject(NativeSubject):
         model: the network with its tokenizer and card.
         held_out, train: rows from :func:`unmask.diagnosis.tidal.block_rows`.
         name: what to call it.
+        plan: see :class:`NativeSubject`.
     """
 
-    def __init__(self, model: TidalTextModel, held_out: Rows, train: Rows | None, *, name: str) -> None:
+    def __init__(
+        self,
+        model: TidalTextModel,
+        held_out: Rows,
+        train: Rows | None,
+        *,
+        name: str,
+        plan: DecodingPlan | None = None,
+    ) -> None:
         super().__init__(
             BlockDenoiser(model.denoiser),
             _behind_bob(held_out),
             None if train is None else _behind_bob(train),
             tokenizer=RowText(model),
             law=law_of(model.card.recipe),
+            plan=plan,
             name=name,
             path=model.path,
         )

@@ -1,78 +1,94 @@
-"""What a linear reading of semantic vectors knows of a text's words: how much a vector holds, whoever uses it.
+"""What a semantic vector holds of a text's words, read by a linear probe: what the model could have used.
 
-Ridge regression from vectors to the share of each id among a text's tokens, with the ridge and the weight of plain
-counts chosen on a fifth of the rows that is left out.
-
-Shapes: N rows, L length, Z latent, V vocabulary (docs/notation.md).
+Shapes: N training texts, M texts asked for, Z latent, W words.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.native import TRAIN_VECTORS
+from unmask.diagnosis.statistics import Mean, plain_mean
 from unmask.diagnosis.subject import NotProvided
+from unmask.metrics.words import words
 
-#: training rows that are read, and ridges (beside the mean eigenvalue) and weights of the counts that are tried
-ROWS, RIDGES, WEIGHTS = 2000, (0.01, 0.1, 1.0), (0.1, 0.25, 0.5)
-#: fewest rows that a probe is made from
-FEWEST = 100
-
-
-def probed_ce(lab: CheckContext, latent_BZ: Tensor, row_N: Tensor, target_N: Tensor) -> Tensor | None:
-    """Nats [N] of ids under a linear reading of their rows' vectors; None without enough training vectors."""
-    found = lab.once("word probe", lambda: _fitted(lab))
-    if found is None:
-        return None
-    mean_Z, map_ZV, rest_V, weight = found
-    return _ce(latent_BZ.double().cpu() - mean_Z, map_ZV, rest_V, weight, row_N.cpu(), target_N.cpu())
+#: training texts a written text that the probe is fitted on, as many as the writing's yardstick asks for
+TEXTS_EACH = 8
 
 
-def _fitted(lab: CheckContext) -> tuple[Tensor, Tensor, Tensor, float] | None:
-    rows = None
-    for count in (ROWS, 512):
-        try:
-            rows = lab.subject.data(count, "train")
-        except NotProvided:
-            return None
-        if rows.cond is not None:
-            break
-    if rows is None or rows.cond is None or len(rows) < FEWEST:
-        return None
-    z_NZ, ids_NL = rows.cond.latent_BZ.double().cpu(), rows.ids_BL.cpu()
-    inside_NL = lab.in_text(ids_NL)
-    share_NV = _shares(ids_NL, inside_NL, lab.subject.vocab_size)
-    part = len(z_NZ) * 4 // 5
-    rest_V = lab.counts.unigram_V.exp()
-    mean_Z = z_NZ[:part].mean(0)
-    held_row_N, held_col_N = inside_NL[part:].nonzero(as_tuple=True)
-    held_N = ids_NL[part:][held_row_N, held_col_N]
-    best: tuple[float, Tensor, float] | None = None
-    for ridge in RIDGES:
-        map_ZV = _ridge(z_NZ[:part] - mean_Z, share_NV[:part] - rest_V, ridge)
-        for weight in WEIGHTS:
-            cost = float(_ce(z_NZ[part:] - mean_Z, map_ZV, rest_V, weight, held_row_N, held_N).mean())
-            if best is None or cost < best[0]:
-                best = cost, map_ZV, weight
-    assert best is not None
-    return mean_Z, best[1], rest_V, best[2]
+@dataclass(frozen=True)
+class Held:
+    """Share of a text's different words that are found.
+
+    Attributes:
+        probe: among as many that a linear probe of its vector finds most probable.
+        model: in what the model writes from it.
+        unused: the first minus the second, text by text.
+    """
+
+    probe: Mean
+    model: Mean
+    unused: Mean
 
 
-def _shares(ids_NL: Tensor, inside_NL: Tensor, vocab: int) -> Tensor:
-    """The share of each id among a row's tokens [N, V]."""
-    count_NV = torch.zeros(len(ids_NL), vocab, dtype=torch.float64)
-    count_NV.scatter_add_(1, ids_NL, inside_NL.double())
-    return count_NV / count_NV.sum(1, keepdim=True).clamp(min=1)
+def word_probe(lab: CheckContext) -> Held:
+    """Fit the probe on training texts and read the vectors that were written from.
+
+    Raises:
+        NotProvided: there are no vectors, or too few training texts with them.
+    """
+    asked = lab.prompts
+    if asked.cond is None:
+        raise NotProvided("vectors to write from")
+    train = lab.subject.data(min(TEXTS_EACH * len(asked), TRAIN_VECTORS), "train")
+    if train.cond is None or len(train) < 32:
+        raise NotProvided("32 training texts with their vectors")
+    known = [set(words(t)) for t in _spelled(lab, train.texts, train.ids_BL)]
+    wanted = [set(words(t)) for t in _spelled(lab, asked.texts, asked.ids_BL)]
+    written = [set(words(t)) for t in _spelled(lab, None, lab.samples().ids_BL)]
+    often = Counter(w for text in known for w in text)
+    vocabulary = sorted(w for w, times in often.items() if times > 1)
+    has_NW = np.array([[w in text for w in vocabulary] for text in known], dtype=np.float64)
+    if not has_NW.size:
+        raise NotProvided("words that two training texts share")
+    score_MW = ridge(train.cond.latent_BZ.double().cpu().numpy(), has_NW, asked.cond.latent_BZ.double().cpu().numpy())
+    found = []
+    for text, score_W, own in zip(wanted, score_MW, written, strict=True):
+        if text:
+            best = {vocabulary[i] for i in np.argsort(-score_W)[: len(text)]}
+            found.append((len(best & text) / len(text), len(own & text) / len(text)))
+    both_M2 = torch.tensor(found, dtype=torch.float64).view(-1, 2)
+    return Held(plain_mean(both_M2[:, 0]), plain_mean(both_M2[:, 1]), plain_mean(both_M2[:, 0] - both_M2[:, 1]))
 
 
-def _ridge(x_NZ: Tensor, y_NV: Tensor, ridge: float) -> Tensor:
-    gram_ZZ = x_NZ.T @ x_NZ
-    size = float(gram_ZZ.diagonal().mean()) * ridge
-    return torch.linalg.solve(gram_ZZ + max(size, 1e-9) * torch.eye(len(gram_ZZ), dtype=torch.float64), x_NZ.T @ y_NV)
+def _spelled(lab: CheckContext, texts: tuple[str, ...] | None, ids_BL: torch.Tensor) -> list[str]:
+    return list(texts) if texts is not None else lab.spelled(lab.sequences(ids_BL))
 
 
-def _ce(x_BZ: Tensor, map_ZV: Tensor, rest_V: Tensor, weight: float, row_N: Tensor, id_N: Tensor) -> Tensor:
-    share_BV = (rest_V + x_BZ @ map_ZV).clamp(min=0)
-    share_BV = share_BV / share_BV.sum(1, keepdim=True).clamp(min=1e-9)
-    return -((1 - weight) * share_BV[row_N, id_N] + weight * rest_V[id_N]).log()
+def ridge(z_NZ: NDArray[np.float64], y_NW: NDArray[np.float64], new_MZ: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ridge predictions [M, W] at new points; the penalty with the least error when one text is left out (closed form).
+
+    The closed form is that of Golub, Heath & Wahba 1979 for generalised cross-validation.
+    """
+    centre_Z, mean_W = z_NZ.mean(0), y_NW.mean(0)
+    left, size, right = np.linalg.svd(z_NZ - centre_Z, full_matrices=False)
+    seen_KW = left.T @ (y_NW - mean_W)
+    whole = float(((y_NW - mean_W) ** 2).sum())
+    energy_K = (seen_KW**2).sum(1)
+
+    def error(penalty: float) -> float:
+        kept_K = size**2 / (size**2 + penalty)
+        residual = whole - float((energy_K * (1 - (1 - kept_K) ** 2)).sum())
+        return residual / (1 - (1 + float(kept_K.sum())) / len(z_NZ)) ** 2
+
+    penalties = [float((size**2).mean()) * 10.0**power for power in range(-3, 4)]
+    penalty = min(penalties, key=error)
+    weight_ZW = right.T @ (seen_KW * (size / (size**2 + penalty))[:, None])
+    predicted: NDArray[np.float64] = (new_MZ - centre_Z) @ weight_ZW + mean_W
+    return predicted

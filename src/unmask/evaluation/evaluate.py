@@ -16,6 +16,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page, view_of
 from unmask.core.unknown import UnknownTokens
+from unmask.decoding.trace import Trace
 from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.generation import GenerationScores
 from unmask.evaluation.judge import quality_metrics
@@ -36,17 +37,19 @@ class Evaluation:
         likelihood: the bound and the losses behind it.
         latent: the same under false latents; None for a model without one.
         generation: what it writes; None where nothing was sampled.
-        trace_html: a page of one unmasking, shown in a frame.
+        trace: of one text, who was unmasked when; None where that was not kept.
+        pieces: how the ids of the trace are spelled.
         about: what was scored and how (model, data, order, steps, seed ...), shown and saved as it is.
         left_out: how many texts were not scored, and why; None where that is not known.
         unknown: how many of the scored tokens the tokenizer does not know; None where that is not known.
-        notes: what a reader has to be told of the texts, one sentence each.
+        notes: what a reader has to know of the texts, one sentence each.
     """
 
     likelihood: Likelihood
     latent: LatentUse | None = None
     generation: GenerationScores | None = None
-    trace_html: str | None = None
+    trace: Trace | None = None
+    pieces: Mapping[int, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     left_out: LeftOut | None = None
     unknown: UnknownTokens | None = None
@@ -123,7 +126,7 @@ class Evaluation:
 
     def tables(self, samples: int = 5) -> list[Any]:
         """The tables for a :class:`rich.console.Console`, with this many samples."""
-        return list(view_of(self, samples=samples))
+        return view_of(self, samples=samples)
 
     def page(self, title: str = "Evaluation") -> str:
         """The page as self-contained HTML."""
@@ -173,7 +176,8 @@ def evaluate(
     *,
     latents_NZ: Tensor | None = None,
     generation: GenerationScores | None = None,
-    trace_html: str | None = None,
+    trace: Trace | None = None,
+    pieces: Mapping[int, str] | None = None,
     about: Mapping[str, Any] | None = None,
     law: MaskingProcess | None = None,
     samples: int = 8,
@@ -192,7 +196,7 @@ def evaluate(
         latents_NZ: the latent each is written from, for a conditional model; without it such a model is scored under
             its null condition.
         generation: from :func:`unmask.evaluation.generation.score_generation`.
-        trace_html, about: carried into the page.
+        trace, pieces, about: carried along.
         law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
         open_NL, valid_NL: likewise, for a model without a latent.
         texts: where ``ids_NL`` come from, to say what was left out.
@@ -208,4 +212,4 @@ def evaluate(
     said: dict[str, Any] = {}
     if texts is not None:
         said = {"left_out": texts.left_out, "unknown": texts.unknown, "notes": texts.notes}
-    return Evaluation(likelihood, latent, generation, trace_html, dict(about or {}), **said)
+    return Evaluation(likelihood, latent, generation, trace, dict(pieces or {}), dict(about or {}), **said)

@@ -1,4 +1,4 @@
-"""A bound on the likelihood of texts, and the losses behind it by how much of the text was hidden.
+"""A bound on the likelihood of texts, and the losses behind it by how much of the text was masked.
 
 Shapes: N texts, L canvas, B rows of a batch, K bins of the masked fraction, Z latent (docs/notation.md).
 """
@@ -34,11 +34,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RatioProfile:
-    """Losses and hits of hidden tokens by the masked fraction of their row, kept apart for each text.
+    """Losses and hits of masked tokens by the masked fraction of their row, kept apart for each text.
 
     Attributes:
         edges: upper edges; bin k holds edges[k-1] < r <= edges[k].
-        nats_NK, hits_NK, count_NK: sums over a text's hidden tokens, and how many there were.
+        nats_NK, hits_NK, count_NK: sums over a text's masked tokens, and how many there were.
     """
 
     edges: tuple[float, ...]
@@ -51,7 +51,7 @@ class RatioProfile:
         return [ratio_interval(n, c, seed=seed) for n, c in zip(self.nats_NK.T, self.count_NK.T, strict=True)]
 
     def accuracy(self, seed: int = 0) -> list[Interval]:
-        """Share of hidden tokens whose most probable id is right, in each bin."""
+        """Share of masked tokens whose most probable id is right, in each bin."""
         return [ratio_interval(h, c, seed=seed) for h, c in zip(self.hits_NK.T, self.count_NK.T, strict=True)]
 
     def labels(self) -> list[str]:
@@ -74,8 +74,8 @@ class Likelihood:
         tokens_N: text tokens with EOS, without padding: what bits and perplexity are *per*.
         text: losses at text positions (EOS included).
         padding: losses at padding.
-        hidden_nats_N, hidden_count_N: cross-entropies of each text's hidden text tokens over all sampled corruptions,
-            and how many these were. The profiles cannot give them: a sample that hides everything is not in them.
+        masked_nats_N, masked_count_N: cross-entropies of each text's masked text tokens over all sampled corruptions,
+            and how many these were. The profiles cannot give them: a sample that masks everything is not in them.
         length_nats_N: nats of each text's number of tokens, which are part of ``nelbo_N``; None for a model that writes
             its own EOS.
         kl_N: KL of the bottleneck in nats, None without one. In evaluation the latent is the posterior's mean, so
@@ -87,8 +87,8 @@ class Likelihood:
     tokens_N: Array
     text: RatioProfile
     padding: RatioProfile
-    hidden_nats_N: Array
-    hidden_count_N: Array
+    masked_nats_N: Array
+    masked_count_N: Array
     kl_N: Array | None
     samples: int
     length_nats_N: Array | None = None
@@ -106,8 +106,8 @@ class Likelihood:
         return self.nats_per_token(seed).map(exp)
 
     def masked_nats_per_token(self, seed: int = 0) -> Interval:
-        """Mean cross-entropy over the hidden text tokens of the sampled corruptions: cloze skill, *not* a bound."""
-        return ratio_interval(self.hidden_nats_N, self.hidden_count_N, seed=seed)
+        """Mean cross-entropy over the masked text tokens of the sampled corruptions: cloze skill, *not* a bound."""
+        return ratio_interval(self.masked_nats_N, self.masked_count_N, seed=seed)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def bound(
         denoiser: the model; scored in evaluation mode.
         ids_NL: clean ids, padded to the canvas.
         cond: semantic vectors, one a text.
-        law: how positions are hidden; exactly n ~ U{1..L} of them (arXiv 2502.09992) when None.
+        law: how positions are masked; exactly n ~ U{1..L} of them (arXiv 2502.09992) when None.
         samples: corruptions a text.
         batch_size: rows a forward pass.
         seed: of the corruptions; two calls with one seed score the same corruptions, so that they can be paired.
@@ -173,7 +173,7 @@ def bound(
         valid_NL = torch.arange(L, device=device) < length_N[:, None]
         open_NL = valid_NL if open_NL is None else open_NL.to(device) & valid_NL
     open_NL = torch.ones_like(ids_NL, dtype=torch.bool) if open_NL is None else open_NL.to(device)
-    # a text that ends before the canvas does is hidden and read up to its end alone: what stands beside it in the data,
+    # a text that ends before the canvas does is masked and read up to its end alone: what stands beside it in the data,
     # and so decides on the canvas, changes nothing
     width_N = torch.full((N,), L, device=device)
     if valid_NL is not None:
@@ -221,7 +221,7 @@ def bound(
             drawn_N = inside_N & ~full_B[losses.row_N]
             for total, value_N in zip(hidden, (nats_N, torch.ones_like(nats_N)), strict=True):
                 total.index_add_(0, text_N[drawn_N], value_N[drawn_N])
-            # a sampled row that hides everything repeats the exact one
+            # a sampled row that masks everything repeats the exact one
             keep_N = (full_B | (corruption.fraction_B < 1))[losses.row_N]
             for total, value_N in zip(sums, (nats_N, losses.hit_N.double(), torch.ones_like(nats_N)), strict=True):
                 total.index_add_(0, cell_N[keep_N], value_N[keep_N])
@@ -244,8 +244,8 @@ def bound(
         tokens_N=(in_text_NL & open_NL).sum(1).double().cpu().numpy(),
         text=RatioProfile(EDGES, *table[..., 0]),
         padding=RatioProfile(EDGES, *table[..., 1]),
-        hidden_nats_N=hidden[0].cpu().numpy(),
-        hidden_count_N=hidden[1].cpu().numpy(),
+        masked_nats_N=hidden[0].cpu().numpy(),
+        masked_count_N=hidden[1].cpu().numpy(),
         kl_N=None if kl_N is None else kl_N.cpu().numpy(),
         samples=samples,
         length_nats_N=None if length_nats_N is None else length_nats_N.cpu().numpy(),

@@ -102,7 +102,7 @@ class Scored:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader has to be told of the texts, one sentence each."""
+        """What a reader has to know of the texts, one sentence each."""
         unknown = f"{self.unknown} to the tokenizer" if str(self.unknown) else ""
         return tuple(f"{said}." for said in (str(self.left_out), unknown) if said)
 

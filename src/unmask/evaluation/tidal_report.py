@@ -67,7 +67,7 @@ class TidalEvaluation:
 
     def tables(self, samples: int = 5) -> list[Any]:
         """The tables for a :class:`rich.console.Console`, with this many samples."""
-        return list(view_of(self, samples=samples))
+        return view_of(self, samples=samples)
 
     def page(self, title: str = "Evaluation") -> str:
         """The page as self-contained HTML."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask import api
+from unmask.core.sampling_config import SamplingConfig
 from unmask.recipes import find
 from unmask.training.recipe import parse, read_recipe
 
@@ -34,7 +35,8 @@ def demo(out: Path, flags: list[str], say: Any = print, show: Any = print) -> in
     trained = time.monotonic()
     model = api.load(out)
     say(f"\n2/4  held-out verses, from their meaning alone: 16 steps, margin order, guidance gamma {GUIDANCE:g}\n")
-    result: Any = api.evaluate(model, texts=TEXTS, order="margin", steps=16, guidance=GUIDANCE, judge=_judge())
+    plan = SamplingConfig(order="margin", steps=16, guidance=GUIDANCE)
+    result: Any = api.evaluate(model, texts=TEXTS, config=plan, judge=_judge())
     assert result.generation is not None
     for prompt, output in list(zip(result.generation.references, result.generation.outputs, strict=True))[:SHOWN]:
         say(f"  verse   {prompt}\n  written {output}\n")
@@ -43,7 +45,7 @@ def demo(out: Path, flags: list[str], say: Any = print, show: Any = print) -> in
         show(table)
     result.save(out, title="unmask demo: SGDD on the World English Bible")
     say("\n4/4  diagnosis")
-    verdict = api.diagnose(model, budget="quick")
+    verdict = api.diagnose(model, budget="quick", config=plan)
     show(verdict)
     verdict.save(out / "diagnosis.html")
     say(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
+from unmask.core.renamed import current
 from unmask.experiments.puzzle_run import Run, Trained
 from unmask.training.ema import Ema
 
@@ -78,7 +79,7 @@ def resume(
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{last} is damaged ({error}): delete it to start again") from error
     # checkpoints of before say not what else they were made of
-    theirs, mine = {**made, **kept.get("made", {}), **kept["run"]}, {**made, **dataclasses.asdict(run)}
+    theirs, mine = {**made, **kept.get("made", {}), **current(kept["run"])}, {**made, **dataclasses.asdict(run)}
     if differs := sorted(k for k in mine if theirs.get(k) != mine[k]):
         name = differs[0]
         raise UsageError(

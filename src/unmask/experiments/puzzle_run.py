@@ -32,7 +32,7 @@ class Run:
         optimizer: ``muon`` (Muon for the blocks' matrices) or ``adamw``.
         lr: AdamW's peak learning rate. muon_lr: Muon's.
         hide: ``unknown`` hides 1 to all of what the question does not give; ``all`` hides 1 to all cells, givens too.
-        tilt: above 1 more of the high masks (see :class:`MaskingProcess`).
+        time_power: above 1 more of the high masks (see :class:`MaskingProcess`).
         ema: decay of the weight average, which is what is measured.
         seed: names weights, batches and masks.
     """
@@ -43,7 +43,7 @@ class Run:
     lr: float = 2e-3
     muon_lr: float = 0.02
     hide: str = "unknown"
-    tilt: float = 1.0
+    time_power: float = 1.0
     ema: float = 0.998
     seed: int = 0
 
@@ -107,7 +107,7 @@ class Fresh:
 
 def denoising_loss(run: Run) -> Loss:
     """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
-    law = MaskingProcess(tilt=run.tilt)
+    law = MaskingProcess(tilt=run.time_power)
 
     def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
         open_BL = ~batch.given_BL if run.hide == "unknown" else None

@@ -76,7 +76,7 @@ STUDY = PuzzleStudy(
     ),
     plotted="27 givens",
     # the hardest questions, whole boards, are what solving starts with: docs/decisions/0010
-    training={scale: {"tilt": 4.0} for scale in ("cpu", "paper")},
+    training={scale: {"time_power": 4.0} for scale in ("cpu", "paper")},
 )
 
 

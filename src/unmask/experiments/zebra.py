@@ -59,7 +59,7 @@ STUDY = PuzzleStudy(
         "symmetry. A puzzle counts as solved when every clue holds and every house has one value of each attribute."
     ),
     plotted="4x4",
-    training={scale: {"tilt": 4.0} for scale in ("cpu", "paper")},
+    training={scale: {"time_power": 4.0} for scale in ("cpu", "paper")},
 )
 
 

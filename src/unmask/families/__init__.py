@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-
-from unmask.core.errors import UsageError, did_you_mean
-from unmask.core.family import Family, Place
+from unmask.core.errors import UsageError
+from unmask.core.family import Place, families
 from unmask.core.model import Model
-from unmask.core.registry import Registry
 from unmask.core.sampling_config import SamplingConfig
 
-families: Registry[Family] = Registry("family", "unmask.families", Family)  # type: ignore[type-abstract]
-#: the families that ship, in the order in which a folder is shown to them; those from elsewhere come first
-_ORDER = ("puzzle", "causal", "tidal", "masked")
+if TYPE_CHECKING:
+    import torch
+
+families.package, families.order = __name__, ("puzzle", "causal", "tidal", "masked")
 
 
 def load(path_or_id: str | Path, device: torch.device) -> Model:
@@ -26,7 +24,7 @@ def load(path_or_id: str | Path, device: torch.device) -> Model:
         UsageError: there is no such folder or hub id.
     """
     place = _place(path_or_id)
-    for family in _walk():
+    for family in families.walk():
         if family.detect(place) is not None:
             return _planned(family.load(place, device), place)
     raise UsageError(f"no family of models reads {str(path_or_id)!r}: {', '.join(families)} were asked")
@@ -39,7 +37,7 @@ def _planned(model: Model, place: Place) -> Model:
     return model
 
 
-def adopted(found: Any, what: str) -> Model:
+def adopted(found: object, what: str) -> Model:
     """A model as it is, or a network with its tokenizer behind the contract of every model.
 
     Raises:
@@ -47,29 +45,11 @@ def adopted(found: Any, what: str) -> Model:
     """
     if isinstance(found, Model):
         return found
-    for family in _walk():
+    for family in families.walk():
         model = family.adopt(found)
         if model is not None:
             return model
     raise UsageError(f"{what} takes a model from unmask.load, not a {type(found).__name__}")
-
-
-def trainer_of(name: str) -> type[Family]:
-    """The family that a recipe's ``family`` names.
-
-    Raises:
-        UsageError: none trains under that name.
-    """
-    known = {family.trains: family for family in _walk() if family.trains}
-    if name not in known:
-        raise UsageError(f"family={name!r} is trained by none: {did_you_mean(name, known)}")
-    return known[name]
-
-
-def _walk() -> list[type[Family]]:
-    names = families.names()
-    own = [name for name in _ORDER if name in names]
-    return [families.get(name) for name in [*(n for n in names if n not in own), *own]]
 
 
 def _place(path_or_id: str | Path) -> Place:

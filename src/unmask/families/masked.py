@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.core.family import Family, Place
-from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.family import Family, Place, Prepared
+from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
-from unmask.core.render import page_of
+from unmask.core.registry import spec_of
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
+from unmask.families._masked_answers import SAMPLES, filled, scored
 from unmask.models.adapters import load_adapter
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.causal import load_causal
@@ -29,6 +32,9 @@ from unmask.models.text_model import TextModel, is_native, load_native
 STEPS = 16
 #: fields of a config that are a plan's
 _PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
+#: what bounds a search against a verifier
+SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
+_WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
 class _Masked(TextModel, Model):
@@ -54,6 +60,19 @@ class _Masked(TextModel, Model):
             **{**given, "steps": None if auto else config.steps, "temperature": task.temperature(config.temperature)}
         )
         return replace(plan, steps=STEPS) if auto and plan.counts_steps else plan
+
+    @staticmethod
+    def settled(config: SamplingConfig, plan: DecodingPlan) -> SamplingConfig:
+        """A config with what its plan chose where it says nothing, for reports."""
+        uses = plan.sampler_leaf.uses
+        return replace(
+            config,
+            order=spec_of(plan.order_leaf) if "order" in uses else None,
+            quota=spec_of(plan.quota_leaf) if "quota" in uses else None,
+            steps=plan.steps if plan.counts_steps else "auto",
+            temperature=plan.temperature,
+            length=None,
+        )
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
@@ -107,12 +126,56 @@ class _Masked(TextModel, Model):
 
         return live_callback(self.piece)
 
+    def fill(
+        self,
+        before: Sequence[Any],
+        after: Sequence[str],
+        lengths: Sequence[int],
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        cut: bool = False,
+    ) -> list[str | None]:
+        config = self.unsearched(config, "an answer")
+        plan = self.plan(config, Task(canvas=torch.empty(0)))
+        names = range(len(before)) if rows is None else rows
+        return [
+            filled(self, ahead, behind, length, plan, row, cut, config.precision)
+            for ahead, behind, length, row in zip(before, after, lengths, names, strict=True)
+        ]
+
+    def unsearched(self, config: SamplingConfig | None, what: str) -> SamplingConfig:
+        """A config, or the default plan, for texts that are written once: the default plan's search is left out.
+
+        Raises:
+            UsageError: a search that was asked for, or another setting without effect.
+        """
+        config = self.config if config is None else config
+        own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
+        once = SamplingConfig.of(dict.fromkeys(own), config)
+        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
+
+    def log_likelihood(
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        samples: int | None = None,
+        greedy: bool = True,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> list[ContinuationScore]:
+        count = SAMPLES if samples is None else samples
+        pairs = zip(contexts, continuations, strict=True)
+        return [scored(self, *pair, count, greedy, batch_size, seed) for pair in pairs]
+
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         from unmask.evaluation.evaluate import evaluate as score
         from unmask.evaluation.generation import score_generation
         from unmask.evaluation.scored import rows_at_once, scored_texts
 
         config = self.config if config is None else config
+        judge = None if what.judge is None else load_causal(what.judge, dtype="auto")  # before work starts
         found = scored_texts(self, what.data, what.column, what.texts, what.length)
         sources, references, paired = found.sources, found.references, self.denoiser.conditional
         if paired and len(references) < 2:
@@ -137,18 +200,19 @@ class _Masked(TextModel, Model):
             inputs=sources if paired else None,
             paired=paired,
             tokenize=lambda texts: self.tokenizer(list(texts), add_special_tokens=False)["input_ids"],
-            judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
+            judge=judge,
             embed=None if self.card.encoder is None else lambda texts: self.encode(list(texts)).cpu().numpy(),
             training_texts=found.known,
             seed=config.seed,
             share=what.share,
         )
         trace = written.trace
-        page = page_of(trace.select([0]), piece=self.piece) if isinstance(trace, Trace) else None
+        first = trace.select([0]) if isinstance(trace, Trace) else None
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
         about |= {"order": config.order or "margin", "precision of writing": written.precision, "seed": config.seed}
+        about |= {"written with": self.settled(config, self.plan(config, task))}
         open_NL, valid_NL = self.texts_in(ids)
         return score(
             self.denoiser,
@@ -157,7 +221,8 @@ class _Masked(TextModel, Model):
             valid_NL=valid_NL,
             latents_NZ=latents,
             generation=generation,
-            trace_html=page,
+            trace=first,
+            pieces=None if first is None else {token: self.piece(token) for token in first.ids},
             about={k: str(v) for k, v in about.items()},
             samples=what.samples,
             batch_size=rows,
@@ -172,25 +237,33 @@ class _Masked(TextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.data.text import evenly
         from unmask.diagnosis.context import TRAIN_ROWS
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
+        config = self.unsearched(config, "a diagnosis")
+        # a conditional model writes one text from each vector, another one writes freely
+        plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
+        length = config.length if length is None else length
         # words are counted in what is left when there is no training data to count them in
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
         if len(found.references) < 2:
             raise UsageError("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
         known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), TRAIN_ROWS)]
-        return NativeSubject.of(
+        subject = NativeSubject.of(
             self,
             found.references,
             sources=found.sources,
             train_texts=known,
+            plan=plan,
             length=found.length,
-            notes=found.notes,
+            notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
+        subject.plan_words = str(self.settled(config, plan))
+        return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         written = super().save(folder, dtype)
@@ -207,6 +280,82 @@ class _Masked(TextModel, Model):
 class MaskedText(_Masked):
     """A masked diffusion model of unmask's own: texts are written from their meaning, or freely."""
 
+    honours: ClassVar[frozenset[str]] = _Masked.honours | SEARCHED
+
+    def write(self, task: Task, config: SamplingConfig) -> Output:
+        if config.verify is None:
+            vain = [name for name in ("calls", "forwards", "seconds") if getattr(config, name) is not None]
+            if vain:
+                raise UsageError(f"{vain[0]}={getattr(config, vain[0])!r} has no effect without verify='cosine'")
+            return super().write(task, config)
+        task.without("a search against a verifier, which lays out its own canvases", "canvas")
+        if task.texts is None and task.condition is None:
+            raise UsageError(f"verify={config.verify!r} needs texts or vectors to compare with: give one of them")
+        cond = self.laid_out(task.texts, task.n, None, None, task.condition).cond
+        assert cond is not None
+        if not bool(cond.present_B.all()):
+            raise UsageError(f"verify={config.verify!r} compares with a vector, and a row of the condition has none")
+        out = self._searched(cond.latent_BZ, config, None, task.callback, bool(task.trace), task.share)
+        if task.texts is not None:
+            out.prompts = [text for text in task.texts for _ in range(task.n or 1)]
+        return out
+
+    def invert(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        trace: bool = False,
+        stored: str = "fp32",
+    ) -> Output:
+        config = SamplingConfig(verify="cosine") if config is None else config
+        return self._searched(vectors_NZ, config, rows, on_progress, trace, False, stored)
+
+    def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
+        if not self.denoiser.conditional:
+            raise UsageError("invert writes the texts of vectors, and this model was trained without any")
+        whiten = self.denoiser.latent.whiten  # type: ignore[attr-defined]
+        return int(whiten.mean_Z.shape[0]), whiten.mean_Z.detach().float().cpu(), whiten.map_ZZ.detach().float().cpu()
+
+    def _searched(
+        self,
+        vectors_NZ: Tensor,
+        config: SamplingConfig,
+        rows: Sequence[int] | None,
+        on_progress: Callable[[Any], None] | None,
+        trace: bool,
+        share: bool,
+        stored: str = "fp32",
+    ) -> Output:
+        from unmask.search.from_vectors import HONOURED, write_from_vectors
+        from unmask.search.trace import SearchTrace
+
+        own = self.config.changed()
+        asked = {k: v for k, v in config.changed().items() if k not in own or own[k] != v}
+        SamplingConfig.of(asked).only(HONOURED, "a search against a verifier, which plans its own writing")
+        found, precision, seconds = write_from_vectors(
+            self, vectors_NZ, config, rows=rows, on_progress=on_progress, share=share, stored=stored
+        )
+        texts = [one.text for one in found]
+        return Output(
+            texts,
+            self.tokenize(texts),
+            sum(one.forwards for one in found),
+            self,
+            config=config,
+            precision=precision,
+            trace=SearchTrace.of(found, config.verify or "cosine") if trace else None,
+            verified=[one.verified for one in found],
+            cosine=[one.score for one in found],
+            calls=sum(one.calls for one in found),
+            seconds=seconds,
+            row_calls=[one.calls for one in found],
+            row_forwards=[one.forwards for one in found],
+            stopped=[one.stopped for one in found],
+        )
+
 
 class AdaptedText(AdapterModel, _Masked):
     """Somebody else's masked model: prompts are answered, holes in texts are filled in."""
@@ -218,6 +367,11 @@ class Masked(Family):
 
     reference: ClassVar[str] = "arXiv 2406.07524"
     trains: ClassVar[str] = "denoiser"
+    reads: ClassVar[tuple[str, ...]] = (
+        "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
+        "length_model", "pad_weight", "condition_dropout", "self_conditioning_rate", "vib_beta", "free_bits",
+        "probe_order", "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
+    )  # fmt: skip
 
     @classmethod
     def detect(cls, place: Place) -> str | None:
@@ -229,25 +383,12 @@ class Masked(Family):
     def load(cls, place: Place, device: torch.device) -> Model:
         own = str(place.config.get("model_type", "")).startswith("unmask")  # a checkpoint of a run has no card itself
         if place.folder is None or own or is_native(place.folder) or not place.config:
-            return cls.adopt(load_native(place.name, device))  # says what is missing
-        return cls.adopt(load_adapter(place.name, device))
+            return _behind(load_native(place.name, device))  # says what is missing
+        return _behind(load_adapter(place.name, device))
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
-        for kind, own in ((AdapterModel, AdaptedText), (TextModel, MaskedText)):
-            if isinstance(found, kind):
-                return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
-        return None
-
-    @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
-        from unmask.diagnosis.callback import quick_probe
-
-        t = recipe.train
-        found = [_generation_probe(prepared, recipe)] if t.probe_texts else []
-        if t.diagnose_every:
-            found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
-        return found
+    def adopt(cls, found: object) -> Model | None:
+        return _behind(found) if isinstance(found, TextModel) else None
 
     @classmethod
     def check(cls, recipe: Any) -> None:
@@ -257,6 +398,35 @@ class Masked(Family):
                 DecodingPlan(order=t.probe_order, steps=t.probe_steps, quota="linear")
             except UsageError as error:
                 raise UsageError(f"probe_order={t.probe_order!r}, probe_steps={t.probe_steps}: {error}") from error
+
+    @classmethod
+    def figures(cls, model: Any, task: str) -> list[str]:
+        from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
+
+        return MaskedDiffusionTrainer.figures(model, task)
+
+    @classmethod
+    def prepare(cls, recipe: Any, say: Callable[[str], None] = print) -> Prepared:
+        from unmask.training.masked import prepare
+
+        return prepare(recipe, say)
+
+    @classmethod
+    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+        from unmask.diagnosis.callback import quick_probe
+
+        t = recipe.train
+        probe = _correction_probe if recipe.data.task == "correction" else _generation_probe
+        found = [probe(prepared, recipe)] if t.probe_texts else []
+        if t.diagnose_every:
+            found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
+        return found
+
+
+def _behind(found: TextModel) -> _Masked:
+    """A network with its tokenizer behind the contract of every model."""
+    own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
+    return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
 
 
 def _generation_probe(prepared: Any, recipe: Any) -> Any:
@@ -271,7 +441,7 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     t = recipe.train
     texts = prepared.validation_texts[: t.probe_texts]
     sources = prepared.validation_sources[: t.probe_texts]
-    model = Masked.adopt(prepared.model)
+    model = _behind(prepared.model)
     cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
 
     plan = SamplingConfig(
@@ -293,6 +463,34 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
                 lines.append(f"  in   {_short(sources[i])}")
             lines.append(f"  out  {_short(found.texts[i])}")
         return {"generation": score}, lines
+
+    return probe
+
+
+def _correction_probe(prepared: Any, recipe: Any) -> Any:
+    """What training of a corrector looks at: how near held-out drafts come to their vectors by one correction.
+
+    ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
+    """
+    from unmask.decoding.corrections import corrections, written
+
+    t, model, decoder = recipe.train, prepared.model, prepared.trainer.keywords["drafter"].decoder
+    z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
+    how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
+    drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
+    ids_BL = model.tokenize(drafts)
+    z_h_BZ = model.encode(model.decode(ids_BL))
+
+    def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
+        found = corrections(net, z_BZ, z_h_BZ, ids_BL, guidance=t.probe_guidance, **how)
+        texts = model.decode(found[:, 0])
+        before, after = (
+            float(torch.cosine_similarity(z_BZ, vectors).mean()) for vectors in (z_h_BZ, model.encode(texts))
+        )
+        lines = [f"step {step}: cosine {before:.3f} of the drafts, {after:.3f} corrected"]
+        for truth, draft, text in list(zip(prepared.validation_sources, drafts, texts, strict=False))[: t.show_texts]:
+            lines += [f"  in   {_short(truth)}", f"  was  {_short(draft)}", f"  out  {_short(text)}"]
+        return {"generation": after, "cosine_draft": before, "cosine_corrected": after}, lines
 
     return probe
 

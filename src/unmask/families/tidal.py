@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from unmask.core.errors import UnmaskError, UsageError
-from unmask.core.family import Family, Place
+from unmask.core.family import Family, Place, Prepared
 from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.render import save_page
@@ -19,8 +19,9 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.data.text import evenly, load_texts
 from unmask.data.tidal.dataset import Example
 from unmask.data.tidal.mixed_tokenizer import BOB
+from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import BlockEvent, BlockTrace
-from unmask.evaluation.tidal import write
+from unmask.evaluation.tidal import write, writer_for
 from unmask.models.causal import load_causal
 from unmask.models.tidal_text import TidalTextModel, is_tidal, load_tidal
 
@@ -137,7 +138,7 @@ class TidalText(TidalTextModel, Model):
             chosen,
             training_texts=[prompt + text for prompt, text in train] or None,
             plan={name: given[name] for name in PLAN if name in given},
-            about={"model": self.path or "in memory", "data": str(own)},
+            about={"model": self.path or "in memory", "data": str(own), "written with": str(config)},
             length=what.length,
             judge=None if what.judge is None else load_causal(what.judge, dtype="auto"),
             seed=config.seed,
@@ -150,12 +151,25 @@ class TidalText(TidalTextModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.tidal import tidal_subject
 
+        config = replace(self.config if config is None else config, length=None).only(self.honours, self.words)
         held_out, train = self.examples(data, column)
         known = [train[i] for i in evenly(len(train), 4096)] if train else None
-        return tidal_subject(self, [held_out[i] for i in evenly(len(held_out), 4096)], known, length=length)
+        chosen = [held_out[i] for i in evenly(len(held_out), 4096)]
+        # behind prompts it writes one text each, else freely
+        task = Task(texts=[""] if any(prompt for prompt, _ in chosen) else None)
+        config = replace(config, temperature=task.temperature(config.temperature))
+        given = config.changed()
+        plan = {name: given[name] for name in PLAN if name in given}
+        limits = {name: given[name] for name in ("temperature", "top_k", "top_p") if name in given}
+        # refuses what has no effect on this kind of tidal model
+        writer_for(self, plan=plan, **limits)
+        subject = tidal_subject(self, chosen, known, length=length, plan=DecodingPlan(**limits, **plan))
+        subject.plan_words = str(config)
+        return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         written = super().save(folder, dtype)
@@ -226,6 +240,9 @@ class Tidal(Family):
 
     reference: ClassVar[str] = "this project"
     trains: ClassVar[str] = "tidal"
+    reads: ClassVar[tuple[str, ...]] = (
+        "attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits",
+    )  # fmt: skip
 
     @classmethod
     def detect(cls, place: Place) -> str | None:
@@ -237,10 +254,40 @@ class Tidal(Family):
         return TidalText(found.denoiser, found.tokenizer, found.card, found.path)
 
     @classmethod
-    def adopt(cls, found: Any) -> Any:
+    def adopt(cls, found: object) -> Model | None:
         if isinstance(found, TidalTextModel):
             return TidalText(found.denoiser, found.tokenizer, found.card, found.path)
         return None
+
+    @classmethod
+    def check(cls, recipe: Any) -> None:
+        if recipe.model.conditioning != "none":
+            raise UsageError(
+                "family='tidal' takes no semantic vector: conditioning must be 'none', not "
+                f"{recipe.model.conditioning!r}"
+            )
+        if recipe.train.diagnose_every:
+            raise UsageError("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
+
+    @classmethod
+    def needs(cls) -> tuple[Any, ...]:
+        from unmask.training.effect import Need
+
+        hiding = ("estimator", "schedule", "time_power", "word_dropout", "weighting")
+        said = "a model that fills in any order (attention=masked)"
+        return (Need(hiding, ("family", "attention"), lambda m, d, t: m.attention == "masked", said),)
+
+    @classmethod
+    def figures(cls, model: Any, task: str) -> list[str]:
+        from unmask.training.tidal import TidalTrainer
+
+        return TidalTrainer.figures()
+
+    @classmethod
+    def prepare(cls, recipe: Any, say: Callable[[str], None] = print) -> Prepared:
+        from unmask.training.tidal import prepare_tidal
+
+        return prepare_tidal(recipe, say)
 
     @classmethod
     def probes(cls, prepared: Any, recipe: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from unmask.core.errors import MissingExtra, UnmaskError, UsageError
-from unmask.core.registry import REQUIRED, Registry, read_literal
+from unmask.core.registry import REQUIRED, Registry, Value, read_literal
 
 _ARXIV = re.compile(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})")
 #: classes that are no press of their own, and presses that only act while decoding: `--rolling` does that here
@@ -122,7 +122,7 @@ class Presses(Registry[Any]):
         found = {key: default for key, default in super().settings(leaf).items() if key != "compression_ratio"}
         return found | ({"press": REQUIRED} if found.get("press", self) is None else {})
 
-    def coerce(self, value: Any, key: str, default: Any, where: str) -> Any:
+    def coerce(self, value: Any, key: str, default: Any, where: str) -> Value:
         if not isinstance(value, str):
             return value
         if key in ("press", "base_press"):

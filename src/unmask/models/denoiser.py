@@ -7,16 +7,18 @@ Shapes: B batch, L length, M latent tokens, N gathered rows, V vocabulary, D wid
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
+from unmask.models.corrector import HypothesisInput, Told
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, rotary, sinusoid
@@ -72,7 +74,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.register_buffer(
             "relations_RLL", torch.zeros(c.relations, c.max_position_embeddings, c.max_position_embeddings)
         )
-        read = c.bottleneck or c.latent_dim
+        self.hypothesis = HypothesisInput(c.latent_dim, c.dim, c.latent_tokens) if c.corrector else None
+        read = (c.bottleneck or c.latent_dim) + (c.latent_dim + 1 if c.corrector else 0)
         self.bag = BagOfWords(read, c.bag_of_words, c.dim, c.vocab_size) if c.bag_of_words else None
         self.post_init()
         if self.bag is not None:
@@ -101,6 +104,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             module.whiten.map_ZZ.copy_(torch.eye(len(module.whiten.map_ZZ)))
             if module.null_tokens is not None:
                 nn.init.normal_(module.null_tokens, std=0.02)
+        if isinstance(module, HypothesisInput):
+            module.reset()
         if isinstance(module, BagOfWords):
             module.reset_gates()
             nn.init.normal_(module.to_words.weight, std=module.to_words.in_features**-0.5)
@@ -151,9 +156,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.recall is not None
 
     @property
+    def corrects(self) -> bool:  # type: ignore[override]
+        return self.hypothesis is not None
+
+    @property
     def can_cache(self) -> bool:
         """Whether :meth:`cached_body` works: boards are not written in blocks, and a carry is a second pass."""
-        return self.recall is None and not self.config.relations
+        return self.recall is None and not self.config.relations and not self.corrects
 
     @property
     def bag_table_VW(self) -> Tensor:
@@ -168,8 +177,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         """
         if self.bag is None or self.latent is None:
             raise UsageError("this model has no bag of words (bag_of_words=0)")
-        self._pairs(cond)
-        return self.bag.logits(self.bag(self.latent.code(cond)[0], cond.present_B), self.bag_table_VW)
+        words_BW = self._told(cond).words_BW
+        assert words_BW is not None
+        return self.bag.logits(words_BW, self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
         """Fix the relations between positions; they are saved with the model."""
@@ -192,15 +202,15 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         fixed ones.
 
         Raises:
-            UsageError: a canvas longer than ``max_position_embeddings``, or a latent of another width.
+            UsageError: a canvas or a hypothesis longer than ``max_position_embeddings``, a latent of another width,
+                or a hypothesis for a model that is no corrector.
         """
         self._fits(x_BL)
-        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
-        earlier = self._earlier()
-        h_BLD = self._states(x_BL, steer, tokens, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
+        told, earlier = self._conditions(x_BL, cond, t_B, valid_BL), self._earlier()
+        h_BLD = self._states(x_BL, told, valid_BL, carry=carry, relations_RLL=relations_RLL, earlier=earlier)
         # under autocast the norm answers in fp32; the head and the carry want the working precision
         carry = h_BLD.detach() if self.recall is not None else None
-        return self._answer(h_BLD, words, kl, earlier, carry)
+        return self._answer(h_BLD, told, earlier, carry)
 
     def body_at(
         self,
@@ -216,17 +226,15 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         if self.recall is not None or self.config.conditioning == "cross":
             return self.body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
         self._fits(x_BL)
-        steer, tokens, kl, words = self._conditions(x_BL, cond, t_B, valid_BL)
+        told = self._conditions(x_BL, cond, t_B, valid_BL)
         earlier, at = self._earlier(), at_BL.nonzero(as_tuple=True)
-        h_BLD = self._states(x_BL, steer, tokens, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
-        return self._answer(h_BLD, words, kl, earlier)
+        h_BLD = self._states(x_BL, told, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
+        return self._answer(h_BLD, told, earlier)
 
-    def _answer(
-        self, h_BLD: Tensor, words_BW: Tensor | None, kl: Tensor | None, earlier: list[Tensor] | None, carry: Any = None
-    ) -> Body:
+    def _answer(self, h_BLD: Tensor, told: Told, earlier: list[Tensor] | None, carry: Any = None) -> Body:
         """The head's states of the last loop and of those before it."""
-        states = [self._beside(x, words_BW) for x in (h_BLD, *(earlier or ()))]
-        return Body(states[0], carry=carry, kl_BZ=kl, earlier_BLD=tuple(states[1:]))
+        states = [self._beside(x, told.words_BW) for x in (h_BLD, *(earlier or ()))]
+        return Body(states[0], carry=carry, kl_BZ=told.kl_BZ, earlier_BLD=tuple(states[1:]))
 
     def _beside(self, h_BLD: Tensor, words_BW: Tensor | None) -> Tensor:
         return h_BLD if self.bag is None or words_BW is None else self.bag.beside(h_BLD, words_BW)
@@ -252,23 +260,24 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             UsageError: a model that :attr:`can_cache` says no to, or ``at_BL`` without a memory.
         """
         if not self.can_cache:
-            raise UsageError("a model with self-conditioning or relations remembers no keys: leave cache out")
+            raise UsageError(
+                "a model with self-conditioning or relations, or a corrector, remembers no keys: leave cache out"
+            )
         self._fits(x_BL)
         memory = Memory.start(memory, at_BL)
-        steer, tokens, _, words = self._conditions(x_BL, cond, t_B, valid_BL)
-        states = self._states(x_BL, steer, tokens, valid_BL, memory)
-        return memory.finish(self._beside(states, words)), memory
+        told = self._conditions(x_BL, cond, t_B, valid_BL)
+        states = self._states(x_BL, told, valid_BL, memory)
+        return memory.finish(self._beside(states, told.words_BW)), memory
 
-    def _fits(self, x_BL: Tensor) -> None:
+    def _fits(self, x_BL: Tensor, what: str = "canvas") -> None:
         c, L = self.config, x_BL.shape[1]
         if c.absolute and L > c.max_position_embeddings:
-            raise UsageError(f"a canvas of {L} tokens is longer than the model's {c.max_position_embeddings} positions")
+            raise UsageError(f"a {what} of {L} tokens is longer than the model's {c.max_position_embeddings} positions")
 
     def _states(
         self,
         x_BL: Tensor,
-        steer: Tensor | None,
-        tokens: Tensor | None,
+        told: Told,
         valid_BL: Tensor | None,
         memory: Memory | None = None,
         carry: Any = None,
@@ -281,6 +290,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         ``earlier`` gets those after each loop but the last.
         """
         c, L = self.config, x_BL.shape[1]
+        steer, tokens = told.steer_BD, told.tokens_BMD
         index_BC = None if memory is None else memory.index_BC
         turn = rotary(L, c.dim // c.heads, x_BL.device) if c.rope else None
         x = self.embed(x_BL if index_BC is None else x_BL.gather(1, index_BC))[..., : c.dim]
@@ -300,11 +310,15 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 turn = tuple(
                     torch.cat([fill(prefix, turn[0]), part]) for fill, part in zip((_ones, _zeros), turn, strict=True)
                 )  # type: ignore[assignment]
+        keys = None if valid_BL is None else torch.nn.functional.pad(valid_BL, (prefix, 0), value=True)
+        if told.hypothesis_BL is not None and told.known_BL is not None:
+            length = x.shape[1]
+            x, turn, keys = self._behind_hypothesis(x, turn, keys, told)
+            prefix += x.shape[1] - length
         if memory is not None:
             memory.prefix = prefix
         mask = None
-        if valid_BL is not None:
-            keys = torch.nn.functional.pad(valid_BL, (prefix, 0), value=True)
+        if keys is not None:
             mask = torch.zeros(keys.shape, device=x.device).masked_fill(~keys, float("-inf"))[:, None, None]
         relations = None
         if c.relations:
@@ -332,26 +346,71 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
-    def _conditions(
-        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """steer [B, D], latent tokens [B, M, D], the bottleneck's KL [B, C], words [B, W]; None what there is not."""
-        c = self.config
-        steer, tokens, kl, words = None, None, None, None
+    def _behind_hypothesis(
+        self, x_BLD: Tensor, turn: tuple[Tensor, Tensor] | None, keys_BL: Tensor | None, told: Told
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
+        """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
+
+        The tokens of what its vector lacks stand before it. What a row does not see is no key.
+        """
+        assert self.hypothesis is not None and told.hypothesis_BL is not None
+        assert told.known_BL is not None and told.told_B is not None
+        L = told.hypothesis_BL.shape[1]
+        mine = self.embed(told.hypothesis_BL)[..., : self.config.dim] + self.hypothesis.segment
+        if self.position is not None:
+            mine = mine + self.position[:L]
+        seen_BL = told.known_BL
+        angles = None if turn is None else rotary(L, 2 * turn[0].shape[1], x_BLD.device)
+        if told.gap_BMD is not None:
+            M = told.gap_BMD.shape[1]
+            mine = torch.cat([told.gap_BMD.to(mine.dtype), mine], dim=1)
+            seen_BL = torch.cat([told.told_B[:, None].expand(-1, M), seen_BL], dim=1)
+            if angles is not None:
+                angles = (
+                    torch.cat([_ones(M, angles[0]), angles[0]]),
+                    torch.cat([_zeros(M, angles[1]), angles[1]]),
+                )
+        if turn is not None and angles is not None:
+            turn = (torch.cat([angles[0], turn[0]]), torch.cat([angles[1], turn[1]]))
+        if keys_BL is None:
+            keys_BL = seen_BL.new_ones(x_BLD.shape[:2])
+        return torch.cat([mine.to(x_BLD.dtype), x_BLD], dim=1), turn, torch.cat([seen_BL, keys_BL], dim=1)
+
+    def _told(self, cond: Condition) -> Told:
+        """What a condition says, without the time."""
+        assert self.latent is not None
+        self._pairs(cond)
+        z, kl = self.latent.code(cond)
+        steer, tokens = self.latent(z, cond.present_B)
+        told = Told(steer, tokens, kl)
+        if self.hypothesis is None:
+            if cond.hypothesis_BL is not None:
+                raise UsageError("this model is no corrector: it takes no hypothesis")
+        elif cond.hypothesis_BL is None or cond.hypothesis_latent_BZ is None:
+            z = torch.nn.functional.pad(z, (0, self.config.latent_dim + 1))
+        else:
+            self._fits(cond.hypothesis_BL, "hypothesis")
+            known_BL = (cond.hypothesis_BL != self.config.pad_token_id) & cond.present_B[:, None]
+            told_B = known_BL.any(1)
+            gap_BZ = self.latent.whiten.difference(cond.latent_BZ, cond.hypothesis_latent_BZ)
+            features = HypothesisInput.features(gap_BZ.to(z.dtype), told_B)
+            more, gap = self.hypothesis(features, told_B)
+            told = Told(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
+            z = torch.cat([z, features], dim=1)
+        return told if self.bag is None else replace(told, words_BW=self.bag(z, cond.present_B))
+
+    def _conditions(self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None) -> Told:
+        c, told = self.config, Told()
         if self.latent is not None:
-            if cond is None:
-                cond = Condition.null(len(x_BL), c.latent_dim, x_BL.device)
-            self._pairs(cond)
-            z, kl = self.latent.code(cond)
-            steer, tokens = self.latent(z, cond.present_B)
-            words = None if self.bag is None else self.bag(z, cond.present_B)
+            told = self._told(Condition.null(len(x_BL), c.latent_dim, x_BL.device) if cond is None else cond)
+        steer = told.steer_BD
         if self.time is not None:
             if t_B is None:
                 hidden_BL = x_BL == c.mask_token_id
                 t_B = hidden_BL.float().mean(1) if valid_BL is None else (hidden_BL & valid_BL).sum(1) / valid_BL.sum(1)
             clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
-        return steer, tokens, kl, words
+        return replace(told, steer_BD=steer)
 
     def _pairs(self, cond: Condition) -> None:
         if cond.latent_BZ.shape[1] != self.config.latent_dim:
@@ -424,8 +483,3 @@ def _ones(rows: int, like: Tensor) -> Tensor:
 
 def _zeros(rows: int, like: Tensor) -> Tensor:
     return torch.zeros(rows, like.shape[1], device=like.device)
-
-
-# AutoModel.from_pretrained knows our folders once this package is imported
-AutoConfig.register(MaskedDiffusionConfig.model_type, MaskedDiffusionConfig, exist_ok=True)
-AutoModel.register(MaskedDiffusionConfig, MaskedDiffusionModel, exist_ok=True)

@@ -30,6 +30,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
         bottleneck: width of the variational bottleneck, 0 for none.
         bag_of_words: width of the head that reads off the vector which tokens the text holds and biases the logits by
             it, 0 for none.
+        corrector: also takes a hypothesis, a text that was written before for the vector, and that text's own vector;
+            with ``adaln``.
         time_embedding: feed the masked fraction: into the modulation with ``adaln``, else added to the input.
         self_conditioning: feed the previous pass's hidden states, the same way in training and sampling.
         relations: number R of relations [R, L, L] with learned per-head weights.
@@ -62,6 +64,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         latent_tokens: int = 0,
         bottleneck: int = 0,
         bag_of_words: int = 0,
+        corrector: bool = False,
         time_embedding: bool = False,
         self_conditioning: bool = False,
         relations: int = 0,
@@ -74,6 +77,8 @@ class MaskedDiffusionConfig(PretrainedConfig):
             raise UsageError(f"conditioning={conditioning!r} needs latent_dim, the encoder's width; got {latent_dim}")
         if conditioning == "cross" and latent_tokens < 1:
             raise UsageError("conditioning='cross' needs latent_tokens >= 1: they are what the tokens look at")
+        if corrector and conditioning != "adaln":
+            raise UsageError(f"corrector=True needs conditioning='adaln', not {conditioning!r}")
         for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("ffn_dim", ffn_dim), ("loops", loops)):
             if value < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
@@ -99,6 +104,7 @@ class MaskedDiffusionConfig(PretrainedConfig):
         self.rope, self.absolute = rope, absolute
         self.conditioning, self.latent_dim, self.latent_tokens = conditioning, latent_dim, latent_tokens
         self.bottleneck, self.bag_of_words, self.time_embedding = bottleneck, bag_of_words, time_embedding
+        self.corrector = corrector
         self.self_conditioning, self.relations = self_conditioning, relations
         self.length_model = length_model
         super().__init__(pad_token_id=pad_token_id, eos_token_id=eos_token_id, **kwargs)

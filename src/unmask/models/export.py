@@ -31,6 +31,7 @@ PARTS = (
     "models.layers",
     "models.latent",
     "models.bag_of_words",
+    "models.corrector",
     "models.length",
     "models.denoiser_config",
     "models.denoiser",
@@ -66,6 +67,8 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
         raise UsageError("a tidal model has no export: transformers has no class that writes block by block")
     if not isinstance(net, MaskedDiffusionModel):
         raise UsageError(f"a {type(net).__name__} is already in a format of its authors: copy {model.path!r} instead")
+    if net.corrects:
+        raise UsageError("a corrector has no export: transformers has no place for its hypothesis")
     folder = Path(out)
     if model.path is not None and folder.resolve() == Path(model.path).resolve():
         raise UsageError(f"{str(out)!r} is the model's own folder: export to another one")

@@ -51,6 +51,10 @@ class Whitening(nn.Module):
         self.mean_Z.copy_(mean)  # type: ignore[operator]
         self.map_ZZ.copy_(matrix)  # type: ignore[operator]
 
+    def difference(self, one_BZ: Tensor, other_BZ: Tensor) -> Tensor:
+        """The map of ``one - other``."""
+        return self(one_BZ.float() - other_BZ.float() + self.mean_Z.float())  # type: ignore[operator]
+
     def forward(self, latent_BZ: Tensor) -> Tensor:
         with torch.autocast(latent_BZ.device.type, enabled=False):
             # in fp32 also in a model of bf16 weights, whose next layer wants bf16

@@ -6,10 +6,12 @@ Shapes: B batch, L positions (prefix tokens included), D width, H heads, K head 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from unmask.models.memory import Memory
 
@@ -41,9 +43,36 @@ def rotary(length: int, width: int, device: torch.device, base: float = 10_000.0
 
 def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
     """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
-    a, b = x_BHLK.chunk(2, dim=-1)
     cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)
-    return torch.cat([a * cos_LK - b * sin_LK, b * cos_LK + a * sin_LK], dim=-1)
+    if torch.compiler.is_compiling():
+        # the compiler fuses this, and would stop at what is written into halves
+        a, b = x_BHLK.chunk(2, dim=-1)
+        return torch.cat([a * cos_LK - b * sin_LK, b * cos_LK + a * sin_LK], dim=-1)
+    return _Rotate.apply(x_BHLK, cos_LK, sin_LK)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Rotate(torch.autograd.Function):
+    """Written into its halves without copies; its gradient is turned back by the same angle, and nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
+        ctx.save_for_backward(cos_LK, sin_LK)
+        return _turned(x_BHLK, cos_LK, sin_LK)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_BHLK: Tensor) -> tuple[Tensor, None, None]:
+        cos_LK, sin_LK = ctx.saved_tensors
+        return _turned(grad_BHLK, cos_LK, -sin_LK), None, None
+
+
+def _turned(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
+    a, b = x_BHLK.chunk(2, dim=-1)
+    out_BHLK = torch.empty_like(x_BHLK, memory_format=torch.contiguous_format)
+    low, high = out_BHLK.chunk(2, dim=-1)
+    torch.mul(a, cos_LK, out=low).addcmul_(b, sin_LK, value=-1)
+    torch.mul(b, cos_LK, out=high).addcmul_(a, sin_LK)
+    return out_BHLK
 
 
 def sinusoid(x_B: Tensor, width: int) -> Tensor:

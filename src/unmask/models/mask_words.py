@@ -64,6 +64,29 @@ def warn_of_masks(prompts: Sequence[Any], tokenizer: Any, mask_id: int) -> None:
             return
 
 
+def literal_ids(tokenizer: Any, ids: Sequence[int], mask_id: int) -> list[int]:
+    """The ids of a text whose mask words are words like others, as where a mask is the subject of the text.
+
+    Args:
+        tokenizer: the model's own.
+        ids: what it read.
+        mask_id: the model's.
+
+    Raises:
+        UsageError: the tokenizer cannot read its mask word as plain text.
+    """
+    if mask_id not in ids:
+        return list(ids)
+    word = mask_word(tokenizer, mask_id)
+    plain = tokenizer(word, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    if mask_id in plain:
+        raise UsageError(
+            f"{word!r} in a text would be a mask to this model, whose tokenizer cannot read it as plain text: leave it "
+            "out"
+        )
+    return [token for i in ids for token in (plain if i == mask_id else [i])]
+
+
 def mask_word(tokenizer: Any, mask_id: int) -> str | None:
     """How the tokenizer spells the mask; None if it has no word for it."""
     word = tokenizer.mask_token or tokenizer.convert_ids_to_tokens(mask_id)

@@ -23,7 +23,9 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
+from unmask.core.renamed import current
 from unmask.core.sampling import drawn_lengths
+from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 
@@ -325,7 +327,9 @@ def read_card(folder: Path) -> Card:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        return Card(**raw)
+        card = Card(**raw)
+        card.recipe = current(card.recipe)
+        return card
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
 
@@ -356,9 +360,7 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
     if home == folder:
         check_files(folder, card)
     try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
+        tokenizer = stored_tokenizer(home)
     except Exception as error:  # tokenizers says of a damaged file no more than Exception
         why = first_line(error) if (home / "tokenizer.json").is_file() else "there is no tokenizer.json"
         raise CheckpointError(f"the tokenizer in {str(path)!r} cannot be read: {why}") from error

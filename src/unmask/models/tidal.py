@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
@@ -364,8 +364,3 @@ def _common(old: list[int], new: list[int], grows: bool) -> int:
     if not grows:
         return len(new) if old == new else 0
     return next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-
-
-# AutoModel.from_pretrained knows our folders once this module is imported
-AutoConfig.register(TidalConfig.model_type, TidalConfig, exist_ok=True)
-AutoModel.register(TidalConfig, TidalModel, exist_ok=True)

@@ -7,13 +7,16 @@ from unmask.core.render import PAGES, VIEWS
 
 PAGES.update(
     BlockTrace="unmask.reporting.blocks:page",
+    BoardScores="unmask.reporting.puzzle:page",
     Evaluation="unmask.reporting.evaluation:page",
     KvResult="unmask.reporting.kv:page",
+    SearchTrace="unmask.reporting.search:page",
     TidalEvaluation="unmask.reporting.evaluation:tidal_page",
     Trace="unmask.reporting.trace:page",
     Verdict="unmask.reporting.verdict:page",
 )
 VIEWS.update(
+    BoardScores="unmask.reporting.puzzle:tables",
     Evaluation="unmask.reporting.evaluation:tables",
     KvResult="unmask.reporting.kv:tables",
     TidalEvaluation="unmask.reporting.evaluation:tidal_tables",

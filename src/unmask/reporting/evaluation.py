@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask.core.render import page_of
 from unmask.evaluation.evaluate import Evaluation
 from unmask.evaluation.latent_use import FALSE
 from unmask.evaluation.tidal_report import TidalEvaluation
@@ -77,8 +78,9 @@ def page(result: Evaluation, title: str = "Evaluation") -> str:
         match = [found["Outputs against references"]] if g.match is not None else []
         written: list[Block] = [*match, found["How it reads"], Figure(lengths, "Where texts end.")]
         sections += [Section("What it writes", written), Section("Samples", [found["Prompt beside output"]])]
-    if result.trace_html is not None:
-        sections.append(Section("One unmasking", [Embed(result.trace_html, "One unmasking, step by step")]))
+    if result.trace is not None:
+        spelled = page_of(result.trace, piece=lambda token: result.pieces.get(token, f"{token} "))
+        sections.append(Section("One unmasking", [Embed(spelled, "One unmasking, step by step")]))
     reasons = [Text(f"{name}: {reason}") for name, reason in result.not_measured.items()]
     if reasons:
         sections.append(Section("Not measured", reasons))

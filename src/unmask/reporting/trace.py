@@ -43,14 +43,12 @@ def page(
     spell = piece or (lambda token: f"{token} ")
     data = shown.to_dict()
     events, guesses = _rows(data["events"], COLUMNS), _rows(data["guesses"], tuple(GUESSES))
-    used = {v for line in data["start"] for v in line} | {e[4] for e in events} | {e[8] for e in events}
-    used = (used | {g[3] for g in guesses}) - {-1, shown.mask_id}
     content = {
         "start": data["start"],
         "mask": shown.mask_id,
         "events": events,
         "guesses": guesses,
-        "pieces": {str(token): spell(token) for token in sorted(used)},
+        "pieces": {str(token): spell(token) for token in sorted(shown.ids)},
     }
     # inside a script element only "<" could end it; JSON allows it to be written as an escape
     script = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

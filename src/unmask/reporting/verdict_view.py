@@ -11,6 +11,8 @@ from rich.text import Text
 
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.verdict import Verdict
+from unmask.reporting.ledger import sentence
+from unmask.reporting.ledger import table as ledger_table
 from unmask.reporting.tables import terminal
 from unmask.reporting.writing import measures_table, pairs_table
 
@@ -30,6 +32,9 @@ def view(verdict: Verdict) -> Group:
     parts += [Text(note, style="yellow") for note in verdict.notes]
     if verdict.writing is not None and verdict.writing.pairs:
         parts += [terminal(pairs_table(verdict.writing)), terminal(measures_table(verdict.writing)), Text()]
+    if verdict.ledger is not None:
+        parts += [] if verdict.ledger.why else [terminal(ledger_table(verdict.ledger))]
+        parts += [Text(sentence(verdict.ledger)), Text()]
     roots = {c.finding.check: c for c in verdict.causes}
     for number, cause in enumerate(verdict.causes, 1):
         also = Text(f"\n   explains: {', '.join(cause.consequences)}") if cause.consequences else Text()
@@ -51,9 +56,18 @@ def view(verdict: Verdict) -> Group:
         )
     parts.append(table)
     parts.append(
-        Text(f"{verdict.budget}: {verdict.forwards:,} forwards of one row, {verdict.seconds:.1f} s", style="dim")
+        Text(
+            f"{verdict.budget}: {verdict.forwards:,} forwards of one row, {verdict.seconds:.1f} s"
+            + written_with(verdict),
+            style="dim",
+        )
     )
     return Group(*parts)
+
+
+def written_with(verdict: Verdict) -> str:
+    """``; texts written with order=margin, steps=16``, where the subject says."""
+    return f"; texts written with {verdict.plan}" if verdict.plan else ""
 
 
 def _body(finding: Finding) -> Text:

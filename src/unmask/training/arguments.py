@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from unmask.training.standin import direct_schedule
 
 #: settings and the least and most that they may be
 _BETWEEN = (
-    ("unconditional", 0, 1),
+    ("condition_dropout", 0, 1),
     ("self_conditioning_rate", 0, 1),
     ("pad_weight", 0, 1),
     ("ema", 0, 1),
@@ -29,6 +30,7 @@ _BETWEEN = (
     ("vib_beta", 0, 1e9),
     ("bag_weight", 0, 1e9),
     ("latent_noise", 0, 1e3),
+    ("without_hypothesis", 0, 1),
     ("learning_rate", 0, 1e3),
     ("muon_lr", 0, 1e3),
     ("weight_decay", 0, 1e3),
@@ -45,12 +47,16 @@ _AT_LEAST = (
     ("probe_texts", 0),
     ("show_texts", 0),
     ("diagnose_every", 0),
+    ("draft_rounds", 1),
     ("per_device_train_batch_size", 1),
     ("gradient_accumulation_steps", 1),
     ("seed", 0),
     ("dataloader_num_workers", 0),
 )
 
+
+#: steps of a run that time ends: more than any has
+UNBOUNDED = 10**9
 
 #: measured with tests/distributed: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
@@ -115,7 +121,12 @@ class DataArguments:
         "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",
         "verses",
     )
-    task: str = _help("'reconstruction', 'paraphrase' (pairs) or 'unconditional'", "reconstruction")
+    task: str = _help(
+        "'reconstruction', 'paraphrase' (pairs), 'unconditional', or 'correction' (of what start_from writes)",
+        "reconstruction",
+    )
+    drafts_from: str | None = _help("correction: folder of the model that writes the drafts; start_from if none", None)
+    drafts: int = _help("correction: texts with a draft; the others are written from their vector alone; 0 is all", 0)
     column: str | None = _help("column that holds the text", None)
     limit: int | None = _help("use at most this many texts", None)
     validation: float = _help("share held out", 0.03)
@@ -142,15 +153,17 @@ class TrainArguments(TrainingArguments):
     output_dir: str | None = _help("run folder", None)
     estimator: str = _help("how many positions are hidden: 'count' (n ~ U{1..L}), 'time' or 'grid'", "count")
     schedule: str = _help("schedule for 'time' and 'grid'", "linear")
-    tilt: float = _help("t = u ** (1 / tilt); 2 is sqrt(u), more high masks", 2.0)
+    time_power: float = _help("t = u ** (1 / time_power); 2 is sqrt(u), more high masks", 2.0)
     word_dropout: float = _help("hide visible tokens too, keeping their loss", 0.0)
     weighting: str = _help("training loss: 'maskgit', 'llada' or 'nelbo'", "maskgit")
     pad_weight: float = _help("weight of a PAD position's loss (above 0: lengths must be learned)", 0.1)
-    unconditional: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
+    condition_dropout: float = _help("share of rows whose condition is replaced by the trained null", 0.1)
     self_conditioning_rate: float = _help("share of batches that see a first pass, with self_conditioning", 0.5)
     vib_beta: float = _help("weight of the bottleneck's KL, in the cross-entropy's units (nats a token)", 1e-3)
     bag_weight: float = _help("weight of the bag of words' loss, nats a distinct token of the text", 0.3)
     latent_noise: float = _help("training noise on the vector: its norm as a share of the vector's own", 0.0)
+    draft_rounds: int = _help("correction: rounds of drafts; from the second on half are the corrector's own", 2)
+    without_hypothesis: float = _help("correction: share of rows that are trained without their draft", 0.1)
     free_bits: float = _help("nats a dimension below which the KL costs nothing", 0.0)
     ema: float = _help("decay of the weight average that is evaluated and saved; 0 for none", 0.999)
     optimizer: str = _help("'adamw' or 'muon' (Muon for the blocks' matrices, AdamW for the rest)", "adamw")
@@ -163,6 +176,11 @@ class TrainArguments(TrainingArguments):
     show_texts: int = _help("samples printed at each evaluation", 2)
     diagnose_every: int = _help("steps between quick diagnoses, logged as scalars; 0 for never", 0)
     resume: bool = _help("go on from the last complete checkpoint of the run folder", True)
+    minutes: float | None = _help(
+        "train this long, evaluations and checkpoints included (reading and encoding the data is not), instead of a "
+        "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
+        None,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine
@@ -247,8 +265,10 @@ class TrainArguments(TrainingArguments):
         self.mixed_precision: str = "bf16" if self.bf16 else "no"
 
     def _count_steps(self) -> None:
-        """Steps or epochs, not both; Trainer would let the epochs be and say nothing."""
-        if self.max_steps is None:
+        """Minutes, steps or epochs, one of them; Trainer would let the epochs be and say nothing."""
+        if self.minutes is not None:
+            self._count_minutes(self.minutes)
+        elif self.max_steps is None:
             self.max_steps = 1000 if self.num_train_epochs is None else -1
         elif self.max_steps == 0 or self.max_steps < -1:
             raise UsageError(f"max_steps={self.max_steps} must be at least 1, or -1 to count epochs (num_train_epochs)")
@@ -259,6 +279,19 @@ class TrainArguments(TrainingArguments):
             )
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
+
+    def _count_minutes(self, minutes: float) -> None:
+        """Time alone says how long; what else counts in steps must be a share of it."""
+        if not 0 < minutes < math.inf:
+            raise UsageError(f"minutes={minutes} must be above 0")
+        for name in ("max_steps", "num_train_epochs"):
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(f"minutes={minutes:g} and {name}={value:g} both say how long to train: leave one out")
+        if self.warmup_steps >= 1:
+            raise UsageError(
+                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long"
+            )
+        self.max_steps = UNBOUNDED
 
     def _resume_from(self) -> None:
         """True is the setting ``resume``; a path stays."""

@@ -27,6 +27,7 @@ from unmask.core.random import Stream, hashed
 from unmask.models.hub import silenced
 from unmask.models.text_model import check_fit, first_line, read_weights
 from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
+from unmask.training.budget import Budget
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
 from unmask.training.passes import Passes, steps_of
@@ -95,6 +96,10 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         self._last_batch: dict[str, Any] = {}
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
+        minutes = self.args.minutes
+        self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
+        if self.budget is not None:
+            self.add_callback(self.budget)
         self.add_callback(_AfterStep(self))
         self.add_callback(Passes(rows, self._step_rows))
 
@@ -234,6 +239,9 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             logs.update(self.since_last_log())
             if self.skipped:
                 logs["skipped_batches"] = float(self.skipped)
+        if self.budget is not None and "train_samples_per_second" in logs:
+            # Trainer divides the rows of the most steps that there could have been
+            logs["train_samples_per_second"] = logs["train_steps_per_second"] * self._step_rows
         # Trainer counts its own single pass over the sampler; a reader wants passes over the data
         self.state.epoch = self.state.global_step * self._step_rows / len(self.train_dataset)
         super().log(logs, start_time)
@@ -286,6 +294,19 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
 
             self.optimizer: Any = muon_and_adamw(self._net, self.args)
         return super().create_optimizer(*args, **kwargs)  # type: ignore[no-any-return]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.budget is not None and self.lr_scheduler is None:
+            self.lr_scheduler: Any = self.budget.schedule(self.args, optimizer or self.optimizer)
+            self._created_lr_scheduler = self.lr_scheduler is not None
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def train(self, resume_from_checkpoint: Any = None, **others: Any) -> Any:
+        if self.budget is not None and resume_from_checkpoint:
+            steps = self.budget.go_on(resume_from_checkpoint)
+            if steps is not None:
+                self.args.max_steps = steps
+        return super().train(resume_from_checkpoint, **others)
 
     # -- checkpoints: written aside, then renamed, so that a folder named checkpoint-N is always whole --------------
     def _get_output_dir(self, trial: Any) -> str:

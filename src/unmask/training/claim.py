@@ -12,6 +12,7 @@ from typing import Any
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
+from unmask.core.renamed import current
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
 
@@ -160,7 +161,7 @@ def _written(recipe: Recipe) -> dict[str, str]:
 
 
 def _compare(folder: Path, mine: dict[str, str], otherwise: str) -> None:
-    theirs: dict[str, Any] = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    theirs: dict[str, Any] = current(json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8")))
     for name in sorted({*mine, *theirs} - _LOOSE):
         if _plain(mine.get(name)) != _plain(theirs.get(name)):
             raise UsageError(

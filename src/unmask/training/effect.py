@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unmask.core.errors import UsageError
+from unmask.core.family import Family, families
 from unmask.training.loggers import READERS
 from unmask.training.settings import default_of
 
@@ -33,19 +34,8 @@ def _value(setting: Any) -> str:
     return str(getattr(setting, "value", setting))
 
 
-def _of(name: str, *others: str) -> Callable[[Any, Any, Any], bool]:
-    """Whether a model is of a family, or attends in one of some ways."""
-    return lambda m, d, t: m.family == name or m.attention in others
-
-
-_TIDAL = ("attention", "positions", "writes", "blocks", "reverse", "max_block", "packed", "split_digits")
-_DENOISER = (
-    "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
-    "length_model", "pad_weight", "unconditional", "self_conditioning_rate", "vib_beta", "free_bits", "probe_order",
-    "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
-)  # fmt: skip
 _LATENT = (
-    "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "unconditional", "bag_of_words", "latent_noise",
+    "latent_tokens", "bottleneck", "whiten", "encoder", "pooling", "condition_dropout", "bag_of_words", "latent_noise",
 )  # fmt: skip
 
 
@@ -53,16 +43,9 @@ def _need(names: str | tuple[str, ...], by: str, holds: Callable[[Any, Any, Any]
     return Need(names if isinstance(names, tuple) else (names,), tuple(by.split()), holds, what)
 
 
+#: those of any family; :meth:`unmask.core.family.Family.needs` are its own
 NEEDS = (
-    _need(_TIDAL, "family", _of("tidal"), "family=tidal"),
-    _need(_DENOISER, "family", _of("denoiser"), "family=denoiser"),
     _need(_LATENT, "conditioning", lambda m, d, t: m.conditioning != "none", "a semantic vector (conditioning)"),
-    _need(
-        ("estimator", "schedule", "tilt", "word_dropout", "weighting"),
-        "family attention",
-        _of("denoiser", "masked"),
-        "a model that fills in any order (attention=masked)",
-    ),
     _need(
         "pad_weight", "length_model", lambda m, d, t: not m.length_model, "a canvas with padding (length_model=false)"
     ),
@@ -75,6 +58,12 @@ NEEDS = (
         "bottleneck start_from",
         lambda m, d, t: bool(m.bottleneck or m.start_from),
         "a bottleneck",
+    ),
+    _need(
+        ("drafts_from", "drafts", "draft_rounds", "without_hypothesis"),
+        "task",
+        lambda m, d, t: d.task == "correction",
+        "task=correction",
     ),
     _need(
         "bag_weight",
@@ -139,6 +128,15 @@ NEEDS = (
 )
 
 
+def _of_others(mine: type[Family]) -> list[Need]:
+    """The settings that only other families than the recipe's read."""
+    others = [family for family in families.walk() if family.trains and family is not mine]
+    return [
+        _need(tuple(n for n in f.reads if n not in mine.reads), "family", lambda m, d, t: False, f"family={f.trains}")
+        for f in others
+    ]
+
+
 def useless(model: Any, data: Any, train: Any, given: Mapping[str, Any]) -> list[tuple[str, Need]]:
     """The given settings that do nothing, with what they would need.
 
@@ -147,8 +145,8 @@ def useless(model: Any, data: Any, train: Any, given: Mapping[str, Any]) -> list
         given: the names and values that were given.
     """
     held = {f.name: (part, f) for part in (model, data, train) for f in dataclasses.fields(part)}
-    found = []
-    for need in NEEDS:
+    found, mine = [], families.training(model.family)
+    for need in (*_of_others(mine), *mine.needs(), *NEEDS):
         for name in need.names:
             if name not in given or name not in held:
                 continue

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.core.errors import UsageError, did_you_mean
+from unmask.core.family import families
 from unmask.training.ranking import greater_is_better
-from unmask.training.scores import RATIO_NAMES
 
 #: of these neither direction is a mistake: what a latent is worth, and what it costs
 _EITHER = ("kl_nats", "loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf")
-
-#: what the trainers of other families than the denoiser's report
-_FIGURES = {"tidal": ("generation", "loss", "bits_per_character", "accuracy")}
 
 
 def reported(model: Any, task: str) -> list[str]:
@@ -22,22 +19,7 @@ def reported(model: Any, task: str) -> list[str]:
         model: the recipe's :class:`~unmask.training.arguments.ModelArguments`.
         task: the recipe's.
     """
-    others = _FIGURES.get(model.family)
-    if others is not None:
-        return list(others)
-    names = ["generation", "loss", "nelbo"]
-    for ratio in RATIO_NAMES[:-1]:
-        names += [f"loss_{ratio}", f"accuracy_{ratio}"]
-    names.append("loss_r100")
-    if model.length_model or model.start_from:
-        names.append("length_nats")
-    if task != "unconditional":
-        names += ["loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf"]
-        if model.bottleneck or model.start_from:
-            names.append("kl_nats")
-        if model.bag_of_words or model.start_from:
-            names += ["bag_loss", "bag_recall30"]
-    return names
+    return families.training(model.family).figures(model, task)
 
 
 def check_metric(metric: str | None, greater: bool | None, model: Any, task: str) -> None:

@@ -16,6 +16,7 @@ from unmask.diffusion.bag_loss import BagLosses, bag_figures, bag_losses, tokens
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
+from unmask.training.arguments import ModelArguments
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 from unmask.training.shuffle import RowsByLength
@@ -68,7 +69,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         """Which of these rows are trained without their vector."""
         row_B = torch.arange(size) + rows[0]
         step = self.state.global_step
-        return uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.unconditional
+        return uniform(self.args.seed, step, row_B, Stream.DROP_CONDITION) < self.args.condition_dropout
 
     def _corrupt(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> MaskedBatch:
         noise = generator(self.args.seed, self.state.global_step, Stream.CORRUPT)
@@ -103,17 +104,22 @@ class MaskedDiffusionTrainer(BaseTrainer):
         place_L = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
 
+    def condition(self, inputs: Mapping[str, Tensor]) -> Condition | None:
+        """What the rows of a batch are trained to be written from; None without vectors."""
+        if "latent" not in inputs:
+            return None
+        latent_BZ, rows = inputs["latent"], self.part.rows
+        noise_BC = self._bottleneck_noise(rows, len(latent_BZ))
+        cond = replace(Condition.of(self._noisy(latent_BZ, rows)), noise_BC=noise_BC)
+        return cond.drop(self._dropped(rows, len(latent_BZ)).to(latent_BZ.device))
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, Any]:
         ids_BL = inputs["input_ids"]
         part, step = self.part, self.state.global_step
         corruption, valid_BL = self._corrupt(inputs, part.rows), self._valid(inputs)
-        cond = None
-        if "latent" in inputs:
-            noise_BC = self._bottleneck_noise(part.rows, len(ids_BL))
-            cond = replace(Condition.of(self._noisy(inputs["latent"], part.rows)), noise_BC=noise_BC)
-            cond = cond.drop(self._dropped(part.rows, len(ids_BL)).to(ids_BL.device))
+        cond = self.condition(inputs)
 
         def run(net: MaskedDiffusionModel) -> tuple[TokenLosses, BagLosses | None]:
             carry = None
@@ -172,6 +178,25 @@ class MaskedDiffusionTrainer(BaseTrainer):
         for sums in (self._sums, self._kl, self._bag, self._lengths):
             sums.zero_()
         return figures
+
+    @staticmethod
+    def figures(model: ModelArguments, task: str) -> list[str]:
+        """Names of what every evaluation of a run with these settings reports."""
+        names = ["generation", "loss", "nelbo"]
+        for ratio in RATIO_NAMES[:-1]:
+            names += [f"loss_{ratio}", f"accuracy_{ratio}"]
+        names.append("loss_r100")
+        if model.length_model or model.start_from:
+            names.append("length_nats")
+        if task != "unconditional":
+            names += ["loss_r100_null", "loss_r100_shuffled", "d_null", "d_shuf"]
+            if model.bottleneck or model.start_from:
+                names.append("kl_nats")
+            if task == "correction":
+                names += ["cosine_draft", "cosine_corrected"]
+            if model.bag_of_words or model.start_from:
+                names += ["bag_loss", "bag_recall30"]
+        return names
 
     def held_out(self, net: MaskedDiffusionModel) -> dict[str, float]:
         """Held-out losses by mask ratio, with true, null and shuffled latents."""

@@ -14,6 +14,7 @@ _CALLED = {
     "num_train_epochs": "epoch epochs num_epochs n_epochs nepochs max_epochs train_epochs number_of_epochs e",
     "max_steps": "steps step num_steps n_steps total_steps train_steps num_train_steps training_steps max_train_steps "
     "iterations iters max_iters num_iterations n",
+    "minutes": "time_budget time_limit max_time max_minutes train_minutes",
     "per_device_train_batch_size": "batch_size batchsize bs batch train_batch_size micro_batch_size mini_batch_size "
     "device_batch_size global_batch_size b",
     "per_device_eval_batch_size": "eval_batch_size val_batch_size test_batch_size",

@@ -22,7 +22,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: list[nn.Parameter], others: list[nn.Parameter], args: TrainArguments) -> None:
-        self.muon = muon(matrices, lr=args.muon_lr, weight_decay=args.weight_decay)
+        dtype = torch.bfloat16 if args.bf16 else torch.float32
+        self.muon = muon(matrices, args.muon_lr, args.weight_decay, dtype, whole=not args.sharded)
         self.adamw = torch.optim.AdamW(
             others,
             lr=args.learning_rate,

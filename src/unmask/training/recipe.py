@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +16,12 @@ import yaml
 from transformers import HfArgumentParser
 
 from unmask.core.errors import UsageError, did_you_mean
+from unmask.core.family import families
+from unmask.core.renamed import RENAMED, current
 from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
+from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
 from unmask.training.figures import check_metric
 from unmask.training.names import no_setting
@@ -26,12 +30,15 @@ from unmask.training.settings import refuse_given
 from unmask.training.shapes import Kinds, read_flags, shaped
 from unmask.training.standin import check_optimizer, check_schedule
 
+log = logging.getLogger("unmask")
+
 #: what TrainingArguments raises on values that do not fit: eval_steps: inf overflows, a configuration file is missing
 _ILL_FITTING = (ValueError, TypeError, ArithmeticError, OSError, LookupError, AttributeError)
 #: questions that a flag may answer anew, and what a recipe says to the same question
 _ANSWERS = {
-    "max_steps": "num_train_epochs",
-    "num_train_epochs": "max_steps",
+    "max_steps": "num_train_epochs minutes",
+    "num_train_epochs": "max_steps minutes",
+    "minutes": "max_steps num_train_epochs",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -46,6 +53,7 @@ _OFF = {
     "dataloader_num_workers": "dataloader_prefetch_factor dataloader_multiprocessing_context",
     "fsdp": "fsdp_config",
 }
+_OLD_FLAG = re.compile(rf"--({'|'.join(RENAMED)})(?=$|=)")
 _CLASSES = (ModelArguments, DataArguments, TrainArguments)
 
 
@@ -129,7 +137,7 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     """
     known = field_names(*_CLASSES)
     kinds = Kinds(*_CLASSES)
-    below = dict(settings or {})
+    below, flags = _by_todays_names(settings or {}, flags)
     for name, value in below.items():
         if name not in known:
             if isinstance(value, Mapping):
@@ -138,6 +146,8 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
                 )
             raise no_setting(name, known)
     above = read_flags(flags, known, kinds)
+    if "minutes" in {*below, *above}:
+        below = in_shares(below, above)
     below = _without(below, above)
     found = _parsed({**below, **above}, kinds)
     useless_found = useless(found.model, found.data, found.train, found.given)
@@ -150,6 +160,15 @@ def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> 
     check_optimizer(found.train, above if {"optim", "optimizer"} & above.keys() else found.given)
     check_schedule(found.train, above if "lr_scheduler_type" in above else found.given)
     return found
+
+
+def _by_todays_names(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """A recipe and flags without old names; whoever wrote one is told the new one."""
+    words = [_OLD_FLAG.sub(lambda found: f"--{RENAMED[found[1]]}", word) for word in flags]
+    for old, new in RENAMED.items():
+        if old in settings or any(_OLD_FLAG.match(word) and word[2:].startswith(old) for word in flags):
+            log.warning("%s is called %s now: it is read as before", old, new)
+    return current(settings), words
 
 
 def _without(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,21 +202,23 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
         raise
     except (*_ILL_FITTING, argparse.ArgumentTypeError, ImportError) as error:
         raise UsageError(f"the settings do not fit: {' '.join(str(error).split())}") from error
+    recipe = Recipe(model, data, train, given)
+    families.training(model.family).check(recipe)
     _check(model, data, train)
-    return Recipe(model, data, train, given)
+    return recipe
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
-    if data.task not in ("reconstruction", "paraphrase", "unconditional"):
-        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase' or 'unconditional'")
-    if model.family not in ("denoiser", "tidal"):
-        raise UsageError(f"family={model.family!r} must be 'denoiser' or 'tidal'")
-    if model.family == "tidal" and model.conditioning != "none":
-        raise UsageError(
-            f"family='tidal' takes no semantic vector: conditioning must be 'none', not {model.conditioning!r}"
-        )
+    if data.task not in ("reconstruction", "paraphrase", "unconditional", "correction"):
+        raise UsageError(f"task={data.task!r} must be 'reconstruction', 'paraphrase', 'unconditional' or 'correction'")
     if (data.task == "unconditional") != (model.conditioning == "none"):
         raise UsageError(f"task={data.task!r} does not go with conditioning={model.conditioning!r}")
+    if data.task == "correction" and not model.start_from:
+        raise UsageError("task='correction' needs start_from, the folder of a trained decoder")
+    if data.task == "correction" and train.sharded:
+        raise UsageError("task='correction' does not go with fsdp: a sharded model writes no drafts")
+    if data.drafts < 0:
+        raise UsageError(f"drafts={data.drafts} must be at least 0, which is one for each text")
     if model.whiten not in ("none", "center", "full"):
         raise UsageError(f"whiten={model.whiten!r} must be 'none', 'center' or 'full'")
     if model.embedding_init not in ("random", "encoder"):
@@ -213,8 +234,6 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError("task='paraphrase' reads pairs: crops and near_duplicates are of single texts")
     if train.weighting not in ("maskgit", "llada", "nelbo"):
         raise UsageError(f"weighting={train.weighting!r} must be 'maskgit', 'llada' or 'nelbo'")
-    if model.family == "tidal" and train.diagnose_every:
-        raise UsageError("diagnose_every has no effect with family='tidal': run `unmask diagnose` on its folder")
     if train.probe_guidance != 1 and model.conditioning == "none":
         raise UsageError(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.max_steps > 0 and train.eval_strategy == "steps":

@@ -1,146 +1,20 @@
-"""A training run from a recipe: data, tokenizer, latents, model, trainer, and the finished folder."""
+"""A training run from a recipe: what its family prepares, the trainer, and the finished folder."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from transformers import set_seed
-
 from unmask.core import distributed
-from unmask.core.errors import CheckpointError, UsageError
-from unmask.data.canvas import CanvasDataset, NarrowCollate, collate
-from unmask.data.latents import cached_latents
-from unmask.data.text import TextData, evenly, load_texts
-from unmask.data.tokenized_cache import stored_canvases
-from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
-from unmask.diffusion.bag_loss import tokens_held
+from unmask.core.errors import CheckpointError
+from unmask.core.family import families
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel, special_ids
-from unmask.models.text_model import Card, TextModel, load_native
 from unmask.training.base_trainer import BaseTrainer, Probe
 from unmask.training.claim import claim, going_on, take_over
-from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
-from unmask.training.tidal import TidalTrainer, prepare_tidal
-
-
-@dataclass
-class Prepared:
-    """Everything a run needs before its first step.
-
-    Attributes:
-        model: fresh (or started from another) weights with tokenizer and card.
-        train, validation: datasets of canvases.
-        validation_texts: some of what is held out, for the probe; ``validation_sources`` what the encoder reads for it.
-        data: the texts and the report on them.
-    """
-
-    model: TextModel
-    train: CanvasDataset
-    validation: CanvasDataset
-    validation_texts: list[str]
-    validation_sources: list[str]
-    data: TextData
-
-
-def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> Prepared:
-    """Read the data, train or load the tokenizer, encode the latents (cached), build the model.
-
-    Args:
-        recipe: from :func:`unmask.training.recipe.parse`.
-        say: where one-line reports go.
-    """
-    m, d, t = recipe.model, recipe.data, recipe.train
-    set_seed(t.seed)
-    data = load_texts(
-        d.data,
-        column=_columns(d.column),
-        limit=d.limit,
-        seed=d.split_seed,
-        validation=d.validation,
-        crops=d.crops,
-        crop_words=(d.crop_min_words, d.crop_max_words),
-        near_duplicates=d.near_duplicates,
-    )
-    say(str(data.report))
-    if d.task == "paraphrase" and data.train_pairs is None:
-        raise UsageError(
-            f"task='paraphrase' needs pairs, and {d.data!r} holds single texts: try 'kjv-web' or two columns"
-        )
-    if not len(data.validation):
-        raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
-    start = load_native(m.start_from) if m.start_from else None
-    if start and start.denoiser.conditional != (d.task != "unconditional"):
-        has = "a" if start.denoiser.conditional else "no"
-        raise UsageError(
-            f"task={d.task!r} does not go with start_from={m.start_from!r}: it takes {has} semantic vector"
-        )
-    lengths = m.length_model if start is None else start.denoiser.models_length
-    if start is not None:
-        _goes_on(recipe, start)
-    encoder = _encoder(recipe, start)
-    if encoder is not None:
-        say(f"encoding in {encoder.precision}")
-    if start:
-        tokenizer = start.tokenizer
-    else:
-        made = _tokenizer(m.tokenizer, m.vocab_size, data.train, encoder) if distributed.is_main_process() else None
-        tokenizer = distributed.broadcast_object(made)
-    parts = []
-    for name, texts in (("train", data.train), ("validation", data.validation)):
-        canvases = stored_canvases(
-            tokenizer,
-            texts,
-            m.length,
-            over_long=d.over_long,
-            fingerprint=f"{name} {data.fingerprint}",
-            folder=Path(str(t.output_dir)) / "canvases",
-            ends=not lengths,
-        )
-        say(str(canvases))
-        if not len(canvases):
-            raise UsageError(f"length={m.length}: no text of {d.data!r} fits; raise it")
-        parts.append(canvases)
-    sources = [data.train, data.validation]
-    if data.train_pairs is not None and data.validation_pairs is not None:
-        sources = [data.train_pairs.sources, data.validation_pairs.sources]
-    latents: list[Any] = [None, None]
-    if encoder is not None:
-        latents = [cached_latents(_Rows(s, p.rows), encoder, d.cache_dir) for s, p in zip(sources, parts, strict=True)]
-    card = Card(
-        length=m.length,
-        encoder=(m.encoder if start is None else start.card.encoder) if encoder is not None else None,
-        pooling=m.pooling if start is None else start.card.pooling,
-        encoder_identity=encoder.identity if encoder is not None else None,
-        task=d.task,
-        recipe=recipe.settings(),
-    )
-    if start is None:
-        net = _fresh(recipe, tokenizer, encoder, latents[0], parts[0].lengths)
-        if net.bag is not None:
-            net.bag.fit_prior(*_shares_of_texts(parts[0], net))
-    else:
-        net = start.denoiser  # type: ignore[assignment]
-        say(f"weights from {m.start_from}; the recipe's model settings are its own")
-        if "bag_weight" in recipe.given and not net.config.bag_of_words:
-            raise UsageError(f"bag_weight={t.bag_weight} has no effect: {m.start_from!r} has no bag_of_words")
-    shown = [int(parts[1].rows[i]) for i in evenly(len(parts[1]), t.probe_texts)]
-    return Prepared(
-        TextModel(net, tokenizer, card, encoder=encoder),
-        _dataset(parts[0], latents[0]),
-        _dataset(parts[1], latents[1]),
-        [data.validation[i] for i in shown],
-        [sources[1][i] for i in shown],
-        data,
-    )
 
 
 def train(
@@ -152,12 +26,12 @@ def train(
 
     Args:
         recipe: the settings.
-        make_probes: builds what is computed at each evaluation (generation metric, diagnosis) from a
-            :class:`Prepared`, or a :class:`TidalPrepared` for a recipe with ``family: tidal``.
+        make_probes: builds what is computed at each evaluation (generation metric, diagnosis) from what the family
+            prepared (:class:`unmask.core.family.Prepared`).
         say: where one-line reports go.
 
     Returns:
-        The saved :class:`TextModel`, or :class:`TidalTextModel` for ``family: tidal``; its folder is ``output_dir``.
+        The saved model, network with tokenizer and card; its folder is ``output_dir``.
 
     Raises:
         UsageError, CheckpointError: settings that do not fit, or a run folder of another recipe.
@@ -168,21 +42,17 @@ def train(
         say = _silent
     take_over(folder, recipe)
     claim(folder, recipe)
-    tidal = recipe.model.family == "tidal"
     counted = t.max_steps <= 0
-    prepared: Any = prepare_tidal(recipe, say) if tidal else prepare(recipe, say)
+    prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
-    narrow = not tidal and net.models_length
     checkpoint = going_on(folder, recipe, say)
-    positions = t.train_batch_size * recipe.model.length
-    if narrow:
-        positions = round(t.train_batch_size * float(np.mean(prepared.train.lengths)))
+    positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
-    head = None if tidal else (positions // 2, net.config.dim, net.vocab_size)
+    head = None if prepared.head is None else (positions // 2, *prepared.head)
     settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
-    trainer = (TidalTrainer if tidal else MaskedDiffusionTrainer)(
-        law=MaskingProcess(t.estimator, t.schedule, tilt=t.tilt, word_dropout=t.word_dropout),  # type: ignore[arg-type]
+    trainer = prepared.trainer(
+        law=MaskingProcess(t.estimator, t.schedule, tilt=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         # a sharded network cannot be looked at: the one that evaluation sees is a copy
         model=copy.deepcopy(net) if t.sharded else net,
@@ -190,15 +60,13 @@ def train(
         args=t,
         train_dataset=prepared.train,
         eval_dataset=prepared.validation,
-        data_collator=prepared.collate
-        if tidal
-        else NarrowCollate(net.config.max_position_embeddings)
-        if narrow
-        else collate,
+        data_collator=prepared.collate,
     )
     if counted:
         passes = f"{t.num_train_epochs:g} {'pass' if t.num_train_epochs == 1 else 'passes'}"
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
+    if trainer.budget is not None:
+        trainer.budget.say = say
     trainer.add_callback(KeptPrecision(t.precision))
     if checkpoint:
         say(f"resuming from {checkpoint}")
@@ -217,129 +85,6 @@ def train(
     distributed.barrier()
     prepared.model.path = str(folder)
     return prepared.model
-
-
-def _columns(column: str | None) -> str | list[str] | None:
-    return column if column is None or "," not in column else [c.strip() for c in column.split(",")]
-
-
-class _Rows(Sequence[str]):
-    """Some rows of a sequence of texts, read when asked for."""
-
-    def __init__(self, texts: Sequence[str], rows: Any) -> None:
-        self.texts, self.rows = texts, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [self.texts[int(i)] for i in self.rows[at]]
-        return self.texts[int(self.rows[at])]
-
-
-def _dataset(canvases: Canvases, latents: Any) -> CanvasDataset:
-    return CanvasDataset(canvases.ids, canvases.lengths, latents)
-
-
-def _shares_of_texts(canvases: Canvases, net: MaskedDiffusionModel) -> tuple[Tensor, int]:
-    """In which share of the (first 50,000) texts each token stands, and how many texts those are."""
-    texts = min(len(canvases), 50_000)
-    count_V = torch.zeros(net.vocab_size, dtype=torch.float64)
-    for start in range(0, texts, 1024):
-        rows = slice(start, min(start + 1024, texts))
-        ids, lengths = (torch.from_numpy(np.asarray(x[rows], dtype=np.int64)) for x in (canvases.ids, canvases.lengths))
-        count_V += tokens_held(ids, lengths, special_ids(net), net.vocab_size).sum(0)
-    return count_V / texts, texts
-
-
-def _encoder(recipe: Recipe, start: TextModel | None) -> Any:
-    if recipe.model.conditioning == "none" or (start is not None and not start.denoiser.conditional):
-        return None
-    if start is not None:
-        return start.load_encoder(recipe.data.encoder_precision)
-    from unmask.models.encoders import SentenceEncoder
-
-    return SentenceEncoder.load(recipe.model.encoder, pooling=recipe.model.pooling, dtype=recipe.data.encoder_precision)
-
-
-def _tokenizer(name: str, size: int, texts: Sequence[str], encoder: Any) -> Any:
-    if name == "bpe":
-        return train_bpe(texts, size)
-    if name == "encoder":
-        if encoder is None:
-            raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
-        return from_encoder(encoder.tokenizer)
-    return from_encoder(name)
-
-
-def _goes_on(recipe: Recipe, start: TextModel) -> None:
-    """Refuse what a model that training starts from lays out in another way.
-
-    Raises:
-        UsageError: it draws lengths and is not to, or the other way round.
-    """
-    named, wanted, has = recipe.model.start_from, recipe.model.length_model, start.denoiser.models_length
-    if "length_model" in recipe.given and wanted != has:
-        raise UsageError(f"length_model={wanted} does not go with start_from={named!r}, which has length_model={has}")
-    if has and "pad_weight" in recipe.given:
-        raise UsageError(f"pad_weight={recipe.train.pad_weight} has no effect: start_from={named!r} writes no padding")
-
-
-def _fresh(recipe: Recipe, tokenizer: Any, encoder: Any, latents: Any, lengths: Any) -> MaskedDiffusionModel:
-    m = recipe.model
-    config = MaskedDiffusionConfig(
-        vocab_size=len(tokenizer),
-        mask_token_id=tokenizer.mask_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        max_position_embeddings=m.length,
-        dim=m.dim,
-        layers=m.layers,
-        heads=m.heads,
-        ffn_dim=m.ffn_dim,
-        loops=m.loops,
-        input_injection=m.input_injection,
-        deep_supervision=m.deep_supervision,
-        gated=m.gated,
-        dropout=m.dropout,
-        rope=m.rope,
-        absolute=m.absolute,
-        conditioning=m.conditioning,
-        latent_dim=0 if encoder is None else encoder.width,
-        latent_tokens=0 if encoder is None else m.latent_tokens,
-        bottleneck=0 if encoder is None else m.bottleneck,
-        bag_of_words=0 if encoder is None else m.bag_of_words,
-        time_embedding=m.time_embedding,
-        self_conditioning=m.self_conditioning,
-        length_model=m.length_model,
-    )
-    net = MaskedDiffusionModel(config)
-    if net.lengths is not None:
-        net.lengths.fit(torch.from_numpy(np.asarray(lengths, np.int64)))
-    if net.latent is not None and m.whiten != "none":
-        rows = np.asarray(latents[:50_000], dtype=np.float32)
-        net.latent.whiten.fit(torch.from_numpy(rows), full=m.whiten == "full")
-    if m.embedding_init == "encoder":
-        net.init_embeddings(_encoder_embeddings(m.tokenizer, tokenizer, encoder))
-    return net
-
-
-def _encoder_embeddings(kind: str, tokenizer: Any, encoder: Any) -> Tensor:
-    """One vector a token id: the encoder's word embedding if the vocabulary is its own, else its spelling encoded."""
-    if encoder is None:
-        raise UsageError("embedding_init='encoder' needs an encoder, and conditioning='none' has none: use 'random'")
-    size = len(tokenizer)
-    special = set(tokenizer.all_special_ids)
-    if kind == "encoder":
-        words = encoder.word_embeddings().float()
-        grown = torch.full((size, words.shape[1]), float("nan"))
-        grown[: len(words)] = words[:size]
-    else:
-        spelled = [tokenizer.decode([i]) for i in range(size)]
-        grown = torch.from_numpy(np.array(encoder.encode(spelled), dtype=np.float32))
-    grown[sorted(special)] = float("nan")
-    return grown
 
 
 def _silent(_: str) -> None:

@@ -15,6 +15,9 @@ from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
 from unmask.core.errors import UsageError
 
+#: how finely a schedule sees the time, where a run has minutes instead of steps
+TICKS = 1_000_000
+
 #: settings that some optimisers read, and another value of each
 _READ_BY_SOME: dict[str, Any] = {
     "adam_beta1": 0.123,
@@ -98,14 +101,13 @@ def check_schedule(train: Any, given: Collection[str]) -> None:
         hint = "; constant_with_warmup has one" if name == "constant" else ""
         raise UsageError(f"warmup_steps={train.warmup_steps:g} has no effect with lr_scheduler_type={name!r}{hint}")
     settings = train.lr_scheduler_kwargs
-    if settings and _built(train, {"no_such_setting": 1}):
+    if settings and built(train, {"no_such_setting": 1}):
         raise UsageError(
             f"lr_scheduler_kwargs={settings} has no effect with lr_scheduler_type={name!r}, which takes none"
         )
     try:
-        schedule = _built(train, settings, strict=True)
-        # a run counted in epochs has a length that the corpus decides
-        length = train.max_steps if train.max_steps > 0 else 1000
+        schedule = built(train, settings, strict=True)
+        length = _length(train)
         for rate in getattr(schedule, "lr_lambdas", ()):
             found = [rate(step) for step in (0, 1, length // 2, length - 1, length)]
             if not all(math.isfinite(r) and r >= 0 for r in found):
@@ -118,9 +120,16 @@ def check_schedule(train: Any, given: Collection[str]) -> None:
         raise UsageError(f"lr_scheduler_type={name!r}{with_} does not fit{wants}: {why}") from error
 
 
-def _built(train: Any, settings: Any, strict: bool = False) -> Any:
-    """A schedule, or None where it takes no such settings."""
-    length = train.max_steps if train.max_steps > 0 else 1000
+def _length(train: Any) -> int:
+    """Of a schedule. Of a run counted in epochs the corpus decides it, and it is only tried."""
+    if train.minutes is not None:
+        return TICKS
+    return train.max_steps if train.max_steps > 0 else 1000
+
+
+def built(train: Any, settings: Any, strict: bool = False) -> Any:
+    """A schedule, or None where it takes no such settings (``strict``: its own error is raised)."""
+    length = _length(train)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=train.learning_rate)
     try:
         return get_scheduler(
@@ -128,12 +137,23 @@ def _built(train: Any, settings: Any, strict: bool = False) -> Any:
             optimizer=optimizer,
             num_warmup_steps=train.get_warmup_steps(length),
             num_training_steps=length,
-            scheduler_specific_kwargs=copy.deepcopy(settings),
+            scheduler_specific_kwargs=_in_ticks(settings) if train.minutes is not None else copy.deepcopy(settings),
         )
     except Exception:
         if strict:
             raise
         return None
+
+
+def _in_ticks(settings: Any) -> Any:
+    """A schedule's settings with its counts of steps, which must be shares of the time, in ticks."""
+    out = dict(settings or {})
+    for name, value in out.items():
+        if name.endswith("_steps") and value is not None:
+            if not 0 <= value < 1:
+                raise UsageError(f"{name}={value} must be a share of the time, below 1, where minutes says how long")
+            out[name] = round(value * TICKS)
+    return out
 
 
 def direct_schedule(train: Any) -> None:

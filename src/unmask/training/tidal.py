@@ -14,10 +14,11 @@ from transformers import set_seed
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
+from unmask.core.family import Prepared
 from unmask.core.random import Stream, generator
 from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
-from unmask.data.tidal.dataset import Example, Row, TidalDataset, batches, collate, examples_of
+from unmask.data.tidal.dataset import Example, TidalDataset, batches, collate, examples_of
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
@@ -32,22 +33,15 @@ from unmask.training.recipe import Recipe
 ARITHMETIC = "arithmetic"
 
 
-@dataclass
-class TidalPrepared:
-    """Everything a run needs before its first step.
+@dataclass(kw_only=True)
+class TidalPrepared(Prepared):
+    """Rows are samples.
 
     Attributes:
-        model: the network with tokenizer and card.
-        train, validation: rows of samples.
         longer: problems with longer operands than any trained on; empty for texts.
-        collate: rows to a batch.
     """
 
-    model: TidalTextModel
-    train: TidalDataset
-    validation: TidalDataset
     longer: list[Example]
-    collate: Callable[[Sequence[Row]], dict[str, Tensor]] = collate
 
 
 def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
@@ -97,7 +91,14 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
     card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     rows = partial(collate, length=m.length) if m.packed else collate
-    return TidalPrepared(TidalTextModel(net, tokenizer, card), parts[0], parts[1], longer, rows)
+    return TidalPrepared(
+        model=TidalTextModel(net, tokenizer, card),
+        train=parts[0],
+        validation=parts[1],
+        collate=rows,
+        trainer=TidalTrainer,
+        longer=longer,
+    )
 
 
 def tidal_examples(
@@ -184,6 +185,11 @@ class TidalTrainer(BaseTrainer):
         hits, count = self.over_processes(self._sums).tolist()
         self._sums.zero_()
         return {"accuracy": hits / count} if count else {}
+
+    @staticmethod
+    def figures() -> list[str]:
+        """Names of what every evaluation reports."""
+        return ["generation", "loss", "bits_per_character", "accuracy"]
 
     def held_out(self, net: TidalModel) -> dict[str, float]:
         """Bits a character, and loss (nats) and accuracy a written id, on the first ``eval_texts`` examples."""

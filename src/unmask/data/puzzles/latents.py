@@ -29,6 +29,7 @@ class LatentsObservations(Puzzle):
     A subclass sets its ranges and writes :meth:`observe` and :meth:`incidence`.
     """
 
+    one_answer: ClassVar[bool] = False
     relation_names: ClassVar[tuple[str, ...]] = relations.INCIDENCE
 
     @property

@@ -6,6 +6,7 @@ mask in every puzzle, so that a question is the answer with zeros at the hidden 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,6 +64,8 @@ class Puzzle(Leaf):
     """Base of the kinds of puzzles. Subclasses are frozen dataclasses in ``unmask.data.puzzles.kinds``."""
 
     mask_id: ClassVar[int] = MASK
+    #: whether a question has one answer; else any canvas that obeys the rules is as good
+    one_answer: ClassVar[bool] = True
     #: names of the relations, in the order of the stack
     relation_names: ClassVar[tuple[str, ...]] = ()
 
@@ -116,6 +119,26 @@ class Puzzle(Leaf):
     def show(self, x_L: Tensor) -> str:
         """A canvas as text for people; hidden positions are shown as dots."""
         raise NotImplementedError
+
+    def place_name(self, position: int) -> str:
+        """What people call a position: ``r1c3``, ``A in H2``, ``house of B3``, ``x5``."""
+        return f"x{position + 1}"
+
+    def value_name(self, token: int) -> str:
+        """What people call a value: a digit, ``B2``, ``H3``, a bit."""
+        return str(token - 1)
+
+    @property
+    def box(self) -> tuple[int, int] | None:
+        """Height and width of the boxes of a board that is drawn as a square; None where it is shown as text."""
+        return None
+
+    @property
+    def held_out(self) -> Puzzle:
+        """The same kind of puzzle on the side that training leaves out; itself where it has no sides."""
+        if "side" not in {f.name for f in dataclasses.fields(self)}:  # type: ignore[arg-type]
+            return self
+        return dataclasses.replace(self, side="test")  # type: ignore[type-var]
 
 
 PUZZLES: Registry[Puzzle] = Registry("puzzle", "unmask.data.puzzles.kinds", Puzzle)

@@ -11,7 +11,7 @@ from unmask.decoding.state import SamplerState
 
 @dataclass(frozen=True)
 class Conf(Remasker):
-    """What was written with little probability is hidden first: sigma_max * softmax over written positions of -p.
+    """What was written with little probability is masked first: sigma_max * softmax over written positions of -p.
 
     As in the paper, the chance to be shown stays that of plain ancestral sampling, so a little more is hidden on the
     way than the forward process has; the last step shows everything.

@@ -15,10 +15,10 @@ from unmask.diffusion.schedule import Schedule, schedules
 
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    """The reverse process on a grid: each hidden position is shown with chance (alpha_s - alpha_t) / (1 - alpha_t).
+    """The reverse process on a grid: each masked position is unmasked with chance (alpha_s - alpha_t) / (1 - alpha_t).
 
     Called vanilla by Kim et al. A step that shows nothing costs no forward. With ``remasking`` the chance becomes
-    (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t), and a written position is hidden again with chance sigma (ReMDM).
+    (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t), and an unmasked position is masked again with chance sigma (ReMDM).
 
     Attributes:
         schedule: keep probability alpha over the clock.
@@ -64,7 +64,7 @@ class Ancestral(Sampler):
 
     def block_done(self, plan: SamplerPlan, canvas: SamplerState) -> Tensor:
         shown_R = super().block_done(plan, canvas)
-        # what is shown may be hidden again until the last step
+        # what is unmasked may be masked again until the last step
         return shown_R if plan.remasker is None else shown_R & (canvas.step_R >= canvas.steps_R)
 
     def _alphas(self, t_R: Tensor, s_R: Tensor) -> tuple[Tensor, Tensor]:

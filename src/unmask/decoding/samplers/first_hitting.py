@@ -14,8 +14,8 @@ from unmask.decoding.state import SamplerState
 class FirstHitting(Sampler):
     """The reverse process in continuous time: jump to the next moment at which a position is shown.
 
-    With n hidden the moment is tau * u^(1/n), and the position is uniform: exactly one forward a position and no grid
-    error. The moments are in the trace; the denoiser's time is the hidden share, as everywhere.
+    With n masked the moment is tau * u^(1/n), and the position is uniform: exactly one forward a position and no grid
+    error. The moments are in the trace; the denoiser's time is the masked share, as everywhere.
     """
 
     reference = "arXiv 2409.02908"

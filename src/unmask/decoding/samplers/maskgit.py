@@ -16,7 +16,7 @@ class Maskgit(Sampler):
 
     Attributes:
         rerank: written positions compete again, with the score they had when written and the order's noise of this
-            step, so that they may be hidden again (the second reading of arXiv 2502.06768: log p_max + c (t/T) Gumbel).
+            step, so that they may be masked again (the second reading of arXiv 2502.06768: log p_max + c (t/T) Gumbel).
     """
 
     rerank: bool = False

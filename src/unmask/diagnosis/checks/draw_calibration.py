@@ -28,10 +28,11 @@ class DrawCalibration(Check):
     one under which what was drawn is most probable, with the standard error of the Fisher information; where
     ``generate`` takes a temperature, also at 0.5, so that one applied twice shows; among the ids that top-k and top-p
     left. All steps of some rows are looked at (:mod:`unmask.diagnosis.replay`); where another law explains the values
-    better than what is told, it is no temperature that is wrong, and ``replay`` names the law. It is skipped where a
-    cache or a penalty changes what is drawn from. It fails if surely off by more than a tenth. (3) With the full
-    budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which fp32 Gumbel noise (which
-    ends at 16.64, arXiv 2409.02908) draws a tenth.
+    better than what is told, it is no temperature that is wrong, and ``replay`` names the law. At temperature 0 nothing
+    is drawn: under such a plan what is written must be the most probable ids, and the draw is tried at 1 and 0.5, or
+    not judged. It is skipped where a cache or a penalty changes what is drawn from. It fails if surely off by more than
+    a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
+    fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
     """
 
     title = "Is the draw faithful to the distribution?"
@@ -57,8 +58,11 @@ class DrawCalibration(Check):
                 if found < wanted - SURE * math.sqrt(wanted):
                     faults.append(1 - found / wanted)
         runs = [lab.samples()]
-        if 0.5 in lab.subject.settings.get("temperature", ()):
-            runs.append(lab.tried("temperature", 0.5))
+        cold = runs[0].temperature == 0
+        if "temperature" in lab.subject.settings:
+            runs += [lab.tried("temperature", t) for t in ((1.0, 0.5) if cold else (0.5,))]
+        if cold:
+            aside = "the plan's own temperature is 0, at which nothing is drawn"
         for out in runs:
             if not out.steps:
                 continue
@@ -72,14 +76,16 @@ class DrawCalibration(Check):
             found_t, error = fit_temperature(logits_NV, ids_N)
             name = f"temperature_asked_{wish:g}"
             numbers |= {name: found_t, f"{name}_error": error}
-            said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
             if again.law is not None and again.law.repair != self.repair:
-                said.append(f"which is no temperature: values are drawn from {again.law.said}")
+                said.append(f"no temperature explains what was drawn, but {again.law.said}")
                 continue
             allowed = 0.1 * max(wish, 0.1)
             nearest = min(max(found_t, wish - allowed), wish + allowed)
             worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
-            if nearest != found_t and worse > SURE**2 / 2:
+            off = nearest != found_t and worse > SURE**2 / 2
+            if wish > 0 or off:
+                said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
+            if off:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
                 warm = f"Values are drawn at temperature {found_t:.2f} where {wish:g} is told."
         if aside:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.division import even_cost, loss_curve, positions_of, schedule_of
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.staircase import loss_curve, one_at_a_time, schedule_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Factorisation(Check):
 
     def run(self, lab: CheckContext) -> Finding:
         found = schedule_of(lab)
-        positions = max(1, round(float(lab.exists(lab.samples().ids_BL).sum(1).double().mean())))
-        loss = loss_curve(lab, positions)
-        curve = {k: one_at_a_time(loss, k) for k in _powers(positions)}
+        positions, loss = positions_of(lab), loss_curve(lab)
+        curve = {k: even_cost(loss, positions, k) for k in _powers(positions)}
         share = found.lost(found.best, found.one_at_a_time)
         status = "fail" if share > 0.5 else "warn" if share > 0.2 else "pass"
         return Finding(

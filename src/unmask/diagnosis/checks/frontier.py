@@ -21,8 +21,9 @@ class Frontier(Check):
     unigram entropy is compared with that of the held-out texts, with an error from leaving out texts (jackknife). It
     fails if the entropy is surely (4 standard errors, more for few texts) and by more than a tenth below the data's
     while the judge does not find the samples surely worse than the data; it warns if the entropy is that low and the
-    judge finds them worse too. Samples most of which are repeated word for word, unlike the data, are collapse itself,
-    and explain the rest.
+    judge finds them worse too. Where the sampler is colder than 1 and the same model, drawn plainly at 1 through
+    ``predict``, is as varied as the data, the temperature is named. Samples most of which are repeated word for word,
+    unlike the data, are collapse itself, and explain the rest.
     """
 
     title = "Is a good judge's score bought with low entropy?"
@@ -42,11 +43,16 @@ class Frontier(Check):
         collapsed = copies > 0.5 and copies_data < 0.25
         repeated = f"{copies:.0%} of the samples are written more than once; " if copies else ""
         status = "fail" if low and not worse else "warn" if low else "pass"
+        heat = lab.samples().temperature
+        cold = low and 0 <= heat < 1 and self._varied_when_drawn(lab)
         return Finding(
             status,  # type: ignore[arg-type]
             measured=repeated + f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
             threshold="an entropy within a tenth of the data's",
-            why="A few safe texts please any judge; the entropy shows the price."
+            fault=f"The samples lose variety to their temperature of {heat:g}." if cold else "",
+            why=f"Drawn plainly at temperature 1 the same model is as varied as the data; at {heat:g} it is not."
+            if cold
+            else "A few safe texts please any judge; the entropy shows the price."
             if status != "pass"
             else "The samples are as varied as the data.",
             next_step="Never report a judge's perplexity without entropy; raise the temperature, or look at the causes."
@@ -82,6 +88,15 @@ class Frontier(Check):
         left_out = torch.tensor([pooled_entropy(texts[:i] + texts[i + 1 :]) for i in range(n)], dtype=torch.float64)
         error = float(((n - 1) / n * (left_out - left_out.mean()).square().sum()).sqrt())
         return Mean(whole, error, n)
+
+    def _varied_when_drawn(self, lab: CheckContext) -> bool:
+        """Whether plain drawing through ``predict`` has the data's entropy; False where it cannot be tried."""
+        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+            return False
+        batch = lab.batch.rows(0, min(lab.budget.samples, 32))
+        drawn = self._entropy(lab, lab.once("rollout", lambda: lab.rollout(batch)))
+        data = self._entropy(lab, batch.ids_BL)
+        return not (difference(data, drawn).surely_above > 0 and drawn.value < 0.9 * data.value)
 
     @staticmethod
     def _copies(lab: CheckContext, ids_BL: Tensor) -> float:

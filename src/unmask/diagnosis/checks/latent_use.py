@@ -12,7 +12,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
 from unmask.diagnosis.subject import Batch, NotProvided, State
-from unmask.diagnosis.word_probe import probed_ce
+from unmask.diagnosis.token_probe import probed_ce
 from unmask.evaluation.latent_use import derangement, matched_noise, measure_posterior
 
 

@@ -16,11 +16,13 @@ class Order(Check):
     """Do the sampler's settings do anything, and is "any order" secretly left to right?
 
     Each setting that the subject names is tried with its values on the same rows and seed: two values that give the
-    very same ids do nothing (the same value twice shows whether the seed holds); one that means nothing under the
-    subject's plan is skipped, and that is said. Where the sampler claims to choose the
-    order, the leftmost hidden position is taken as often as chance allows, n of m, or more: the excess over chance, as
-    a share of what is left to 1, is 0 for a random order and 1 for left to right. It fails if surely above 0.8;
-    confident models lean to the left without being told, which is why the limit is not lower.
+    very same ids do nothing (the same value twice shows whether the seed holds). The other settings are the subject's
+    own, but for the largest number of steps and the highest temperature: a sure model that only takes its most probable
+    ids writes one text in any order. A setting that means nothing under the subject's plan is skipped, and that is
+    said. Where the sampler claims to choose the order, the leftmost hidden position is taken as often as chance allows,
+    n of m, or more: the excess over chance, as a share of what is left to 1, is 0 for a random order and 1 for left to
+    right. It fails if surely above 0.8; confident models lean to the left without being told, which is why the limit is
+    not lower.
     """
 
     title = "Do settings have an effect, and is any-order secretly left to right?"

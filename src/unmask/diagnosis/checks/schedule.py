@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.division import schedule_of
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.staircase import schedule_of
 
 #: share of what context can give that a division of tokens may lose to the best one
 WARN, FAIL = 0.02, 0.05

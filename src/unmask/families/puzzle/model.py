@@ -5,23 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
-from unmask.core.model import Model, Output, Task
+from unmask.core.model import Diagnosable, Evaluation, Model, Output, Task
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
+from unmask.data.prose import prompts
 from unmask.data.puzzles import Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan, Trace, generate
+from unmask.evaluation.boards import BoardScores, score_boards
 from unmask.families.puzzle.network import Card, PuzzleDenoiser
 from unmask.families.puzzle.network import save as save_network
 from unmask.families.puzzle.solving import TRIES, attempt, vanilla
+from unmask.search.verifier import verifiers
+from unmask.search.verifiers.rules import Rules
+
+#: one cell at a time by margin, and again while the answer breaks a rule
+OWN_PLAN = SamplingConfig(order="margin", steps=None, verify="rules", calls=TRIES)
+#: boards that a diagnosis may look at
+DIAGNOSED = 256
 
 
 class PuzzleModel(Model):
@@ -37,11 +47,11 @@ class PuzzleModel(Model):
         {"order", "quota", "steps", "temperature", "sampler", "remasking", "loops", "verify", "calls"}
     )
     words: ClassVar[str] = "a puzzle model, which fills in a board"
+    judge: ClassVar[str | None] = None
 
     def __init__(self, denoiser: PuzzleDenoiser, card: Card, path: str | None = None) -> None:
         self.denoiser, self.card, self.path = denoiser, card, path
-        #: one cell at a time by margin, and again while the answer breaks a rule
-        self.config = SamplingConfig(order="margin", steps=None, verify="rules", calls=TRIES)
+        self.config = OWN_PLAN
 
     @property
     def puzzle(self) -> Puzzle:
@@ -62,23 +72,49 @@ class PuzzleModel(Model):
         Raises:
             UsageError: naming the first that is malformed, contradicts itself, or does not settle its answer.
         """
-        return joined([self.puzzle.read(text) for text in texts])
+        boards = []
+        for number, text in enumerate(texts, 1):
+            if not isinstance(text, str):
+                raise UsageError(f"texts must be boards as text, not a {type(text).__name__}: write [board]")
+            try:
+                boards.append(self.puzzle.read(text))
+            except UsageError as error:
+                raise error if len(texts) == 1 else UsageError(f"board {number}: {error}") from error
+        return joined(boards)
 
     def write(self, task: Task, config: SamplingConfig) -> Output:
         task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
             raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
-        if config.verify not in (None, "rules"):
-            raise UsageError(f"verify={config.verify!r} does not check boards: 'rules' does")
+        if config.verify is not None and not isinstance(verifiers.make(config.verify), Rules):
+            raise UsageError(f"verify={config.verify!r} does not check {Rules.checks}: 'rules' does")
         if config.verify is None and config.calls not in (None, self.config.calls):
             raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
         texts = [text for text in task.texts for _ in range(task.n or 1)]
         batch, started = self.read(texts), time.perf_counter()
+        found = self.solve(batch, config, task)
+        return Output(
+            [self.puzzle.show(row) for row in found.x_BL],
+            found.x_BL,
+            found.forwards,
+            self,
+            prompts=texts,
+            config=config,
+            precision=found.precision,
+            trace=Trace.join(found.traces) if found.traces else None,
+            verified=found.correct_B.tolist() if config.verify else None,
+            calls=found.calls,
+            seconds=time.perf_counter() - started,
+        )
+
+    def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: Task) -> Filled:
+        """Fill boards in, and again from the start where an answer breaks a rule and the config asks for it."""
         chosen = fastest(
             self.denoiser, min(config.batch_size, len(batch)) * self.puzzle.length, self.device, config.precision
         )
         most = (config.calls or TRIES) if config.verify else 1
         x_BL, correct_B = batch.question_BL.clone(), torch.zeros(len(batch), dtype=torch.bool)
+        once_B, forwards_B = correct_B.clone(), torch.zeros(len(batch), dtype=torch.long)
         traces: list[Trace | None] = [None] * len(batch)
         forwards = calls = 0
         mine = distributed.split_between_processes(len(batch)) if task.share else range(len(batch))
@@ -99,35 +135,88 @@ class PuzzleModel(Model):
                     found = out.sequences.cpu()
                     same_B = (found == x_BL[part]).all(1) & (number > 0)
                     x_BL[part], forwards = found, forwards + out.forwards
+                    forwards_B[part] += out.forwards_B.cpu()
                     right_B = self.puzzle.correct(found, batch[part])
                     correct_B[part], calls = right_B, calls + len(part) * bool(config.verify)
                     for k, row in enumerate(part.tolist() if out.trace is not None else []):
                         traces[row] = out.trace.select([k])  # type: ignore[union-attr]
                     # an order without chance writes the same answer again
                     again.append(part[~right_B & ~(same_B & (not noisy(plan)))])
+                once_B = correct_B.clone() if number == 0 else once_B
                 left = torch.cat(again) if again else left[:0]
                 if not len(left):
                     break
         if task.share:
-            found_rows = distributed.gather_object([(x_BL[row], bool(correct_B[row]), traces[row]) for row in mine])
-            x_BL = torch.stack([row for row, _, _ in found_rows])
-            correct_B = torch.tensor([right for _, right, _ in found_rows])
-            traces = [trace for _, _, trace in found_rows]
+            rows = [[part[i] for part in (x_BL, correct_B, once_B, forwards_B, traces)] for i in mine]
+            *columns, traces = zip(*distributed.gather_object(rows), strict=True)
+            x_BL, correct_B, once_B, forwards_B = (torch.stack(list(column)) for column in columns)
             forwards, calls = sum(distributed.gather_object([forwards])), sum(distributed.gather_object([calls]))
-        kept = [t for t in traces if t is not None]
-        return Output(
-            [self.puzzle.show(row) for row in x_BL],
-            x_BL,
-            forwards,
-            self,
-            prompts=texts,
-            config=config,
-            precision=chosen.precision,
-            trace=Trace.join(kept) if kept else None,
-            verified=correct_B.tolist() if config.verify else None,
-            calls=calls,
-            seconds=time.perf_counter() - started,
+        kept = [trace for trace in traces if trace is not None]
+        return Filled(x_BL, correct_B, once_B, forwards_B, forwards, calls, chosen.precision, kept)
+
+    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> BoardScores:
+        """Solve held-out boards: new ones from the side that training leaves out, or those of ``what.data``.
+
+        Raises:
+            UsageError: a setting without effect, or a malformed board.
+        """
+        what = what.without(self.words, "judge", "length", "samples")
+        config = (self.config if config is None else config).only(self.honours, self.words)
+        batch, notes = self.boards(what.data, what.column, what.texts, config.seed)
+        kind = self.puzzle.held_out if what.data is None else self.puzzle
+        found = self.solve(batch, config, Task(share=what.share))
+        trace = self.solve(batch[:1], config, Task(trace=True)).traces if what.trace else []
+        given = {"model": self.path or "in memory", "data": "new boards" if what.data is None else str(what.data)}
+        return score_boards(
+            kind,
+            batch,
+            found.x_BL,
+            found.once_B,
+            forwards=float(found.forwards_B.double().mean()),
+            calls=found.calls / len(batch),
+            trace=trace[0] if trace else None,
+            about={**given, **{k: str(v) for k, v in config.to_dict().items() if k != "batch_size"}},
+            notes=notes,
         )
+
+    def boards(self, data: Any, column: str | None, count: int, seed: int) -> tuple[PuzzleBatch, tuple[str, ...]]:
+        """Boards to measure on, and what a reader has to be told of them.
+
+        Args:
+            data: boards as texts, a file of them, or None for new ones from the side that training leaves out.
+            column: the column of the file. count: how many at most. seed: names the new ones.
+        """
+        if count < 1:
+            raise UsageError(f"texts={count} must be at least 1")
+        if data is None:
+            if column is not None:
+                raise UsageError(f"column={column!r} goes with data=: new boards have none")
+            sides = self.puzzle.held_out == self.puzzle or getattr(self.puzzle, "side", "train") == "any"
+            notes = ("Training drew from all boards, so that it may have seen one of these.",) if sides else ()
+            return self.puzzle.held_out.sample(count, np.random.default_rng([seed, 1])), notes
+        texts = prompts(data, column) if isinstance(data, (str, Path)) else list(data)
+        return self.read(texts[:count]), ()
+
+    def subject(
+        self,
+        data: Any = None,
+        *,
+        column: str | None = None,
+        length: int | None = None,
+        config: SamplingConfig | None = None,
+    ) -> Diagnosable:
+        from unmask.families.puzzle.subject import PuzzleSubject
+
+        if length is not None:
+            raise UsageError(f"length={length} has no effect on {self.words}: a board is as long as it is")
+        config = (self.config if config is None else config).only(self.honours - {"loops"}, "a diagnosis of boards")
+        held_out, notes = self.boards(data, column, DIAGNOSED, 0)
+        train = None if data is not None else self.puzzle.sample(DIAGNOSED, np.random.default_rng([0, 2]))
+        subject = PuzzleSubject(
+            self.denoiser, self.card, held_out, train, plan=self.plan(config, Task()), path=self.path, notes=notes
+        )
+        subject.plan_words = str(replace(config, verify=None, calls=None))
+        return subject
 
     def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
         """The decoder's plan of a config; ``order="vanilla"`` unmasks at random places in 24 steps."""
@@ -158,7 +247,36 @@ class PuzzleModel(Model):
             self.denoiser.loops(trained)
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        return save_network(self.denoiser, self.card, folder, dtype)
+        written = save_network(self.denoiser, self.card, folder, dtype)
+        if self.config != OWN_PLAN:
+            self.config.save(written)
+        return written
+
+    def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+        raise UsageError(
+            f"{self.words} is not exported: what its cells have to do with each other is read from the board by "
+            "unmask's own code; save() writes a folder that unmask.load reads"
+        )
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Boards that were filled in.
+
+    Attributes:
+        x_BL: the canvases. correct_B: whether each obeys every rule. once_B: whether its first attempt did.
+        forwards_B: body passes each board took part in; forwards: passes, of all boards together.
+        calls: answers that were checked. precision: what the network ran in. traces: one a board, where asked for.
+    """
+
+    x_BL: Tensor
+    correct_B: Tensor
+    once_B: Tensor
+    forwards_B: Tensor
+    forwards: int
+    calls: int
+    precision: str
+    traces: list[Trace]
 
 
 def joined(batches: Sequence[PuzzleBatch]) -> PuzzleBatch:

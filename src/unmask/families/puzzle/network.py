@@ -6,8 +6,10 @@ what was hidden in training, how long it was trained) and, where it was committe
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.core.files import write_json
+from unmask.core.renamed import current
 from unmask.data.puzzles import MASK, PUZZLES, Puzzle
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
@@ -100,6 +103,11 @@ class PuzzleDenoiser(nn.Module, Denoiser):
         if count and not model._read_relations:
             net.set_relations(puzzle.relations(torch.full((1, puzzle.length), MASK)).float())
         return model
+
+    def used(self) -> dict[str, Tensor]:
+        """Weights and buffers by name, without the table of relations where they are read from the board."""
+        state = self.net.state_dict()
+        return {name: w for name, w in state.items() if not (self._read_relations and name == "relations_RLL")}
 
     @property
     def parameters_count(self) -> int:
@@ -191,6 +199,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
         )
     try:
         card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
+        card = replace(card, trained=current(card.trained))
         net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))
         net.load_state_dict(load_file(str(where / "model.safetensors")))
     except FileNotFoundError as error:
@@ -202,3 +211,21 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
     if (net.config.vocab_size, net.config.max_position_embeddings) != (puzzle.vocab_size, seen):
         raise CheckpointError(f"{where} holds a network that does not fit its puzzle {card.puzzle!r}")
     return PuzzleDenoiser(puzzle, net).to(device).eval(), card
+
+
+def shipped(kind: str) -> Path:
+    """The folder of a checkpoint that solves a kind of puzzle: in ``./checkpoints``, the package's, or its checkout's.
+
+    Args:
+        kind: a name out of :data:`unmask.data.puzzles.PUZZLES`.
+
+    Raises:
+        UsageError: no such puzzle, or there is none.
+    """
+    wanted, package = PUZZLES.get(kind), Path(str(resources.files("unmask")))
+    for root in (Path("checkpoints"), package / "checkpoints", package.parents[1] / "checkpoints"):
+        for file in sorted(root.glob(f"*/{FILE}")):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, UsageError):
+                if isinstance(PUZZLES.make(json.loads(file.read_text(encoding="utf-8"))["puzzle"]), wanted):
+                    return file.parent
+    raise UsageError(f"no checkpoint here solves {kind}: give --model, a folder that `unmask experiment` wrote")

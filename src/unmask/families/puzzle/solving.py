@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,18 +13,16 @@ import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
-from unmask.core.errors import UsageError
 from unmask.core.precision import fastest
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.shards import FORMAT
 from unmask.decoding import DecodingPlan, generate
 from unmask.decoding.order import NoisyOrder
 from unmask.metrics.bootstrap import Interval
+from unmask.metrics.wilson import wilson
 
 #: how many attempts a board gets where rules are broken, and the Gumbel noise on the order from the second one on
 TRIES, TRY_NOISE = 8, 0.1
-#: z of a two-sided 95 % interval
-_Z = 1.959964
 
 
 def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = print) -> Shards:
@@ -157,20 +154,6 @@ def solve_again(
             done.forwards_B.index_add(0, rows, more.forwards_B),
         )
     return done
-
-
-def wilson(hits: int, n: int) -> Interval:
-    """A share with Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953), honest next to 0 and 1 too.
-
-    Raises:
-        UsageError: no trial.
-    """
-    if n < 1:
-        raise UsageError("a share of no boards is nothing: measure at least one")
-    p, z2 = hits / n, _Z**2 / n
-    middle = (p + z2 / 2) / (1 + z2)
-    reach = math.sqrt(p * (1 - p) * z2 + z2**2 / 4) / (1 + z2)
-    return Interval(p, max(0.0, middle - reach), min(1.0, middle + reach), 0.95, n)
 
 
 def interval_dict(interval: Interval) -> dict[str, float]:

@@ -155,3 +155,13 @@ class Sudoku(Puzzle):
 
     def show(self, x_L: Tensor) -> str:
         return draw(x_L.cpu().numpy().astype(np.uint8))
+
+    def place_name(self, position: int) -> str:
+        return self.layout.name(position)
+
+    def value_name(self, token: int) -> str:
+        return str(token)
+
+    @property
+    def box(self) -> tuple[int, int]:
+        return self.layout.box

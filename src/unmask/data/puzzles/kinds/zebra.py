@@ -112,3 +112,14 @@ class Zebra(Puzzle):
 
     def show(self, x_L: Tensor) -> str:
         return self.form.show(x_L.cpu().numpy())
+
+    def place_name(self, position: int) -> str:
+        if position >= self.form.cells:
+            return super().place_name(position)
+        attribute, house = divmod(position, self.form.side)
+        return f"{canvas.LETTERS[attribute]} in H{house + 1}"
+
+    def value_name(self, token: int) -> str:
+        side, item = self.form.side, token - canvas.FIRST_ITEM
+        kind = "H" if item >= side**2 else canvas.LETTERS[max(item, 0) // side]
+        return f"{kind}{item % side + 1}" if item >= 0 else "-"

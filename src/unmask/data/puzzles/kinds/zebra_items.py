@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from unmask.data.puzzles import relations
 from unmask.data.puzzles.kinds.zebra import Zebra
+from unmask.data.puzzles.puzzle import Puzzle
+from unmask.data.puzzles.zebra.canvas import LETTERS
 from unmask.data.puzzles.zebra.items import ItemForm
 
 
@@ -28,3 +30,9 @@ class ZebraItems(Zebra):
     @property
     def related(self) -> int:
         return self.form.items
+
+    def place_name(self, position: int) -> str:
+        if position >= self.form.side**2:
+            return Puzzle.place_name(self, position)
+        attribute, value = divmod(position, self.form.side)
+        return f"house of {LETTERS[attribute]}{value + 1}"

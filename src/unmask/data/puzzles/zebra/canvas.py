@@ -25,6 +25,8 @@ from unmask.data.puzzles.zebra.symmetry import IS_ORDERED
 from unmask.data.puzzles.zebra.text import clue_text
 
 NOTHING = 1
+#: names of the attributes
+LETTERS = "ABCDEF"
 FIRST_KIND, FIRST_ITEM = 1, 1 + len(KINDS)
 #: room for clues; a 6x6 puzzle without a spare clue has 29 on average
 _SLOTS = {3: 10, 4: 20, 5: 30, 6: 42}
@@ -166,7 +168,7 @@ class Form:
         for a in range(side):
             if x_L[a * side] == NOTHING:
                 continue
-            known = [f"{'ABCDEF'[v // side]}{v % side + 1}" if v >= 0 else ". " for v in cell[0, a, :houses].tolist()]
-            lines.append(f"{'ABCDEF'[a]}  " + " ".join(known))
+            known = [f"{LETTERS[v // side]}{v % side + 1}" if v >= 0 else ". " for v in cell[0, a, :houses].tolist()]
+            lines.append(f"{LETTERS[a]}  " + " ".join(known))
         lines += [clue_text(c, side, side) for c in clue[0] if c[0] > 0 and (c[1:] >= 0).all()]
         return "\n".join(lines)

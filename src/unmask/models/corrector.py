@@ -1,0 +1,74 @@
+"""What a corrector is told beside the vector: a hypothesis, and what its own vector lacks.
+
+Shapes: B batch, Z width of the encoder's vector, D width of the denoiser, M latent tokens, L tokens of a hypothesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+#: rms of a whitened difference below which its direction fades: rounding has directions as well
+FAINT = 1e-3
+
+
+@dataclass(frozen=True)
+class Told:
+    """A condition as the layers see it; None for what a model does not have.
+
+    Attributes:
+        steer_BD: what modulates the blocks.
+        tokens_BMD: latent tokens.
+        kl_BZ: KL of the bottleneck.
+        words_BW: what the vector says of the text's words.
+        gap_BMD: latent tokens of what the hypothesis' vector lacks; rows of ``told_B`` see them.
+        hypothesis_BL: ids that stand before the canvas; ``known_BL`` says which of them a row sees.
+    """
+
+    steer_BD: Tensor | None = None
+    tokens_BMD: Tensor | None = None
+    kl_BZ: Tensor | None = None
+    words_BW: Tensor | None = None
+    gap_BMD: Tensor | None = None
+    told_B: Tensor | None = None
+    hypothesis_BL: Tensor | None = None
+    known_BL: Tensor | None = None
+
+
+class HypothesisInput(nn.Module):
+    """From the whitened difference of two vectors to a steering vector and latent tokens, and the hypothesis' mark.
+
+    The difference enters as its direction and the logarithm of its size: near the truth it is small, and says the most.
+    At the start it steers nothing; rows without a hypothesis are as in a model without this part.
+
+    Args:
+        width: Z. dim: D. tokens: M.
+    """
+
+    def __init__(self, width: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens, self.dim = tokens, dim
+        self.to_steer = nn.Sequential(nn.Linear(width + 1, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.to_tokens = nn.Linear(width + 1, tokens * dim) if tokens else None
+        #: added to the hypothesis' embeddings, which are the canvas' own
+        self.segment = nn.Parameter(torch.zeros(dim))
+
+    def reset(self) -> None:
+        """No steering."""
+        nn.init.normal_(self.segment, std=0.02)
+        nn.init.zeros_(self.to_steer[-1].weight)  # type: ignore[arg-type]
+
+    @staticmethod
+    def features(gap_BZ: Tensor, told_B: Tensor) -> Tensor:
+        """Direction (of unit rms) and ln rms [B, Z + 1]; zero where a row has no hypothesis."""
+        rms_B1 = gap_BZ.float().square().mean(1, keepdim=True).sqrt() + FAINT
+        both = torch.cat([gap_BZ.float() / rms_B1, rms_B1.log()], dim=1) * told_B[:, None]
+        return both.to(gap_BZ.dtype)
+
+    def forward(self, features_BZ: Tensor, told_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """steer [B, D] and latent tokens [B, M, D] or None, of :meth:`features`."""
+        steer = self.to_steer(features_BZ)
+        steer = torch.where(told_B[:, None], steer, torch.zeros_like(steer))
+        return steer, None if self.to_tokens is None else self.to_tokens(features_BZ).view(-1, self.tokens, self.dim)

@@ -1,0 +1,1 @@
+"""Write, check, mend: search for a text that a verifier accepts."""

@@ -1,0 +1,65 @@
+"""Where a model's lexicon is: beside the model, in the user's cache, or made now from the texts it was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+
+from unmask.core import distributed
+from unmask.core.errors import UsageError
+from unmask.evaluation.held_out import trained_on
+from unmask.models.text_model import TextModel
+from unmask.search.lexicon import FILE, Lexicon
+from unmask.search.verifiers.cosine import is_uncased
+
+
+def lexicon_of(model: TextModel, share: bool = False) -> Lexicon:
+    """The lexicon of a model's training texts.
+
+    Args:
+        model: its card says what it was trained on.
+        share: in a launch, the first process makes it and the others wait.
+
+    Raises:
+        UsageError: there is none, and the training texts are not at hand.
+        CheckpointError: its file is damaged.
+    """
+    beside = None if model.path is None else Path(model.path) / FILE
+    if beside is not None and beside.is_file():
+        return Lexicon.load(beside)
+    kept = _place(model)
+    if not kept.is_file() and (not share or distributed.is_main_process()):
+        _made(model).save(kept)
+    if share:
+        distributed.barrier()
+    return Lexicon.load(kept) if kept.is_file() else _made(model)
+
+
+def _place(model: TextModel) -> Path:
+    """In the cache, named by what the lexicon is made of."""
+    recipe = model.card.recipe
+    parts = [
+        model.card.encoder_identity,
+        *(recipe.get(k) for k in ("data", "column", "limit", "split_seed", "validation")),
+    ]
+    source = Path(str(recipe.get("data")))
+    if source.exists():
+        parts.append(source.stat().st_mtime_ns)
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser()
+    return root / "lexicons" / f"{name}.safetensors"
+
+
+def _made(model: TextModel) -> Lexicon:
+    texts = trained_on(model.card.recipe) if "data" in model.card.recipe else None
+    if texts is None:
+        data = model.card.recipe.get("data")
+        raise UsageError(
+            f"a search needs the words of the training texts, and {data!r} cannot be read here: make a {FILE} beside "
+            "the model where they are, with unmask.search.lexicons.lexicon_of(model).save(...)"
+        )
+    encoder = model.load_encoder("bf16")
+    return Lexicon.made(list(texts), lambda part: torch.from_numpy(encoder.encode(part)), is_uncased(encoder))

@@ -1,0 +1,64 @@
+"""The ways up of a batch of searches: every hypothesis that was better than all before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.core.files import write_json
+from unmask.search.loop import Found
+
+FORMAT = "unmask-search-trace-1"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A hypothesis that rose above all before it.
+
+    Attributes:
+        text, score: what it says, and the verifier of it.
+        source: what proposed it.
+        parent: the text that it is an edit of; None for one that was written whole.
+        calls: of the verifier until then.
+    """
+
+    text: str
+    score: float
+    source: str
+    parent: str | None
+    calls: int
+
+
+@dataclass(frozen=True)
+class SearchTrace:
+    """One way up a row.
+
+    Attributes:
+        rows: the steps of each row.
+        ends: why each row ended.
+        verifier: what checked them.
+    """
+
+    rows: list[list[Step]]
+    ends: list[str]
+    verifier: str = "cosine"
+
+    @classmethod
+    def of(cls, found: Sequence[Found], verifier: str) -> SearchTrace:
+        """Of what searches ended with."""
+        steps = [
+            [Step(h.text, h.score, h.source, h.parent.text if h.parent else None, h.calls) for h in one.path]
+            for one in found
+        ]
+        return cls(steps, [one.stopped for one in found], verifier)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        rows = [[vars(step) for step in steps] for steps in self.rows]
+        return {"format": FORMAT, "verifier": self.verifier, "ends": self.ends, "rows": rows}
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON."""
+        return write_json(path, self.to_dict())
