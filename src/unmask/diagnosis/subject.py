@@ -86,6 +86,7 @@ class Generated:
         altered: why what was drawn from is not what ``predict`` answers (a cache, a penalty), in words; empty if it is.
         forwards: calls of the network times rows; counted from ``steps`` when None.
         role_BL: see :class:`TrainingView`.
+        remasks: True if written places are masked again as part of the sampler, False if never; None: not told.
     """
 
     ids_BL: Tensor
@@ -98,6 +99,7 @@ class Generated:
     altered: str = ""
     forwards: int | None = None
     role_BL: Tensor | None = None
+    remasks: bool | None = None
 
 
 @dataclass(frozen=True)

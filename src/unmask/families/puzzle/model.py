@@ -25,6 +25,8 @@ from unmask.evaluation.boards import BoardScores, score_boards
 from unmask.families.puzzle.network import Card, PuzzleDenoiser
 from unmask.families.puzzle.network import save as save_network
 from unmask.families.puzzle.solving import TRIES, attempt, vanilla
+from unmask.search.verifier import verifiers
+from unmask.search.verifiers.rules import Rules
 
 #: one cell at a time by margin, and again while the answer breaks a rule
 OWN_PLAN = SamplingConfig(order="margin", steps=None, verify="rules", calls=TRIES)
@@ -84,8 +86,8 @@ class PuzzleModel(Model):
         task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
             raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
-        if config.verify not in (None, "rules"):
-            raise UsageError(f"verify={config.verify!r} does not check boards: 'rules' does")
+        if config.verify is not None and not isinstance(verifiers.make(config.verify), Rules):
+            raise UsageError(f"verify={config.verify!r} does not check {Rules.checks}: 'rules' does")
         if config.verify is None and config.calls not in (None, self.config.calls):
             raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
         texts = [text for text in task.texts for _ in range(task.n or 1)]
