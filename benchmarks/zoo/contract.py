@@ -14,6 +14,8 @@ from typing import Literal
 from unmask.diagnosis.repair import REPAIRS
 from unmask.diagnosis.subject import Subject
 
+__all__ = ["REPAIRS", "Needs", "ZooFault", "ZooSubject"]
+
 Needs = Literal["masked", "causal", "latent", "any_order", "block"]
 
 

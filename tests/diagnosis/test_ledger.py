@@ -22,7 +22,7 @@ from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.record import Record, record_of
 from unmask.diagnosis.staircase import Curve, best, divided
 from unmask.diagnosis.statistics import mean_by_text
-from unmask.diagnosis.subject import Batch, Generated, State, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 from unmask.diagnosis.visits import divergence
 
 L, P = 4, (0.75, 0.25)
@@ -208,6 +208,39 @@ def test_nothing_to_ask_is_said() -> None:
 
     found = ledger(CheckContext(Nothing(), QUARTERS))
     assert "data" in found.why and not found.lines and found.tree()["why"] == found.why
+
+
+class Coins(Subject):
+    """A causal model of independent coins, written at another temperature than 1."""
+
+    kind = "causal"
+    vocab_size = 2
+    p = torch.tensor(P, dtype=torch.float64)
+
+    def data(self, n: int, split: Any = "held_out") -> Batch:
+        noise = torch.Generator().manual_seed(0)
+        return Batch(torch.multinomial(self.p.float(), 60 * L, replacement=True, generator=noise).view(60, L)[:n])
+
+    def predict(self, state: State) -> Tensor:
+        return self.p.log().expand(int(state.at_BL.sum()), 2)
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        ids_BL = torch.zeros_like(batch.ids_BL)
+        at_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
+        steps = tuple(Step(ids_BL, at_BL.index_fill(1, torch.tensor([i]), True)) for i in range(1, L))
+        return Generated(ids_BL, steps, temperature=0.5)
+
+
+def test_a_causal_model_has_the_lines_that_apply() -> None:
+    found = account(Coins())
+    tail = Coins().data(32).ids_BL[:, 1:]
+    assert found.reference is not None and found.reference.value == near(float(-Coins.p.log()[tail].mean()))
+    lines = nats(found)
+    cold = Coins.p**2 / (Coins.p**2).sum()
+    assert lines["law"] == near(float((cold * (cold / Coins.p).log()).sum()))
+    assert lines["draw"] == near(float(-cold[0].log() + (cold * cold.log()).sum()))
+    assert lines["unexplained"] == 0 and lines["held_out"] == near(0)
+    assert {"steps", "division", "order", "compounding"} <= set(found.left_out)
 
 
 # parts

@@ -135,8 +135,12 @@ def test_nothing_to_compare_with():
 def test_the_lexicon_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
     made = []
-    monkeypatch.setattr(lexicons, "_made", lambda model: made.append(model) or toy.lexicon())
-    first, second = lexicons.lexicon_of(toy.model()), lexicons.lexicon_of(toy.model())
+    monkeypatch.setattr(lexicons, "_texts", lambda model: toy.texts())
+    monkeypatch.setattr(lexicons, "_made", lambda model, texts: made.append(texts) or toy.lexicon())
+    first = lexicons.lexicon_of(toy.model())
+    lexicons._KEPT.clear()
+    second = lexicons.lexicon_of(toy.model())
+    lexicons._KEPT.clear()
     assert len(made) == 1 and first.words == second.words == toy.lexicon().words
     unit = toy.texts()[0]
     assert second.spelling.spell(second.spelling.cut(unit)) == unit

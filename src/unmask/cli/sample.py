@@ -57,7 +57,9 @@ def register(app: typer.Typer) -> None:
         if attention is not None and not loaded.draws_attention:
             raise UsageError("--attention draws the blocks of a tidal model; this model writes without blocks")
         searched = str(settings.get("verify") or loaded.config.verify or "").startswith("cosine")
-        with SearchView(len(texts) * (n or 1), live) if searched else contextlib.nullcontext() as view:
+        shown = searched and distributed.is_main_process()
+        mine = len(distributed.split_between_processes(len(texts) * (n or 1)))
+        with SearchView(mine, live) if shown else contextlib.nullcontext() as view:
             out: Any = api.sample(
                 loaded,
                 texts or None,

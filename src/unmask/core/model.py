@@ -52,7 +52,7 @@ class Output:
     Attributes:
         texts: one a row, without the prompt it was written behind.
         sequences: ids [B, L].
-        forwards: passes through the network.
+        forwards: passes through the network; of a search, rows through it.
         prompts: what each row was written from or behind; None for free samples.
         config: the settings it was written with.
         precision: what the network ran in.

@@ -29,6 +29,8 @@ from unmask.metrics.ngram_model import NgramModel
 
 log = logging.getLogger(__name__)
 
+#: nats a token below which a line is no cause
+MATTERS = 0.01
 #: order of the yardstick, which backs off to shorter runs
 ORDER = 5
 #: name -> what the line says, and what would put it right
@@ -118,8 +120,8 @@ class Ledger:
 
     @property
     def largest(self) -> Line | None:
-        """The line with the most to gain that is surely there; None where there is none."""
-        sure = [line for line in self.lines if line.name != "unexplained" and _size(line) > 0]
+        """The line with the most to gain that is surely there and matters; None where there is none."""
+        sure = [line for line in self.lines if line.name != "unexplained" and _size(line) > MATTERS]
         return max(sure, key=lambda line: abs(line.cost.value), default=None)
 
     def tree(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from unmask.core.versions import versions
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
 from unmask.diagnosis.ledger import Ledger
+from unmask.diagnosis.prescription import Prescription
+from unmask.diagnosis.replacement import Replacement
 from unmask.diagnosis.writing import Writing
 
 FORMAT = "unmask-verdict-2"
@@ -46,6 +48,8 @@ class Verdict:
         causes: failures that nothing else explains, the largest first; where it writes badly and nothing fails, the
             ledger's largest line.
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
+        replacements: what goes of the writing's symptoms when one ingredient is ideal (full budget).
+        prescription: the best plan of a small grid, tried (full budget).
         subject, budget, seed: what was diagnosed, and how.
         plan: what texts were written under, in one line; "" if the subject does not say.
         notes: what a reader has to be told of the data, one sentence each.
@@ -67,6 +71,8 @@ class Verdict:
     versions: dict[str, str] = field(default_factory=dict)
     writing: Writing | None = None
     ledger: Ledger | None = None
+    replacements: tuple[Replacement, ...] = ()
+    prescription: Prescription | None = None
 
     @property
     def wiring(self) -> Status:

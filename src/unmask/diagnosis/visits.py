@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import restrict
 from unmask.diagnosis.context import CheckContext
-from unmask.diagnosis.estimate import Estimate
+from unmask.diagnosis.estimate import Estimate, by_text
 from unmask.diagnosis.subject import Generated, NotProvided, State
 
 #: steps of a row that are visited at most
@@ -101,11 +101,16 @@ def _along(lab: CheckContext, shuffled: bool, own_time: bool) -> Estimate:
     if shuffled:
         swap_PL = _swaps(seen.start_BL, lab.seed)[seen.row_P]
         masked_PL, drawn_PL = masked_PL.gather(1, swap_PL), drawn_PL.gather(1, swap_PL)
-    at_PL = drawn_PL & masked_PL & lab.in_text(ids_PL)
+    # a random choice among what is masked is known without drawing it: each pays its share
+    share_P = drawn_PL.sum(1) / masked_PL.sum(1).clamp(min=1) if shuffled else torch.ones(len(ids_PL))
+    asked_PL = masked_PL if shuffled else drawn_PL & masked_PL
+    at_PL = lab.some(asked_PL & lab.in_text(ids_PL))
     cond = None if lab.prompts.cond is None else lab.prompts.cond[seen.row_P]
     state = State(ids_PL.masked_fill(masked_PL, mask), at_PL, cond, seen.t_P if own_time else None)
-    scores = lab.score(state, ids_PL)
-    return Estimate.of_tokens("held_out", scores.ce_N, seen.row_P.cpu()[scores.row_N.cpu()], len(lab.prompts))
+    found, texts = lab.score(state, ids_PL), len(lab.prompts)
+    visit_N = found.row_N.cpu()
+    weight_N, text_N = share_P.cpu().double()[visit_N], seen.row_P.cpu()[visit_N]
+    return Estimate.ratio("held_out", by_text(found.ce_N * weight_N, text_N, texts), by_text(weight_N, text_N, texts))
 
 
 def passes_time(lab: CheckContext) -> bool:

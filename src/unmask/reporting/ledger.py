@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from unmask.diagnosis.ledger import Ledger, Line
+from unmask.diagnosis.prescription import Prescription
 from unmask.diagnosis.repair import REPAIRS
+from unmask.diagnosis.replacement import Replacement
 from unmask.reporting.page import GRID, INK, SERIES, Block, Figure, Table, Text, figure_svg, plot
 from unmask.reporting.writing import mean_cell
 
@@ -17,7 +20,7 @@ TITLES = {
     "vector": "told by the vector",
     "inference": "inference beside training",
     "steps": "number of steps",
-    "division": "tokens a step",
+    "division": "division of tokens",
     "order": "order",
     "law": "temperature, top-k/p, guidance",
     "draw": "drawn beside told",
@@ -32,7 +35,10 @@ def blocks(ledger: Ledger) -> list[Block]:
     """The section of a page."""
     if ledger.why:
         return [Text(f"There is no account: {ledger.why}.")]
-    drawn = Figure(waterfall(ledger), "From the yardstick (a 5-gram chain) to what is written; bars up are losses.")
+    drawn = Figure(
+        waterfall(ledger),
+        "From the yardstick (a 5-gram chain) to what is written; hatched bars to the right are losses.",
+    )
     return [Text(sentence(ledger)), drawn, table(ledger)]
 
 
@@ -59,6 +65,30 @@ def table(ledger: Ledger) -> Table:
     note = "Nats a token, two standard errors behind ±; positive is worse." + (f" Left out: {left}." if left else "")
     columns = ("line", "nats a token", "to gain", "what it is")
     return Table("Where the nats go", columns, rows, align="lrrl", note=note)
+
+
+def replacements_table(found: Sequence[Replacement]) -> Table:
+    """What goes of each symptom when one ingredient is ideal."""
+    rows = [(x.ingredient, x.symptom, mean_cell(x.before), mean_cell(x.after), mean_cell(x.gone)) for x in found]
+    columns = ("replaced by", "symptom", "before", "after", "share of it that goes")
+    note = (
+        "One ingredient at a time. A true length, a true first half and an oracle's order stand beside a plain sampler "
+        "in random order, the others beside the plan. 1: all of it goes; negative: it grows."
+    )
+    return Table("What goes when one ingredient is ideal", columns, rows, align="llrrr", note=note)
+
+
+def prescribed(found: Prescription) -> str:
+    """The best plan that was tried, in words."""
+    if not found.better:
+        return f"Of {found.tried} plans at as many forwards none is surely better than the one in use."
+    return f"The best of {found.tried} plans at as many forwards, tried on a fresh seed: {found.command}"
+
+
+def prescription_table(found: Prescription) -> Table:
+    """The user's plan beside the best that was tried."""
+    rows = [(name, mean_cell(before), mean_cell(found.after[name])) for name, before in found.before.items()]
+    return Table("Your plan and the best tried", ("symptom", "your plan", "best tried"), rows)
 
 
 def _gain(line: Line) -> str:
@@ -91,15 +121,19 @@ def waterfall(ledger: Ledger) -> Markup:
         room = max(max(ends) - min(ends), 0.1) * 0.02
         for row, line in enumerate(lines):
             right = max(ends[row], ends[row + 1] + 2 * _finite(line.nats.error)) + room
-            axes.text(right, row, f"{line.nats.value:+.2f}", va="center", fontsize=9)
-        axes.text(max(at, 0) + room, len(lines), f"{at:+.2f}", va="center", fontsize=9)
+            axes.text(right, row, _signed(line.nats.value), va="center", fontsize=9)
+        axes.text(max(at, 0) + room, len(lines), _signed(at), va="center", fontsize=9)
         axes.set_yticks(range(len(lines) + 1), [TITLES[x.name] for x in lines] + ["distance"])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
         axes.set_xlabel("nats a token, from the yardstick")
-        said = ", ".join(f"{TITLES[x.name]} {x.nats.value:+.2f}" for x in lines)
-        return figure_svg(figure, f"Waterfall of the ledger in nats a token: {said}; distance {at:+.2f}")
+        said = ", ".join(f"{TITLES[x.name]} {_signed(x.nats.value)}" for x in lines)
+        return figure_svg(figure, f"Waterfall of the ledger in nats a token: {said}; distance {_signed(at)}")
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _finite(value: float) -> float:

@@ -30,6 +30,7 @@ class Frontier(Check):
     fault = "The judge's score is bought with low entropy."
     reference = "arXiv 2409.02908"
     needs = ("data", "generate")
+    repair = "sampler.temperature"
 
     def run(self, lab: CheckContext) -> Finding:
         mine_BL, data_BL = lab.samples().ids_BL, lab.prompts.ids_BL
