@@ -70,11 +70,11 @@ class WordCounts(Wrapped):
 
     def weights(self) -> dict[str, Tensor]:
         """The table."""
-        return {"logp": self.logp_LV}
+        return {"p": self.logp_LV.exp()}
 
     def reloaded(self) -> dict[str, Tensor]:
         """The table."""
-        return {"logp": self.logp_LV}
+        return {"p": self.logp_LV.exp()}
 
 
 def word_counts(subject: Subject, strength: float) -> Subject:
