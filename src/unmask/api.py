@@ -152,7 +152,7 @@ def invert(
     callback: Callable[[Any], None] | None = None,
     config: SamplingConfig | None = None,
     **settings: Any,
-) -> Any:
+) -> Output | list[dict[str, Any]]:
     """Texts for semantic vectors from elsewhere, such as an embedding store, by search against the encoder.
 
     Args:
