@@ -33,7 +33,6 @@ REPAIR: dict[str, tuple[str, Path]] = {
     "evicted_sink": ("network.cache", "cache"),
     "front_loaded": ("sampler.schedule", "as it is"),
     "fp32_gumbel": ("sampler.noise", "as it is"),
-    "front_loaded": ("sampler.schedule", "as it is"),
     "ignored_latent": ("condition.unused", "training"),
     "ignored_seed": ("sampler.noise", "as it is"),
     "ignored_setting": ("sampler.order", "as it is"),
@@ -80,7 +79,7 @@ REPAIR: dict[str, tuple[str, Path]] = {
     "untrained_padding": ("training.targets", "training"),
     "untrained_place": ("training.ratios", "training"),
     "visible_scored": ("report", "as it is"),
-    "word_counts": ("training.steps", "training"),
+    "word_counts": ("training.capacity", "training"),
     "wrong_sign": ("network.cache", "cache"),
     "wrong_tokenizer": ("tokenizer", "as it is"),
 }

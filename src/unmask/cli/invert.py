@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         console = Console()
         with warnings.catch_warnings(record=True) as said, SearchView(len(found), live) as view:
             warnings.simplefilter("always")
-            rows = api.invert(loaded, found, out=out, callback=view, **settings)
+            rows: Any = api.invert(loaded, found, out=out, callback=view, **settings)
         if not distributed.is_main_process():
             return
         for warning in said:
