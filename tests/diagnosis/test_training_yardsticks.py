@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +130,13 @@ def test_another_segmentation_gives_other_ids(merged: bool, changed: float) -> N
     made, texts = Letters(True), ("abc", "cde")
     rows = [made.encode(text) for text in texts]
     ids = torch.tensor([row + [0] * (4 - len(row)) for row in rows])
-    subject = Chain()
+
+    class Spelled(Chain):
+        def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, None]:
+            found = [self.tokenizer.encode(text) for text in texts]
+            return torch.tensor([row + [0] * (5 - len(row)) for row in found]), None
+
+    subject = Spelled()
     subject.tokenizer, subject.pad_id = Letters(merged), 0
     bench = lab(subject)
     assert other_ids(bench, replace(Batch(ids), texts=texts)) == changed

@@ -9,7 +9,8 @@ from unmask.diagnosis.subject import Batch, NotProvided
 def other_ids(lab: CheckContext, batch: Batch) -> float | None:
     """The share of texts that are encoded to other ids than their rows hold; None without texts or an encoder.
 
-    By ``encode`` of the subject; where it has none, by its tokenizer, special ids aside and as far as a row reaches.
+    By ``encode`` of the subject; where it has none, by a tokenizer of transformers, special ids aside and as far as a
+    row reaches. How the rows of another tokenizer are laid out (spelled backwards, say) only ``encode`` can tell.
     """
     if batch.texts is None or not lab.subject.rows_are_texts:
         return None
@@ -34,8 +35,10 @@ def special_ids(lab: CheckContext) -> set[int]:
 
 
 def _by_tokenizer(lab: CheckContext, batch: Batch) -> float | None:
+    from transformers import PreTrainedTokenizerBase
+
     s = lab.subject
-    if batch.texts is None or not callable(getattr(s.tokenizer, "encode", None)):
+    if batch.texts is None or not isinstance(s.tokenizer, PreTrainedTokenizerBase):
         return None
     special, other = special_ids(lab), 0
     for text, row in zip(batch.texts, batch.ids_BL.tolist(), strict=True):
