@@ -78,7 +78,7 @@ def test_a_folder_without_a_plan_has_the_defaults(tmp_path):
             SamplingConfig.load(tmp_path)
 
 
-def test_what_differs_from_another_config_is_given_in_plain_values():
+def test_what_differs_from_another_config():
     own = SamplingConfig(order="random", temperature=0.7)
     asked = SamplingConfig.of({"temperature": None, "steps": 8, "seed": 5, "guidance": Guidance(2.0)}, own)
     assert asked.beside(own) == {"temperature": None, "steps": 8, "guidance": {"gamma": 2.0, "kind": "auto"}}

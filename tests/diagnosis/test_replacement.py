@@ -16,13 +16,15 @@ from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.context import BUDGETS, CheckContext
-from unmask.diagnosis.diagnose import diagnose
+from unmask.diagnosis.diagnose import what_helps
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.prescription import Prescription, prescription, writable
 from unmask.diagnosis.replacement import Replacement, replacements
 from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, Generated, Wrapped
 from unmask.diagnosis.symptom import symptoms
+from unmask.diagnosis.verdict import judge
+from unmask.diagnosis.writing import Writing
 
 L = 4
 SMALL = replace(BUDGETS["full"], rows=24, samples=24, fit=64, ratios=(0.25, 0.5, 0.75, 1.0), rollout_steps=4)
@@ -120,12 +122,13 @@ def test_settings_that_are_refused_are_no_plan() -> None:
 
 
 def test_only_the_full_budget_tries() -> None:
-    subject = tempered()
-    quick = diagnose(subject, budget=replace(SMALL, name="quick"))
-    assert quick.replacements == () and quick.prescription is None
-    full = diagnose(subject, budget=SMALL)
-    assert full.prescription is not None and full.prescription.better
-    page, tree = full.to_html(), full.tree()
+    bad, good = Writing("fail", "It writes badly."), Writing("pass", "It writes well.")
+    lab = CheckContext(tempered(), SMALL)
+    quick = CheckContext(tempered(), replace(SMALL, name="quick"))
+    assert [what_helps(*pair) for pair in ((quick, bad), (lab, good), (lab, None))] == [((), None)] * 3
+    found, plan = what_helps(lab, bad)
+    verdict = judge([], bad, replacements=found, prescription=plan)
+    page, tree = verdict.to_html(), verdict.tree()
     assert "unmask sample" in page and "What goes when one ingredient is ideal" in page
     assert tree["prescription"]["settings"] == {"temperature": 1.0} and tree["replacements"]
 

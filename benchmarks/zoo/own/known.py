@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from unmask.diagnosis.check import checks
 from unmask.diagnosis.fault import faults as planted_faults
 from unmask.diagnosis.record import Record, record_of
 from unmask.diagnosis.subject import Subject, Wrapped
@@ -30,8 +31,8 @@ REPAIR: dict[str, tuple[str, Path]] = {
     "dropout_on": ("network.mode", "answers"),
     "evicted_recent": ("network.cache", "cache"),
     "evicted_sink": ("network.cache", "cache"),
-    "fp32_gumbel": ("sampler.noise", "as it is"),
     "front_loaded": ("sampler.schedule", "as it is"),
+    "fp32_gumbel": ("sampler.noise", "as it is"),
     "ignored_latent": ("condition.unused", "training"),
     "ignored_seed": ("sampler.noise", "as it is"),
     "ignored_setting": ("sampler.order", "as it is"),
@@ -116,7 +117,7 @@ def faults() -> list[ZooFault]:
             needs.add(leaf.kinds[0])
         for example in leaf.examples():
             spec = planted_faults.spec_of(example)
-            repair, path = REPAIR.get(spec, REPAIR[name])
+            repair, path = REPAIR.get(spec) or REPAIR.get(name) or (checks.get(leaf.caught_by).repair, "as it is")
 
             def planted(subject: Subject, strength: float, spec: Any = spec, path: Any = path) -> Subject:
                 system_of(subject)

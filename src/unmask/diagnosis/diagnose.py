@@ -61,20 +61,20 @@ def diagnose(
     # what it writes is looked at once, by the first process, and before anything else; not where one check is wanted
     wrote = writing(lab) if only is None and me == 0 else None
     account: Ledger | None = None if wrote is None else with_cause(ledger(lab), lab, wrote)
-    tried = _tried(lab, wrote)
+    helped = what_helps(lab, wrote)
     findings = _run(asked[me::world], lab, progress)
     forwards = lab.subject.forwards
     if share:
         dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
         forwards = sum(distributed.gather_object([forwards]))
-        wrote, account, tried = distributed.broadcast_object((wrote, account, tried))
+        wrote, account, helped = distributed.broadcast_object((wrote, account, helped))
     return judge(
         findings,
         wrote,
         account,
-        replacements=tried[0],
-        prescription=tried[1],
+        replacements=helped[0],
+        prescription=helped[1],
         subject=subject.name,
         notes=tuple(subject.notes),
         plan=subject.plan_words,
@@ -85,7 +85,7 @@ def diagnose(
     )
 
 
-def _tried(lab: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
+def what_helps(lab: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
     """With the full budget, and where the writing is not as it should be: what helps."""
     if lab.budget.name != "full" or wrote is None or wrote.status not in ("fail", "warn"):
         return (), None

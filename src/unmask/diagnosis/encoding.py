@@ -11,7 +11,7 @@ def other_ids(lab: CheckContext, batch: Batch) -> float | None:
 
     By ``encode`` of the subject; where it has none, by its tokenizer, special ids aside and as far as a row reaches.
     """
-    if batch.texts is None:
+    if batch.texts is None or not lab.subject.rows_are_texts:
         return None
     try:
         ids_BL = lab.subject.encode(batch.texts)[0].cpu()

@@ -9,7 +9,7 @@ end included and padding not, with texts as units.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: nats a token below which a line is no cause
 MATTERS = 0.01
+#: masked fractions that a second curve is measured at, about
+FEW = 4
 #: order of the yardstick, which backs off to shorter runs
 ORDER = 5
 #: name -> what the line says, and what would put it right
@@ -215,10 +217,10 @@ class _Account:
     def _masked(self) -> tuple[Estimate, Estimate]:
         """The reference's nats along the plan, and what no line accounts for."""
         lab = self.lab
-        curve = self._curve("held_out", lab.at_ratio)
+        curve = self._curve("held_out", lab.at_ratio, sorted(lab.budget.ratios))
         length = round(float(lab.exists(self.batch.ids_BL).sum(1).double().mean()))
         one = curve.bound(length)
-        self._conditional(one, length)
+        self._conditional(curve, length)
         self._of_training(curve, length)
         try:
             reference = self._schedule(curve, length, one)
@@ -253,7 +255,7 @@ class _Account:
             self.found["order"] = along(lab) - along(lab, shuffled=True)
         return own
 
-    def _conditional(self, one: Estimate, length: int) -> None:
+    def _conditional(self, curve: Curve, length: int) -> None:
         lab, cond = self.lab, self.batch.cond
         if not self.s.conditional or cond is None:
             return
@@ -262,12 +264,19 @@ class _Account:
             state = replace(lab.state(ratio).rows(0, self.texts), cond=cond.nulled())
             return lab.score(state, self.batch.ids_BL)
 
-        self._try("vector", lambda: one - self._curve("held_out", without).bound(length))
+        self._try("vector", lambda: self._apart(curve, "held_out", without, length))
         if self.s.asks:
-            self.open["vector"] = one
+            self.open["vector"] = curve.bound(length)
 
-    def _curve(self, sample: str, ask: Callable[[float], Scores]) -> Curve:
-        ratios = sorted(self.lab.budget.ratios)
+    def _apart(self, curve: Curve, sample: str, ask: Callable[[float], Scores], length: int) -> Estimate:
+        """The bound minus that of another way to ask; both from a few of the ratios, as that is half the forwards."""
+        few = list(range(len(curve.loss)))
+        if len(few) > FEW:
+            few = sorted({*few[::2], few[-1]})
+        own = Curve(curve.ratios_R[few], [curve.loss[i] for i in few])
+        return own.bound(length) - self._curve(sample, ask, own.ratios_R.tolist()).bound(length)
+
+    def _curve(self, sample: str, ask: Callable[[float], Scores], ratios: Sequence[float]) -> Curve:
         asked = [ask(r) for r in ratios]
         loss = [self._mean(sample, s) for s in asked]
         return Curve(torch.tensor(ratios, dtype=torch.float64), loss)
@@ -318,7 +327,7 @@ class _Account:
         def known_at(ratio: float) -> Scores:
             return lab.score(lab.state(ratio, batch=train), train.ids_BL)
 
-        return curve.bound(length) - self._curve("train", known_at).bound(length)
+        return self._apart(curve, "train", known_at, length)
 
     def _recorded(self) -> Estimate:
         """Recorded states of recorded held-out rows: what they score now, minus what they scored."""
@@ -326,7 +335,8 @@ class _Account:
         if record.when != "training":
             raise NotProvided(f"a record of its training (its own was recorded later, {record.made})")
         rows = record.splits["held_out"]
-        moved = _bound(record, rows, scores(self.s, rows)) - _bound(record, rows, rows.ce_SB)
+        now_SB = self.lab.once(("recorded now", "held_out"), lambda: scores(self.s, rows))
+        moved = _bound(record, rows, now_SB) - _bound(record, rows, rows.ce_SB)
         gap = self.found.get("inference")
         # both ask what inference computes now: what it computes otherwise than training is counted once
         shared = gap is not None and gap.mean.surely_above > 0 and moved.mean.surely_above > 0

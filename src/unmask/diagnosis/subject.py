@@ -148,6 +148,8 @@ class Subject(Diagnosable):
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
         plan_words: how :meth:`generate` writes when it is given no setting, in one line; "" if nobody says.
         plan_settings: settings of a generation that :meth:`generate` has beside the model's default plan.
+        rows_are_texts: False if a row is a part of a text behind what was read before it, so that the same row may
+            stand in many texts.
         asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
             None: where a masked subject is conditional.
     """
@@ -169,6 +171,7 @@ class Subject(Diagnosable):
     plan_words: str = ""
     plan_settings: dict[str, Any] = {}
     asks_reference: bool | None = None
+    rows_are_texts: bool = True
 
     @property
     def asks(self) -> bool:
@@ -256,6 +259,7 @@ FACTS = (
     "plan_words",
     "plan_settings",
     "asks_reference",
+    "rows_are_texts",
 )
 METHODS = (
     "data",

@@ -19,7 +19,7 @@ from unmask.diagnosis.estimate import Estimate, by_text
 from unmask.diagnosis.subject import Generated, NotProvided, State
 
 #: steps of a row that are visited at most
-MOST = 8
+MOST = 6
 #: what a value costs at most that the law gives no probability at all, nats
 IMPOSSIBLE = 14.0
 

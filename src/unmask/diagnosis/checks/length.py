@@ -89,6 +89,8 @@ class Length(Check):
             ),
             # what training never scores is no other fault's consequence
             own=bool(unscored) and wrong,
+            fault=f"Training never scores {' or '.join(unscored)}, so texts do not end." if unscored and wrong else "",
+            repair="training.targets" if unscored and wrong else "",
             share=max(off, endless - endless_data) if status != "pass" else 0.0,
         )
 

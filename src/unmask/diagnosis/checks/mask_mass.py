@@ -20,7 +20,7 @@ class MaskMass(Check):
     title = "Does the mask token get probability?"
     fault = "The mask token gets probability."
     kinds = ("masked",)
-    repair = "training.targets"
+    repair = "sampler.law"
     leads_to = ("train_inference", "traces", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

@@ -24,7 +24,7 @@ class ScoredVisible(Check):
     fault = "The loss is taken on tokens that are visible."
     needs = ("data", "training_view")
     kinds = ("masked",)
-    repair = "training.targets"
+    repair = "report"
     leads_to = ("bound_calibration", "loss_by_ratio")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -85,5 +85,7 @@ class TrainInference(Check):
                 "training_nats": level,
                 "moved_when_asked_twice": twice,
             },
+            fault="Inference gives another answer each time that it is asked." if unsteady else "",
+            repair="network.mode" if unsteady else "",
             share=max(apart / max(level, 1e-9), float(unsteady) * max(twice, 0.5)),
         )
