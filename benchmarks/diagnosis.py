@@ -1,5 +1,8 @@
 """Faults x checks: is every planted fault named first, and is no healthy model blamed? Last line is JSON.
 
+The older benchmark: it asks for the name of the check that a fault was planted for, and plants it where that check
+looks. ``zoo/run.py`` replaces it; it is kept until that one has run once at full length.
+
     python benchmarks/diagnosis.py --prepare runs/diagnosis_bench
     python benchmarks/diagnosis.py --from runs/diagnosis_bench --out runs/diagnosis_results --workers 15
     python benchmarks/diagnosis.py --table runs/diagnosis_results [--write docs/diagnosis_benchmark.md]

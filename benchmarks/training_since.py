@@ -40,7 +40,7 @@ WORKER = """
 import contextlib, json, os, sys, time
 import torch
 torch.set_num_threads(int(sys.argv[2]))
-from torch.utils.flop_counter import FlopCounterMode, addmm_flop
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer
 from transformers.trainer_callback import DefaultFlowCallback
 
@@ -58,6 +58,10 @@ def peak(dtype):
         best = max(best, 2 * 1024**3 / (time.perf_counter() - begun))
     return best
 
+def in_place(added, a, b, *rest, out_shape=None, **named):
+    # operations of addmm_, which PyTorch does not count, from the shapes
+    return 2 * a[0] * a[1] * b[1]
+
 def tell(**what):
     print(json.dumps(what), file=out, flush=True)
 
@@ -74,7 +78,7 @@ def on_step_begin(self, args, state, control, **_):
     mark["waited"] = time.perf_counter() - drawn
     if word == "count":
         mark["flops"] = counter.enter_context(
-            FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm_flop})
+            FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: in_place})
         )
 
 def on_step_end(self, args, state, control, _of=DefaultFlowCallback.on_step_end, **named):

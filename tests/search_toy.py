@@ -58,14 +58,14 @@ def lexicon():
 
 
 @cache
-def model():
+def model(**more):
     """An untrained text model that is conditioned on the toy's vectors."""
     torch.manual_seed(0)
     tokenizer = train_bpe(texts(), 300)
     config = MaskedDiffusionConfig(
         vocab_size=len(tokenizer), mask_token_id=tokenizer.mask_token_id, pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id, max_position_embeddings=32, dim=16, layers=1, heads=2, ffn_dim=16,
-        conditioning="adaln", latent_dim=WIDTH,
+        conditioning="adaln", latent_dim=WIDTH, **more,
     )  # fmt: skip
     net = MaskedDiffusionModel(config).eval()
     return TextModel(net, tokenizer, Card(length=32, encoder="toy", encoder_identity="toy"), encoder=ToyEncoder())

@@ -85,7 +85,11 @@ def written_by(subject: Subject, batch: Batch, seed: int) -> Batch:
     ids_BL = out.ids_BL
     if subject.mask_id is not None:  # a mask that was left is priced as the least likely thing there is
         ids_BL = ids_BL.masked_fill(ids_BL == subject.mask_id, 0)
-    return Batch(ids_BL.clamp(0, subject.vocab_size - 1), batch.cond, valid_BL=batch.valid_BL)
+    valid_BL = batch.valid_BL
+    if not subject.writes_padding and valid_BL is not None:
+        # the lengths are the model's own, and so is what exists
+        valid_BL = ids_BL != subject.pad_id
+    return Batch(ids_BL.clamp(0, subject.vocab_size - 1), batch.cond, valid_BL=valid_BL)
 
 
 def harm(healthy: Subject, faulty: Subject, rows: int = 48) -> Harm:

@@ -152,7 +152,7 @@ def invert(
     callback: Callable[[Any], None] | None = None,
     config: SamplingConfig | None = None,
     **settings: Any,
-) -> Any:
+) -> Output | list[dict[str, Any]]:
     """Texts for semantic vectors from elsewhere, such as an embedding store, by search against the encoder.
 
     Args:
@@ -167,7 +167,8 @@ def invert(
             ``cosine:threshold=0.999``; otherwise the threshold follows the precision in which the vectors are stored.
 
     Returns:
-        an :class:`unmask.core.model.Output`: ``.texts``, ``.cosine``, ``.verified``, ``.row_calls``, ``.stopped``.
+        an :class:`unmask.core.model.Output`: ``.texts``, ``.cosine``, ``.verified``, ``.row_calls``, ``.stopped``; with
+        ``out`` the rows of the file.
 
     Raises:
         UsageError: a model or a setting that does not fit; vectors of another width, with NaN, or zeros.

@@ -22,6 +22,7 @@ _PLACES = {
     "checks": "unmask.diagnosis.check:checks",
     "tasks": "unmask.evaluation.tasks.problem:tasks",
     "faults": "unmask.diagnosis.fault:faults",
+    "laws": "unmask.diagnosis.law:laws",
     # those of the extra kv: none where kvpress is not installed
     "presses": "unmask.kvcache.press:presses",
 }

@@ -203,6 +203,8 @@ OTHER = {
     "live",
     "callback",
     "share",
+    "forwards",
+    "seconds",
     "config",
     "loops",
     "verify",

@@ -76,3 +76,10 @@ def test_a_folder_without_a_plan_has_the_defaults(tmp_path):
         (tmp_path / "generation_config.json").write_text(text)
         with pytest.raises(CheckpointError, match="generation_config.json"):
             SamplingConfig.load(tmp_path)
+
+
+def test_what_differs_from_another_config():
+    own = SamplingConfig(order="random", temperature=0.7)
+    asked = SamplingConfig.of({"temperature": None, "steps": 8, "seed": 5, "guidance": Guidance(2.0)}, own)
+    assert asked.beside(own) == {"temperature": None, "steps": 8, "guidance": {"gamma": 2.0, "kind": "auto"}}
+    assert own.beside(own) == {}

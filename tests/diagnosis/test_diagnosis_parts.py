@@ -12,13 +12,15 @@ import torch
 from oracles import JointDenoiser, UniformDenoiser, toy_joint
 from unmask.core.errors import UsageError
 from unmask.diagnosis.baselines import Baselines
+from unmask.diagnosis.bound import mean_bound
 from unmask.diagnosis.check import checks, run_check
-from unmask.diagnosis.checks.bound_calibration import own_bound
 from unmask.diagnosis.checks.draw_calibration import fit_temperature, likelihood
-from unmask.diagnosis.checks.factorisation import _staircase
 from unmask.diagnosis.checks.length import _ks_chance
 from unmask.diagnosis.context import BUDGETS, CheckContext, moved
+from unmask.diagnosis.division import best_cost, even_cost
+from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.native import NativeSubject
+from unmask.diagnosis.staircase import Curve
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
 
@@ -115,11 +117,25 @@ def test_certain_predictions_tell_no_temperature() -> None:
     assert likelihood(sure, best, 0.5) == pytest.approx(0.0, abs=1e-9) and likelihood(sure, best, 0.0) == 0.0
 
 
+def curve_of(*losses: float) -> Curve:
+    ratios = torch.arange(1, len(losses) + 1).double() / len(losses)
+    return Curve(ratios, [Estimate(loss, {}) for loss in losses])
+
+
 def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:
-    ratios, loss = torch.tensor([0.25, 0.5, 0.75, 1.0]).double(), torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
-    assert _staircase(1, 4, ratios, loss) == pytest.approx(2.5)  # mean of the curve at 1, 3/4, 1/2, 1/4
-    assert _staircase(2, 4, ratios, loss) == pytest.approx(3.0)  # two at r = 1, two at r = 1/2
-    assert _staircase(4, 4, ratios, loss) == pytest.approx(4.0)
+    curve = curve_of(1.0, 2.0, 3.0, 4.0)
+    assert even_cost(curve, 4) == pytest.approx(2.5)  # mean of the curve at 1, 3/4, 1/2, 1/4
+    assert even_cost(curve, 4, 2) == pytest.approx(3.0)  # two at r = 1, two at r = 1/2
+    assert even_cost(curve, 4, 4) == pytest.approx(4.0) and even_cost(curve, 4, 3) == pytest.approx(3.25)
+
+
+def test_the_best_schedule_is_no_worse_than_any_other() -> None:
+    curve = curve_of(1.0, 1.2, 3.0, 7.0)
+    # all divisions of 4 tokens into 2 steps: 1+3, 2+2, 3+1
+    every = [(7 * 1 + 3 * 3) / 4, (7 * 2 + 1.2 * 2) / 4, (7 * 3 + 1 * 1) / 4]
+    assert best_cost(curve, 4, 2) == pytest.approx(min(every))
+    assert best_cost(curve, 4, 1) == pytest.approx(7.0)
+    assert best_cost(curve, 4, 9) == pytest.approx(even_cost(curve, 4))
 
 
 def test_smirnov_series() -> None:
@@ -132,7 +148,7 @@ def test_own_bound_of_an_exact_joint_is_its_entropy() -> None:
     subject = toy()
     lab = CheckContext(subject, BUDGETS["full"])
     truth = -subject.denoiser.log_prob(lab.batch.ids_BL) / 6  # type: ignore[attr-defined]
-    found = own_bound(lab)
+    found = mean_bound(lab)
     # the bound of exact marginals under random orders is exact in expectation
     assert abs(found.value - float(truth.mean())) < 3 * found.error + 0.02
 
@@ -153,7 +169,7 @@ def test_a_uniform_model_scores_log_v() -> None:
     subject = NativeSubject(UniformDenoiser(), Batch(ids), Batch(ids))
     lab = CheckContext(subject, BUDGETS["quick"])
     assert subject.training_view(Batch(ids), 0).loss == pytest.approx(math.log(10), rel=1e-5)
-    assert own_bound(lab).value == pytest.approx(math.log(10), rel=1e-5)
+    assert mean_bound(lab).value == pytest.approx(math.log(10), rel=1e-5)
     finding = run_check(checks.make("bound_calibration"), lab)
     assert finding.status == "pass" and finding.numbers["factor"] == pytest.approx(1.0, abs=1e-5)
 

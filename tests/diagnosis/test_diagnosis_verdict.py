@@ -168,7 +168,7 @@ def test_the_command_ends_with_the_verdict(folder: Path, tmp_path: Path, capsys:
     # an untrained model knows less than counts of words
     assert stop.value.code == 1 and tree["status"] == "fail"
     assert [f["check"] for f in tree["findings"]] == ["loss_by_ratio", "vocabulary"]
-    assert "blind when everything is hidden" in capsys.readouterr().out and page.is_file()
+    assert "masked the model knows" in capsys.readouterr().out and page.is_file()
     with pytest.raises(SystemExit) as stop:
         main(["diagnose", str(folder), "--report", str(page), "--check", "vocabulary"])
     assert stop.value.code == 0

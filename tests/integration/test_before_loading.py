@@ -54,6 +54,9 @@ def test_bad_input_is_said_first(
         ("evaluate m --task gsm_symbolic --order margni", "did you mean 'margin'"),
         ("diagnose m --check maskmass", "did you mean 'mask_mass'"),
         ("diagnose m --budget quik", "did you mean 'quick'"),
+        ("diagnose m --save-plan", "--save-plan has no effect without --budget full"),
+        ("diagnose m --save-plan --budget full --check order", "--save-plan has no effect"),
+        ("diagnose m --save-plan --budget full", "save the model first"),
     ],
 )
 def test_flags_of_one_command_are_said_first(

@@ -2,12 +2,14 @@
 
 import json
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
 from unmask.cli import kv, main
 from unmask.cli.puzzle import _text
 from unmask.core.errors import UsageError
+from unmask.core.sampling_config import SamplingConfig
 from unmask.data.puzzles.puzzle import PUZZLES
 from unmask.training.recipe import read_recipe
 
@@ -115,7 +117,7 @@ def test_sample_passes_the_prompts_as_they_stand(tmp_path, monkeypatch, capsys):
     def sample(model, texts, **settings):
         raise Stop(texts)
 
-    monkeypatch.setattr(api, "load", lambda name: None)
+    monkeypatch.setattr(api, "load", lambda name: SimpleNamespace(config=SamplingConfig()))
     monkeypatch.setattr(api, "sample", sample)
     (tmp_path / "a.txt").write_bytes(f"\ufeff{PAGE_BREAKS}\r\n\r\nwhy \r\n".encode())
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"id": "p1", "prompt": p}) for p in (PAGE_BREAKS, "why ")))

@@ -5,6 +5,7 @@ import torch
 
 import search_toy as toy
 from unmask.core.errors import UsageError
+from unmask.search.learned import LearnedCorrector
 from unmask.search.loop import Rise, search
 from unmask.search.plan import SearchPlan
 from unmask.search.verifiers.cosine import CosineCheck
@@ -15,11 +16,11 @@ SMALL = {"drafts": 8, "tries": 12, "waves": 1}
 
 def run(texts, numbers=None, **settings):
     """(found, encoder) of a search for these texts."""
-    encoder, model = toy.ToyEncoder(), toy.model()
+    encoder, model = toy.ToyEncoder(), toy.model(**settings.pop("model", {}))
     z_BZ = torch.from_numpy(toy.ToyEncoder().encode(texts))
     numbers = list(range(len(texts))) if numbers is None else numbers
     check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), encoder)
-    asked = {name: settings.pop(name) for name in ("on_rise", "on_end") if name in settings}
+    asked = {name: settings.pop(name) for name in ("on_rise", "on_end", "corrector") if name in settings}
     plan = SearchPlan(**{**SMALL, **settings})
     encoder.encoded.clear()
     writer = Writer(model.denoiser, model.tokenizer)
@@ -86,3 +87,19 @@ def test_chosen_proposals_alone_are_used():
 def test_plans_out_of_range(settings):
     with pytest.raises(UsageError, match=next(iter(settings))):
         SearchPlan(**settings)
+
+
+@pytest.mark.parametrize("more", [{}, {"length_model": True}])
+def test_a_corrector_proposes_whole_texts(more):
+    given = {"model": {"corrector": True, **more}, "corrector": LearnedCorrector(), "calls": 150}
+    found, _, writer = run(TEXTS, **given)
+    assert sum(one.forwards for one in found) == writer.forwards > 0
+    again, _, _ = run(TEXTS[1:2], [1], **given)
+    assert (again[0].text, again[0].calls, again[0].forwards) == (found[1].text, found[1].calls, found[1].forwards)
+    without, _, _ = run(TEXTS, **{**given, "corrector": None})
+    assert [one.forwards for one in without] != [one.forwards for one in found]
+
+
+def test_a_model_of_lengths_is_searched_with():
+    found, _, _ = run(TEXTS, calls=600, model={"length_model": True})
+    assert [one.text for one in found] == TEXTS

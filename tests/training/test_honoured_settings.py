@@ -350,5 +350,5 @@ def test_a_conditional_run_reports_what_is_promised():
     ]
     stack = lambda part: {k: torch.stack([row[k] for row in part]) for k in part[0]}  # noqa: E731
     found = held_out_scores(net, rows, stack, MaskingProcess(), SimpleNamespace(eval_texts=40, seed=0))
-    given = SimpleNamespace(family="denoiser", bottleneck=4, start_from=None)
+    given = SimpleNamespace(family="denoiser", bottleneck=4, start_from=None, length_model=False, bag_of_words=0)
     assert {*found, "generation"} == set(reported(given, "reconstruction"))

@@ -44,6 +44,9 @@ def register(app: typer.Typer) -> None:
             None, help="HTML page; else diagnosis.html in a run folder of ours, ./diagnosis--<name>.html."
         ),
         json: Path | None = typer.Option(None, help="Also write the verdict as JSON."),
+        save_plan: bool = typer.Option(
+            False, "--save-plan", help="Keep the plan that was tried and is better as the model's own; needs full."
+        ),
         seed: int = typer.Option(0),
     ) -> None:
         """Say why a model writes badly: a verdict, causes first. Exit code 1 if it fails."""
@@ -55,6 +58,7 @@ def register(app: typer.Typer) -> None:
         from unmask.data.hub import results_place
         from unmask.diagnosis.check import checks
         from unmask.diagnosis.context import BUDGETS
+        from unmask.diagnosis.prescription import writable
 
         if report is not None and report.suffix != ".html":
             raise UsageError(f"--report {report} must end in .html")
@@ -65,6 +69,10 @@ def register(app: typer.Typer) -> None:
             checks.make(spec)
         if budget not in BUDGETS:
             raise UsageError(f"budget={budget!r} is unknown: {did_you_mean(budget, BUDGETS)}")
+        if save_plan:
+            if budget != "full" or check:
+                raise UsageError("--save-plan has no effect without --budget full, or with --check: no plan is tried")
+            writable(model)
         require_data(data, column)
         loaded = api.load(model)
         console = Console()
@@ -89,6 +97,10 @@ def register(app: typer.Typer) -> None:
         if json is not None:
             verdict.save(json)
             console.print(f"json: {json}", style="dim", markup=False, highlight=False)
+        if save_plan and verdict.prescription is not None and verdict.prescription.better:
+            console.print(f"plan: {verdict.prescription.save(model)}", style="dim", markup=False, highlight=False)
+        elif save_plan:
+            console.print("plan: not changed, none is surely better", style="dim", markup=False, highlight=False)
         if verdict.exit_code:
             raise typer.Exit(verdict.exit_code)
 

@@ -39,19 +39,18 @@ def register(app: typer.Typer) -> None:
         console = Console()
         with warnings.catch_warnings(record=True) as said, SearchView(len(found), live) as view:
             warnings.simplefilter("always")
-            rows = api.invert(loaded, found, out=out, callback=view, **settings)
+            rows: Any = api.invert(loaded, found, out=out, callback=view, **settings)
         if not distributed.is_main_process():
             return
         for warning in said:
             if issubclass(warning.category, UserWarning):
                 Console(stderr=True).print(f"{warning.message}", style="yellow", highlight=False, soft_wrap=True)
-        if out is None:
+        if isinstance(rows, list):  # those of the file
+            verified, count, calls = sum(row["verified"] for row in rows), len(rows), sum(row["calls"] for row in rows)
+        else:
             for text in rows.texts:
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
-            verified, count = sum(rows.verified), len(rows.texts)
-            calls = rows.calls
-        else:
-            verified, count, calls = sum(row["verified"] for row in rows), len(rows), sum(row["calls"] for row in rows)
+            verified, count, calls = sum(rows.verified or []), len(rows.texts), rows.calls
         line = f"{verified} of {count} verified, {calls} encoder calls"
         Console(stderr=True).print(line, style="dim", highlight=False)
 

@@ -134,6 +134,11 @@ class SamplingConfig:
             raise UsageError(f"{vain[0]}={self.changed()[vain[0]]!r} has no effect on {who}")
         return self
 
+    def beside(self, other: SamplingConfig) -> dict[str, Any]:
+        """Plain values of the settings that differ from another config's, without those of a run on a machine."""
+        mine, theirs = ({f.name: _plain(getattr(c, f.name)) for f in dataclasses.fields(c)} for c in (self, other))
+        return {name: v for name, v in mine.items() if name not in _OF_A_RUN and v != theirs[name]}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what differs from the defaults, leaves by their names with settings."""
         return {name: _plain(value) for name, value in self.changed().items()}

@@ -19,12 +19,16 @@ from unmask.core.random import Stream, generator, uniform
 from unmask.core.sampling import categorical
 from unmask.diagnosis.baselines import Baselines, in_text
 from unmask.diagnosis.statistics import tolerance
-from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject
+from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject, TrainingView
 from unmask.diagnosis.validated_subject import Guarded
 from unmask.metrics.length import cut
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
+#: training rows that are looked through where the network is not asked
+TRAIN_ROWS = 20_000
+#: rows written where a setting of the sampler is tried
+TRIED_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,18 @@ class CheckContext:
             return rest
 
     @cached_property
+    def train_ids(self) -> Tensor:
+        """Ids of up to 20,000 training rows.
+
+        Raises:
+            NotProvided: the subject has none.
+        """
+        try:
+            return self.subject.data(TRAIN_ROWS, "train").ids_BL
+        except NotProvided:
+            raise NotProvided("data(n, 'train')") from None
+
+    @cached_property
     def counts(self) -> Baselines:
         """Unigrams and bigrams of :attr:`fit_ids`."""
         s = self.subject
@@ -166,6 +182,10 @@ class CheckContext:
         if tokenizer is None:
             return [" ".join(str(i) for i in x) for x in sequences]
         return [str(tokenizer.decode(list(x))).strip() for x in sequences]
+
+    def view(self, seed: int) -> TrainingView:
+        """What training makes of the scored rows under a seed; asked for once."""
+        return self.once(("view", seed), lambda: self.subject.training_view(self.batch, seed))  # type: ignore[no-any-return]
 
     # -- states -----------------------------------------------------------------------------------------------------
     @property
@@ -276,6 +296,19 @@ class CheckContext:
     def samples(self) -> Generated:
         """What the subject's own sampler writes; once."""
         return self.once("samples", lambda: self.subject.generate(self.prompts, self.seed))  # type: ignore[no-any-return]
+
+    def try_setting(self, name: str, value: Any) -> Generated:
+        """A few texts under one setting, the largest number of steps and the highest temperature of those to try.
+
+        That is enough to see what the setting does: steps to try are few, and values are drawn.
+        """
+        tried = self.subject.settings
+        settings = {other: max(tried[other]) for other in ("steps", "temperature") if other in tried} | {name: value}
+        return self.subject.generate(self.prompts.rows(0, TRIED_ROWS), self.seed, **settings)
+
+    def tried(self, name: str, value: Any) -> Generated:
+        """:meth:`try_setting`, once."""
+        return self.once(("tried", name, value), lambda: self.try_setting(name, value))  # type: ignore[no-any-return]
 
     def rollout(self, batch: Batch) -> Tensor:
         """Texts written by the plainest sampler there is, through ``predict``: in random order at temperature 1, one

@@ -11,9 +11,13 @@ from unmask.core.errors import UsageError, did_you_mean
 from unmask.diagnosis.check import Check, checks, run_check
 from unmask.diagnosis.context import BUDGETS, Budget, CheckContext
 from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.ledger import Ledger, ledger
+from unmask.diagnosis.prescription import Prescription, prescription
+from unmask.diagnosis.replacement import Replacement, replacements
+from unmask.diagnosis.shortfall import with_cause
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
-from unmask.diagnosis.writing import writing
+from unmask.diagnosis.writing import Writing, writing
 
 
 def diagnose(
@@ -56,16 +60,21 @@ def diagnose(
     world, me = (distributed.world_size(), distributed.rank()) if share else (1, 0)
     # what it writes is looked at once, by the first process, and before anything else; not where one check is wanted
     wrote = writing(lab) if only is None and me == 0 else None
+    account: Ledger | None = None if wrote is None else with_cause(ledger(lab), lab, wrote)
+    helped = what_helps(lab, wrote)
     findings = _run(asked[me::world], lab, progress)
     forwards = lab.subject.forwards
     if share:
         dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
         forwards = sum(distributed.gather_object([forwards]))
-        wrote = distributed.broadcast_object(wrote)
+        wrote, account, helped = distributed.broadcast_object((wrote, account, helped))
     return judge(
         findings,
         wrote,
+        account,
+        replacements=helped[0],
+        prescription=helped[1],
         subject=subject.name,
         notes=tuple(subject.notes),
         plan=subject.plan_words,
@@ -74,6 +83,13 @@ def diagnose(
         forwards=forwards,
         seconds=round(time.perf_counter() - start, 2),
     )
+
+
+def what_helps(lab: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
+    """With the full budget, and where the writing is not as it should be: what helps."""
+    if lab.budget.name != "full" or wrote is None or wrote.status not in ("fail", "warn"):
+        return (), None
+    return replacements(lab), prescription(lab, lab.subject.path or lab.subject.name)
 
 
 def _run(asked: Sequence[Check], lab: CheckContext, progress: bool | Callable[[str], None]) -> list[Finding]:

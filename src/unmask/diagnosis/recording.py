@@ -92,6 +92,7 @@ def watched(denoiser: Denoiser, batch: Batch, plan: DecodingPlan) -> Generated:
         top_k=plan.top_k,
         top_p=plan.top_p,
         altered=_altered(plan),
+        remasks="remasking" in plan.sampler_leaf.uses and plan.remasking is not None,
         forwards=spy.forwards,
     )
 
@@ -101,4 +102,6 @@ def _altered(plan: DecodingPlan) -> str:
         return "a cache answers with keys that are old"
     if plan.repetition_penalty != 1:
         return f"repetition_penalty={plan.repetition_penalty:g} changes what is drawn from"
+    if "order" in plan.sampler_leaf.uses and orders.name_of(plan.order_leaf) == "drawn_prob" and plan.temperature > 0:
+        return "order 'drawn_prob' keeps the likeliest of the values that it drew"
     return ""

@@ -86,6 +86,7 @@ class Generated:
         altered: why what was drawn from is not what ``predict`` answers (a cache, a penalty), in words; empty if it is.
         forwards: calls of the network times rows; counted from ``steps`` when None.
         role_BL: see :class:`TrainingView`.
+        remasks: True if written places are masked again as part of the sampler, False if never; None: not told.
     """
 
     ids_BL: Tensor
@@ -98,6 +99,7 @@ class Generated:
     altered: str = ""
     forwards: int | None = None
     role_BL: Tensor | None = None
+    remasks: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Subject(Diagnosable):
 
     Attributes:
         name: what the report calls it.
+        path: the folder or id that it was loaded from; None if it was not.
         kind: ``masked`` (predicts hidden positions from both sides) or ``causal`` (predicts from what came before).
         vocab_size: V; mask_id, pad_id, eos_id: ids or None.
         tokenizer: with ``decode``, and for the round trip with ``encode``; None if there is none.
@@ -144,11 +147,15 @@ class Subject(Diagnosable):
         skipped: settings that mean nothing here, each with the reason that the report gives.
         notes: what a reader has to be told of the data, one sentence each (texts left out, unknown tokens).
         plan_words: how :meth:`generate` writes when it is given no setting, in one line; "" if nobody says.
+        plan_settings: settings of a generation that :meth:`generate` has beside the model's default plan.
+        rows_are_texts: False if a row is a part of a text behind what was read before it, so that the same row may
+            stand in many texts.
         asks_reference: True if each row of data is what was to be written for its condition, as in reconstruction;
             None: where a masked subject is conditional.
     """
 
     name: str = "model"
+    path: str | None = None
     kind: Kind = "masked"
     vocab_size: int
     mask_id: int | None = None
@@ -162,7 +169,9 @@ class Subject(Diagnosable):
     skipped: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     plan_words: str = ""
+    plan_settings: dict[str, Any] = {}
     asks_reference: bool | None = None
+    rows_are_texts: bool = True
 
     @property
     def asks(self) -> bool:
@@ -234,6 +243,7 @@ class Subject(Diagnosable):
 #: what a wrapper takes over from the subject inside it
 FACTS = (
     "name",
+    "path",
     "kind",
     "vocab_size",
     "mask_id",
@@ -247,7 +257,9 @@ FACTS = (
     "skipped",
     "notes",
     "plan_words",
+    "plan_settings",
     "asks_reference",
+    "rows_are_texts",
 )
 METHODS = (
     "data",

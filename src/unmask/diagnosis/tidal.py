@@ -65,6 +65,7 @@ class TidalSubject(Subject):
     kind = "causal"
     conditional = True
     pad_id, eos_id = PAD, EOS
+    rows_are_texts = False
     settings = {"temperature": (1.0, 0.5)}
 
     def __init__(

@@ -70,6 +70,8 @@ class TidalMaskedSubject(NativeSubject):
         plan: see :class:`NativeSubject`.
     """
 
+    rows_are_texts = False
+
     def __init__(
         self,
         model: TidalTextModel,

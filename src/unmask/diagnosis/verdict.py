@@ -15,6 +15,9 @@ from unmask.core.render import page_of, save_page, view_of
 from unmask.core.versions import versions
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
+from unmask.diagnosis.ledger import Ledger
+from unmask.diagnosis.prescription import Prescription
+from unmask.diagnosis.replacement import Replacement
 from unmask.diagnosis.writing import Writing
 
 FORMAT = "unmask-verdict-2"
@@ -22,7 +25,7 @@ FORMAT = "unmask-verdict-2"
 
 @dataclass(frozen=True)
 class Cause:
-    """A failure that no other failure explains.
+    """A failure that no other failure explains, or what the ledger finds a badly writing model short of.
 
     Attributes:
         finding: what was found.
@@ -41,8 +44,12 @@ class Verdict:
         status: the worst status of the writing and of the findings; ``not_run`` if nothing could be run.
         headline: the two statements in short.
         writing: what it writes under the user's plan, and how far off that is; None if it was not asked for.
-        causes: failures that nothing else explains, the largest first.
+        ledger: that distance in nats a token, taken apart; None if it was not asked for.
+        causes: failures that nothing else explains, the largest first; where it writes badly and nothing fails, the
+            ledger's largest line.
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
+        replacements: what goes of the writing's symptoms when one ingredient is ideal (full budget).
+        prescription: the best plan of a small grid, tried (full budget).
         subject, budget, seed: what was diagnosed, and how.
         plan: what texts were written under, in one line; "" if the subject does not say.
         notes: what a reader has to be told of the data, one sentence each.
@@ -63,6 +70,9 @@ class Verdict:
     plan: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     writing: Writing | None = None
+    ledger: Ledger | None = None
+    replacements: tuple[Replacement, ...] = ()
+    prescription: Prescription | None = None
 
     @property
     def wiring(self) -> Status:
@@ -84,9 +94,10 @@ class Verdict:
 
     def tree(self) -> dict[str, Any]:
         """Plain data; :meth:`to_json` and the page show the same."""
-        apart = ("causes", "findings", "writing")
+        apart = ("causes", "findings", "writing", "ledger")
         tree = {"format": FORMAT, **{k: v for k, v in asdict(self).items() if k not in apart}}
         tree["writing"] = None if self.writing is None else self.writing.tree()
+        tree["ledger"] = None if self.ledger is None else self.ledger.tree()
         tree["causes"] = [{"check": c.finding.check, "explains": list(c.consequences)} for c in self.causes]
         tree["findings"] = [f.tree() for f in self.findings]
         return plain(tree)  # type: ignore[no-any-return]
@@ -138,13 +149,16 @@ def _leads_to(name: str) -> tuple[str, ...]:
     return checks.get(name).leads_to
 
 
-def judge(findings: Sequence[Finding], writing: Writing | None = None, **about: Any) -> Verdict:
+def judge(
+    findings: Sequence[Finding], writing: Writing | None = None, ledger: Ledger | None = None, **about: Any
+) -> Verdict:
     """Rank findings and say what they come to.
 
     A failing check is a *cause* unless another failing check can explain it (the checks' own ``leads_to``, and what a
     finding says it explains). Causes are ranked by their share: how much of what should be there is lost. What was
     measured as NaN or as infinite never passes (:func:`unmask.diagnosis.finding.sound`). A model is healthy only if its
-    writing is: passing checks say that none of the faults that were looked for is there, and no more.
+    writing is: passing checks say that none of the faults that were looked for is there, and no more. Where it writes
+    badly though nothing fails, the cause is what the ledger finds it short of.
     """
     findings = [sound(finding) for finding in findings]
     failing = [f for f in findings if f.status == "fail"]
@@ -159,6 +173,8 @@ def judge(findings: Sequence[Finding], writing: Writing | None = None, **about: 
     roots = sorted((f for f in failing if not explained(f.check)), key=lambda f: -f.share)
     troubled = {f.check for f in findings if f.status in ("fail", "warn")} - {f.check for f in roots}
     causes = tuple(Cause(f, tuple(sorted(follows[f.check] & troubled))) for f in roots)
+    if writing is not None and writing.status == "fail" and not causes and ledger and ledger.cause:
+        causes = (Cause(ledger.cause, ()),)
     rooted = {f.check for f in roots}
     rest = [f for f in findings if f.check not in rooted]
     order = {"fail": 0, "warn": 1, "pass": 2, "not_run": 3}
@@ -172,6 +188,7 @@ def judge(findings: Sequence[Finding], writing: Writing | None = None, **about: 
         findings=(*roots, *rest),
         versions=versions(),
         writing=writing,
+        ledger=ledger,
         **about,
     )
 
@@ -184,7 +201,8 @@ def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Find
     if status == "pass" and writing.status == "pass":
         ran = sum(f.status != "not_run" for f in findings)
         return f"Healthy: {writing.sentence[0].lower()}{writing.sentence[1:]} All {ran} checks that could be run pass."
-    return f"{writing.sentence} {wiring}"
+    short = "" if status == "fail" or not causes else f" {causes[0].finding.fault}"
+    return f"{writing.sentence} {wiring}{short}"
 
 
 def _wiring(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding]) -> str:

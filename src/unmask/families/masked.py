@@ -240,6 +240,7 @@ class _Masked(TextModel, Model):
         config: SamplingConfig | None = None,
     ) -> Diagnosable:
         from unmask.data.text import evenly
+        from unmask.diagnosis.context import TRAIN_ROWS
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
 
@@ -251,7 +252,7 @@ class _Masked(TextModel, Model):
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
         if len(found.references) < 2:
             raise UsageError("only 1 of the texts was not trained on and fits the canvas: a diagnosis needs at least 2")
-        known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), 2000)]
+        known = None if found.known is None else [found.known[i] for i in evenly(len(found.known), TRAIN_ROWS)]
         subject = NativeSubject.of(
             self,
             found.references,
@@ -262,6 +263,7 @@ class _Masked(TextModel, Model):
             notes=found.notes + (() if self.config.verify is None else (_WITHOUT_SEARCH,)),
         )
         subject.plan_words = str(self.settled(config, plan))
+        subject.plan_settings = config.beside(self.config)
         return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:

@@ -168,7 +168,7 @@ class TidalText(TidalTextModel, Model):
         # refuses what has no effect on this kind of tidal model
         writer_for(self, plan=plan, **limits)
         subject = tidal_subject(self, chosen, known, length=length, plan=DecodingPlan(**limits, **plan))
-        subject.plan_words = str(config)
+        subject.plan_words, subject.plan_settings = str(config), config.beside(self.config)
         return subject
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from unmask.diagnosis.finding import Finding, Plot, plain
 from unmask.diagnosis.verdict import Verdict
 from unmask.diagnosis.writing import Writing
+from unmask.reporting.ledger import blocks as ledger_blocks
+from unmask.reporting.ledger import prescribed, prescription_table, replacements_table
 from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
 from unmask.reporting.verdict_view import WORD, written_with
 from unmask.reporting.writing import measures_table, pairs_table
@@ -19,7 +21,9 @@ from unmask.reporting.writing import measures_table, pairs_table
 def page(verdict: Verdict) -> str:
     """The whole page."""
     roots = {c.finding.check: c for c in verdict.causes}
-    groups: dict[str, list[Block]] = {"Causes": [], "What follows, and warnings": [], "In order": [], "Not run": []}
+    # the ledger's cause is no check's
+    short: list[Block] = [Html(_finding(c.finding, [])) for c in verdict.causes if c.finding not in verdict.findings]
+    groups: dict[str, list[Block]] = {"Causes": short, "What follows, and warnings": [], "In order": [], "Not run": []}
     for finding in verdict.findings:
         if finding.check in roots:
             where = "Causes"
@@ -34,6 +38,13 @@ def page(verdict: Verdict) -> str:
     sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
     if verdict.writing is not None:
         sections.append(Section("Writing", _writing(verdict.writing)))
+    if verdict.ledger is not None:
+        sections.append(Section("Ledger", ledger_blocks(verdict.ledger)))
+    if verdict.replacements:
+        sections.append(Section("Repair by replacement", [replacements_table(verdict.replacements)]))
+    if verdict.prescription is not None:
+        said: list[Block] = [Text(prescribed(verdict.prescription)), prescription_table(verdict.prescription)]
+        sections.append(Section("What to do", said))
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
     return render_page(

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.verdict import Verdict
+from unmask.reporting.ledger import prescribed, prescription_table, replacements_table, sentence
+from unmask.reporting.ledger import table as ledger_table
 from unmask.reporting.tables import terminal
 from unmask.reporting.writing import measures_table, pairs_table
 
@@ -30,6 +32,13 @@ def view(verdict: Verdict) -> Group:
     parts += [Text(note, style="yellow") for note in verdict.notes]
     if verdict.writing is not None and verdict.writing.pairs:
         parts += [terminal(pairs_table(verdict.writing)), terminal(measures_table(verdict.writing)), Text()]
+    if verdict.ledger is not None:
+        parts += [] if verdict.ledger.why else [terminal(ledger_table(verdict.ledger))]
+        parts += [Text(sentence(verdict.ledger)), Text()]
+    if verdict.replacements:
+        parts += [terminal(replacements_table(verdict.replacements)), Text()]
+    if verdict.prescription is not None:
+        parts += [terminal(prescription_table(verdict.prescription)), Text(prescribed(verdict.prescription)), Text()]
     roots = {c.finding.check: c for c in verdict.causes}
     for number, cause in enumerate(verdict.causes, 1):
         also = Text(f"\n   explains: {', '.join(cause.consequences)}") if cause.consequences else Text()

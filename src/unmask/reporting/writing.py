@@ -23,7 +23,7 @@ def pairs_table(writing: Writing) -> Table:
 def measures_table(writing: Writing) -> Table:
     """The numbers, each beside held-out text and what is worth nothing."""
     rows = [
-        (m.name, _mean(m.written), _mean(m.data), _yardstick(m), WORD[m.status])
+        (m.name, mean_cell(m.written), mean_cell(m.data), _yardstick(m), WORD[m.status])
         for m in sorted(writing.measures, key=lambda m: ("fail", "warn", "pass", "not_run").index(m.status))
     ]
     columns = ("measure", "written", "held-out text", "yardstick", "")
@@ -39,10 +39,11 @@ def _note(writing: Writing) -> str:
 def _yardstick(measure: Measure) -> str:
     if measure.yardstick is None:
         return "–"
-    return f"{_mean(measure.yardstick)}: {measure.yardstick_of}"
+    return f"{mean_cell(measure.yardstick)}: {measure.yardstick_of}"
 
 
-def _mean(mean: Mean | None) -> str:
+def mean_cell(mean: Mean | None) -> str:
+    """A mean with two standard errors; a dash where there is none."""
     if mean is None or math.isnan(mean.value):
         return "–"
     digits = 3 if abs(mean.value) < 10 else 1

@@ -304,7 +304,8 @@ class Climb:
             if rows and not self._over():
                 yield from self._write(rows, _REWRITE, name)
         if self.corrector is not None and not self._over():
-            rows = self.corrector.rows(self, best)
+            rows, forwards = self.corrector.rows(self, best)
+            self.forwards += forwards
             yield from self._write(rows, _REWRITE, "corrector")
 
     # -- what it goes by --------------------------------------------------------------------------------------------

@@ -12,6 +12,6 @@ from unmask.search.hypothesis import Hypothesis
 class Corrector(Protocol):
     """Proposes rows of ids, written whole or with masks left for the denoiser, that mend the best hypotheses."""
 
-    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
-        """Rows for ``search.z_Z``, from hypotheses with their own vectors."""
+    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> tuple[list[list[int]], int]:
+        """Rows for ``search.z_Z``, from hypotheses with their own vectors, and how many rows the network ran."""
         ...

@@ -16,6 +16,7 @@ from unmask.core.errors import UsageError
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.models.text_model import TextModel
+from unmask.search.learned import LearnedCorrector
 from unmask.search.lexicons import lexicon_of
 from unmask.search.loop import Found, search
 from unmask.search.plan import SearchPlan
@@ -100,6 +101,7 @@ def write_from_vectors(
         lexicon,
         plan,
         lengths_BL=lengths,
+        corrector=LearnedCorrector() if model.denoiser.corrects else None,
         on_rise=on_progress,
         on_end=None if on_progress is None else lambda at, one: on_progress(Ended(numbers[at], one)),
     )

@@ -74,10 +74,12 @@ class Writer:
     ) -> None:
         #: a model that knows its texts' lengths is shown a text and nothing behind it
         self.exact = denoiser.models_length
-        if denoiser.pad_id is None or denoiser.eos_id is None:
+        if denoiser.pad_id is None or (denoiser.eos_id is None and not self.exact):
             raise UsageError("a search needs a model that writes the end of a text and the padding behind it")
         self.denoiser, self.tokenizer, self._autocast, self._batch = denoiser, tokenizer, autocast, batch_size
-        self.mask, self.pad, self.eos = denoiser.mask_id, denoiser.pad_id, denoiser.eos_id
+        self.mask, self.pad = denoiser.mask_id, denoiser.pad_id
+        #: of a model of lengths, which writes no end, the padding stands for it
+        self.eos = denoiser.pad_id if denoiser.eos_id is None else denoiser.eos_id
         self.vocab_size, self.forwards = denoiser.vocab_size, 0
         #: most tokens of a text
         self.longest = (denoiser.max_length or 10**6) - 1
@@ -97,6 +99,11 @@ class Writer:
         special = {self.mask, self.pad, self.eos}
         kept = [[i for i in row if i not in special] for row in rows]
         return [text.strip() for text in self.tokenizer.batch_decode(kept, clean_up_tokenization_spaces=False)]
+
+    def corrected(self, write: Callable[[Denoiser, torch.device], Tensor]) -> Tensor:
+        """What a corrector writes, in the precision that the writer runs in."""
+        with self._autocast():
+            return write(self.denoiser, self.device).cpu()
 
     @torch.no_grad()
     def log_probs(self, asked: Sequence[Rows]) -> list[Tensor]:

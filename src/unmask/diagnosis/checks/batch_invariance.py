@@ -21,6 +21,7 @@ class BatchInvariance(Check):
 
     title = "Does the batch change the answer?"
     fault = "A row's answer depends on the other rows of its batch."
+    repair = "network.mode"
     leads_to = ("train_inference", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

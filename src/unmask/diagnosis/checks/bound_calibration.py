@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from unmask.diagnosis.bound import mean_bound
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
+from unmask.diagnosis.statistics import Mean, plain_mean
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class BoundCalibration(Check):
     text token, so the weights on text tokens must sum to 1 in expectation (padding may only add), and none may be
     negative: a closed form, checked over several seeds with its standard error. The number must also be the sum that
     the weights make, to half the digits of fp32. Without weights, the number is compared with our own estimate of the
-    same bound (exactly n ~ U{1..L} hidden positions), made through ``predict``.
+    same bound (exactly n ~ U{1..L} hidden positions), made through ``predict``. Weights that sum to 1 and yet
+    depend on the length of a text (rows averaged before tokens) are ``bylength``'s.
     """
 
     title = "Is the published bound on its own scale?"
@@ -28,14 +30,15 @@ class BoundCalibration(Check):
 
     #: relative slack on the factor beyond its standard error, for weights rounded in the subject's own arithmetic
     slack: float = 0.01
+    repair = "report"
 
     def run(self, lab: CheckContext) -> Finding:
-        batch, s = lab.batch, lab.subject
+        batch = lab.batch
         inside_BL = lab.in_text(batch.ids_BL)
         tokens = float(inside_BL.sum())
         factors, numbers_off, low, losses = [], [], 0.0, []
         for seed in range(2 * lab.budget.repeats):
-            view = s.training_view(batch, seed)
+            view = lab.view(seed)
             losses.append(view.loss)
             if not view.bound:
                 return Finding(
@@ -91,11 +94,8 @@ class BoundCalibration(Check):
         )
 
     def _against_own(self, lab: CheckContext, first: list[float]) -> Finding:
-        batch, s = lab.batch, lab.subject
-        published = plain_mean(
-            torch.tensor(first + [s.training_view(batch, k).loss for k in range(1, 2 * lab.budget.repeats)])
-        )
-        own = own_bound(lab)
+        published = plain_mean(torch.tensor(first + [lab.view(k).loss for k in range(1, 2 * lab.budget.repeats)]))
+        own = mean_bound(lab)
         ratio = published.value / own.value
         room = self.slack + (published.room + own.room * abs(ratio)) / abs(own.value)
         wrong = abs(ratio - 1) > room
@@ -111,28 +111,3 @@ class BoundCalibration(Check):
             numbers={"published_nats": published.value, "own_nats": own.value, "ratio": ratio},
             share=min(abs(ratio - 1), abs(1 - 1 / max(ratio, 1e-9))),
         )
-
-
-def own_bound(lab: CheckContext) -> Mean:
-    """The bound in nats a text token through ``predict``: n ~ U{1..L} hidden, spread evenly over the rows; a causal
-    subject's plain mean."""
-    if lab.subject.kind == "causal":
-        scores = lab.next_token()
-        return mean_by_text(scores.ce_N, scores.row_N)
-    batch = lab.batch
-    B, L = batch.ids_BL.shape
-    from unmask.core.random import Stream, generator
-    from unmask.diagnosis.subject import State
-    from unmask.diffusion.process import MaskingProcess
-
-    values = []
-    for repeat in range(lab.budget.repeats):
-        noise = generator(lab.seed, repeat, Stream.TIME)
-        c = MaskingProcess("count").corrupt(batch.ids_BL, lab.mask_id, noise, lab.exists(batch.ids_BL))
-        scores = lab.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
-        weighted = scores.ce_N * c.weight_B.double().cpu()[scores.row_N]
-        values.append(torch.zeros(B, dtype=torch.float64).index_add(0, scores.row_N, weighted))
-    nelbo_B = torch.stack(values).mean(0)
-    tokens_B = lab.in_text(batch.ids_BL).sum(1).double().cpu()
-    row_N = torch.arange(B).repeat_interleave(tokens_B.long())
-    return mean_by_text((nelbo_B / tokens_B)[row_N], row_N)

@@ -46,6 +46,7 @@ class Cache(Check):
     title = "Do the cache's answers, positions and size hold?"
     fault = "The cache answers otherwise than the model does."
     needs = ("data", "predict", "cached")
+    repair = "network.cache"
     leads_to = ("safe_words", "length", "frontier", "draw_calibration")
 
     def run(self, lab: CheckContext) -> Finding:

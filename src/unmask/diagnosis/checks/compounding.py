@@ -27,6 +27,7 @@ class Compounding(Check):
     fault = "Errors compound in the text that the model writes itself."
     kinds = ("masked",)
     quick = True
+    repair = "training.inputs"
     leads_to = ("safe_words", "frontier")
 
     def run(self, lab: CheckContext) -> Finding:

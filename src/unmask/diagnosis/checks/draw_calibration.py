@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,15 +10,13 @@ from unmask.core.sampling import restrict
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.replay import replayed
 from unmask.diagnosis.statistics import SURE
-from unmask.diagnosis.subject import Generated, State
+from unmask.diagnosis.subject import Generated
 
 #: the tail test: ids, draws, and the log-odds between the one likely id and each unlikely one. Gumbel noise made from
 #: fp32 uniforms ends at 16.64, so a log-odds of 18 leaves it almost no draw in the tail
 TAIL_IDS, TAIL_DRAWS, TAIL_ODDS = 2**20, 1536, 18.0
-
-#: draws that the temperature is estimated from, and logits held for it
-FIT_ROWS, FIT_NUMBERS = 512, 2**24
 
 
 @dataclass(frozen=True)
@@ -30,20 +27,23 @@ class DrawCalibration(Check):
     a spread in closed form. (2) From the sampler's own steps the temperature is estimated by maximum likelihood: the
     one under which what was drawn is most probable, with the standard error of the Fisher information; where
     ``generate`` takes a temperature, also at 0.5, so that one applied twice shows; among the ids that top-k and top-p
-    left. At temperature 0 nothing is drawn: under such a plan what is written must be the most probable ids, and the
-    draw is tried at 1 and 0.5, or not judged. It is skipped where a cache or a penalty changes what is drawn from. It
-    fails if surely off by more than a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their
-    total share is 1.6 %, of which fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
+    left. All steps of some rows are looked at (:mod:`unmask.diagnosis.replay`); where another law explains the values
+    better than what is told, it is no temperature that is wrong, and ``replay`` names the law. At temperature 0 nothing
+    is drawn: under such a plan what is written must be the most probable ids, and the draw is tried at 1 and 0.5, or
+    not judged. It is skipped where a cache or a penalty changes what is drawn from. It fails if surely off by more than
+    a tenth. (3) With the full budget, a million ids 18 nats below one likely id: their total share is 1.6 %, of which
+    fp32 Gumbel noise (which ends at 16.64, arXiv 2409.02908) draws a tenth.
     """
 
     title = "Is the draw faithful to the distribution?"
     fault = "Values are not drawn from the distribution that the model gives."
     reference = "arXiv 2409.02908"
     needs = ("data", "predict", "generate")
+    repair = "sampler.temperature"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
     def run(self, lab: CheckContext) -> Finding:
-        said, numbers, faults, aside = [], {}, [], ""
+        said, numbers, faults, aside, warm = [], {}, [], "", ""
         if lab.subject.provides("draw"):
             excess = self._chi_square(lab)
             numbers["chi_square_sigmas"] = excess
@@ -57,26 +57,28 @@ class DrawCalibration(Check):
                 # normal approximation of a binomial with a share of 1.6 %
                 if found < wanted - SURE * math.sqrt(wanted):
                     faults.append(1 - found / wanted)
-        asked: list[dict[str, Any]] = [{}]
-        cold = lab.samples().temperature == 0
+        runs = [lab.samples()]
+        cold = runs[0].temperature == 0
         if "temperature" in lab.subject.settings:
-            short = {"steps": max(lab.subject.settings["steps"])} if "steps" in lab.subject.settings else {}
-            asked += [{"temperature": t, **short} for t in ((1.0, 0.5) if cold else (0.5,))]
+            runs += [lab.tried("temperature", t) for t in ((1.0, 0.5) if cold else (0.5,))]
         if cold:
             aside = "the plan's own temperature is 0, at which nothing is drawn"
-        for settings in asked:
-            rows = lab.prompts.rows(0, 16)
-            out = lab.samples() if not settings else lab.subject.generate(rows, lab.seed, **settings)
+        for out in runs:
             if not out.steps:
                 continue
             if out.altered:
                 aside = f"temperature skipped: {out.altered}"
                 continue
-            wish = out.temperature
-            logits_NV, ids_N = self._drawn(lab, out)
+            wish, again = out.temperature, replayed(lab, out)
+            if not len(again.ids_N):
+                continue
+            logits_NV, ids_N = _kept(again.own_NV.double(), again.ids_N, out), again.ids_N
             found_t, error = fit_temperature(logits_NV, ids_N)
             name = f"temperature_asked_{wish:g}"
             numbers |= {name: found_t, f"{name}_error": error}
+            if again.law is not None and again.law.repair != self.repair:
+                said.append(f"no temperature explains what was drawn, but {again.law.said}")
+                continue
             allowed = 0.1 * max(wish, 0.1)
             nearest = min(max(found_t, wish - allowed), wish + allowed)
             worse = likelihood(logits_NV, ids_N, found_t) - likelihood(logits_NV, ids_N, nearest)
@@ -85,6 +87,7 @@ class DrawCalibration(Check):
                 said.append(f"temperature {found_t:.2f} ± {2 * error:.2f} where {wish:g} was asked for")
             if off:
                 faults.append(min(1.0, abs(found_t - wish) / max(wish, 0.1)))
+                warm = f"Values are drawn at temperature {found_t:.2f} where {wish:g} is told."
         if aside:
             said.append(aside)
         if not said or said == [aside]:
@@ -95,6 +98,9 @@ class DrawCalibration(Check):
             )
         return Finding(
             "fail" if faults else "pass",
+            fault=warm,
+            # a draw that is off where nothing is told of a temperature is the noise's
+            repair="" if warm else "sampler.noise",
             measured="; ".join(said),
             threshold="4 standard errors, and a tenth of the temperature",
             why="The texts come from another distribution than the model's, usually a colder one that repeats itself."
@@ -103,6 +109,7 @@ class DrawCalibration(Check):
             next_step="Draw in float64, apply the temperature once, and renormalise after guidance." if faults else "",
             numbers=numbers,
             share=max(faults, default=0.0),
+            own=bool(faults),
         )
 
     @staticmethod
@@ -122,34 +129,6 @@ class DrawCalibration(Check):
             logits_NV[:, 0] = 0.0
             found += int((lab.subject.draw(logits_NV, lab.seed + first) > 0).sum())
         return found, TAIL_DRAWS * share / (1 + share)
-
-    @staticmethod
-    def _drawn(lab: CheckContext, out: Generated) -> tuple[Tensor, Tensor]:
-        """Log-probabilities [N, V] that a few hundred values were drawn from, and these values [N]."""
-        assert out.steps is not None
-        busy = [i for i, step in enumerate(out.steps) if bool(step.drawn_BL.any())]
-        chosen = busy[:: max(1, len(busy) // 12)]
-        batch = lab.prompts.rows(0, len(out.ids_BL))
-        logits, ids = [], []
-        for i in chosen:
-            step = out.steps[i]
-            # what was drawn shows in the next step's canvas; a later step may hide it again
-            after_BL = out.steps[i + 1].x_BL if i + 1 < len(out.steps) else out.ids_BL
-            at_BL = step.drawn_BL & (after_BL != (-1 if lab.subject.mask_id is None else lab.subject.mask_id))
-            if not bool(at_BL.any()):
-                continue
-            logp_NV = lab.logits(State(step.x_BL, at_BL, batch.cond, step.t_B)).double().log_softmax(-1)
-            if out.guidance != 1 and batch.cond is not None:
-                null = lab.logits(State(step.x_BL, at_BL, batch.cond.nulled(), step.t_B)).double().log_softmax(-1)
-                logp_NV = torch.where(torch.isfinite(logp_NV), torch.lerp(null, logp_NV, out.guidance), logp_NV)
-            drawn_N = after_BL[at_BL]
-            logits.append(_kept(logp_NV, drawn_N, out).cpu())
-            ids.append(drawn_N.cpu())
-        both = torch.cat(logits), torch.cat(ids)
-        # a few hundred draws fix the temperature to a few hundredths
-        most = max(min(FIT_ROWS, FIT_NUMBERS // lab.subject.vocab_size), 16)
-        part = torch.randperm(len(both[1]), generator=torch.Generator().manual_seed(lab.seed))[:most]
-        return both[0][part], both[1][part]
 
 
 def _kept(logp_NV: Tensor, drawn_N: Tensor, out: Generated) -> Tensor:

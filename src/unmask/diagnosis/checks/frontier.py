@@ -30,6 +30,7 @@ class Frontier(Check):
     fault = "The judge's score is bought with low entropy."
     reference = "arXiv 2409.02908"
     needs = ("data", "generate")
+    repair = "sampler.temperature"
 
     def run(self, lab: CheckContext) -> Finding:
         mine_BL, data_BL = lab.samples().ids_BL, lab.prompts.ids_BL
@@ -48,7 +49,12 @@ class Frontier(Check):
             status,  # type: ignore[arg-type]
             measured=repeated + f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
             threshold="an entropy within a tenth of the data's",
-            fault=f"The samples lose variety to their temperature of {heat:g}." if cold else "",
+            fault=f"The samples lose variety to their temperature of {heat:g}."
+            if cold
+            else f"{copies:.0%} of the samples are written more than once."
+            if collapsed
+            else "",
+            repair="sampler.noise" if collapsed and not cold else "",
             why=f"Drawn plainly at temperature 1 the same model is as varied as the data; at {heat:g} it is not."
             if cold
             else "A few safe texts please any judge; the entropy shows the price."

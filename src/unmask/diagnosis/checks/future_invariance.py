@@ -25,6 +25,7 @@ class FutureInvariance(Check):
 
     title = "Do answers change with the future, the length or padding?"
     fault = "Answers change with what is appended."
+    repair = "network.attention"
     leads_to = ("train_inference", "batch_invariance", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

@@ -30,6 +30,7 @@ class Guidance(Check):
     fault = "Guidance is steered by a null condition that was not trained, or hurts."
     reference = "arXiv 2412.10193"
     kinds = ("masked",)
+    repair = "sampler.guidance"
     leads_to = ("safe_words", "length", "frontier")
 
     def run(self, lab: CheckContext) -> Finding:

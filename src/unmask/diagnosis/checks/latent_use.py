@@ -12,6 +12,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, mean_by_text, plain_mean
 from unmask.diagnosis.subject import Batch, NotProvided, State
+from unmask.diagnosis.token_probe import probed_ce
 from unmask.evaluation.latent_use import derangement, matched_noise, measure_posterior
 
 
@@ -26,13 +27,21 @@ class LatentUse(Check):
     reaches the text (InfoNCE, arXiv 1807.03748), at most log B; an overconfident model's choice is first softened by
     the best of a few powers. The latent counts as ignored if neither D_shuffled at r = 1 is surely above zero (4
     standard errors, more for few texts) nor the choice surely better than chance; as weak if fewer than half of the
-    choices are right.
+    choices are right. If the vector of the row before or behind is surely chosen more often than the own one, vectors
+    belong to other texts.
+
+    That texts can be told apart says little of how much of a text arrives, so three figures in nats a *text* stand
+    beside it: what a text *needs* (the bound without its vector), what the vector *tells* of that (the bound without
+    it minus the bound with it; both as areas under the loss over the masked fraction), and what a linear reading of
+    the vector finds of the text's words that the model does *not use* (its cross-entropy at r = 1 beside the model's).
+    It warns where the reading is surely better than the model.
     """
 
     title = "Is the semantic vector ignored?"
     fault = "The semantic vector is ignored."
     reference = "arXiv 1612.00410, 1807.03748"
     kinds = ("masked",)
+    repair = "condition.unused"
     leads_to = ("safe_words", "compounding", "guidance", "length", "frontier")
 
     def run(self, lab: CheckContext) -> Finding:
@@ -55,14 +64,19 @@ class LatentUse(Check):
                     continue
                 scores = lab.score(State(state.x_BL, state.at_BL, other), lab.batch.ids_BL)
                 penalty[name][ratio] = mean_by_text(scores.ce_N - true.ce_N, true.row_N.cpu())
-        chosen, nats = self._whose(lab, min(n, 32))
+        chosen, nats, beside = self._whose(lab, min(n, 32))
         at_one = penalty["shuffled"][1.0]
         ceiling = math.log(min(n, 32))
         listens = at_one.surely_above > 0 or chosen.surely_above > 1 / min(n, 32)
         listens = listens and nats.value >= 0.1 * ceiling
         deaf = all(abs(m.value) <= lab.rounding() for m in penalty["shuffled"].values())
         weak = chosen.value < 0.5
-        status = "pass" if listens and not weak else "warn" if listens else "fail"
+        needed, told, unused = self._by_text(lab, penalty["null"])
+        wasted = unused is not None and unused.surely_above > 0
+        shifted = max(beside, key=lambda shift: beside[shift].value)
+        others = beside[shifted].value > 0.5 and beside[shifted].value > chosen.value
+        status = "fail" if others or not listens else "warn" if weak or wasted else "pass"
+        fault = f"Vectors belong to the row {'before' if shifted > 0 else 'behind'}." if others else ""
         numbers = {
             "ratios": ratios,
             **{f"d_{k}_nats": [v[r].value if r in v else None for r in ratios] for k, v in penalty.items()},
@@ -71,6 +85,11 @@ class LatentUse(Check):
             "chance": 1 / min(n, 32),
             "information_nats": nats.value,
             "information_ceiling_nats": ceiling,
+            "needed_nats_a_text": needed,
+            "told_nats_a_text": told,
+            "unused_nats_a_text": None if unused is None else unused.value,
+            "picked_of_the_row_before": beside[1].value,
+            "picked_of_the_row_behind": beside[-1].value,
         }
         try:
             mu, logvar = lab.subject.posterior(cond)
@@ -90,13 +109,19 @@ class LatentUse(Check):
             "warn": "The vector changes the answer, but too little of it arrives to tell texts apart.",
             "pass": "The vector decides what is written: another text's makes the true text much less probable.",
         }[status]
+        if others:
+            why = "The text that a vector makes most probable is its neighbour's, so every text is written for another."
+        elif status == "warn" and wasted and not weak and unused is not None:
+            why = f"A linear reading of the vector finds {unused} nats a text more of its words than the model does."
         return Finding(
             status,  # type: ignore[arg-type]
-            measured=f"another text's vector costs {at_one} nats a token at r = 1; the right text is picked in "
-            f"{chosen.value:.0%} of cases (chance {1 / min(n, 32):.0%}); {nats.value:.2f} of {ceiling:.2f} nats arrive",
-            threshold=f"surely above 0, or picked surely above chance, and {0.1 * ceiling:.2f} nats; half of the "
-            "picks right "
-            "for a pass",
+            fault=fault,
+            measured=f"a text needs {needed:.0f} nats, its vector tells {told:.0f} of them"
+            + ("" if unused is None else f", a linear reading finds {unused.value:+.0f} more")
+            + f"; another text's vector costs {at_one} nats a token at r = 1; the right text is picked in "
+            f"{chosen.value:.0%} of cases (chance {1 / min(n, 32):.0%})",
+            threshold=f"surely above 0, or picked surely above chance, and {0.1 * ceiling:.2f} of {ceiling:.2f} nats; "
+            "for a pass half of the picks right, and a linear reading not surely better",
             why=why,
             next_step="Train with higher mask ratios and word dropout that keeps the loss; check that the encoder's "
             "vectors differ (whiten them), that the null replaces only some rows, and that the vector reaches "
@@ -111,14 +136,32 @@ class LatentUse(Check):
                 "share of positions hidden",
                 "nats a token lost under a false vector",
             ),
-            own=deaf,
+            own=deaf or others,
             explains=("loss_by_ratio",) if deaf else (),
-            share=1 - max(nats.value, 0.0) / ceiling if status != "pass" else 0.0,
+            share=1.0 if others else 1 - max(nats.value, 0.0) / ceiling if status != "pass" else 0.0,
+            repair="condition.rows" if others else "",
         )
 
     @staticmethod
-    def _whose(lab: CheckContext, n: int) -> tuple[Mean, Mean]:
-        """How often the text's own vector makes it most probable, and the information in nats."""
+    def _by_text(lab: CheckContext, null: dict[float, Mean]) -> tuple[float, float, Mean | None]:
+        """What a text needs without its vector and what the vector tells, nats a text; what it holds unused."""
+        ratios = sorted(null)
+        tokens = float(lab.in_text(lab.batch.ids_BL).sum(1).double().mean())
+        with_it = [float(lab.at_ratio(r).ce_N.mean()) for r in ratios]
+        told = [null[r].value for r in ratios]
+        needed = _area(ratios, [a + b for a, b in zip(with_it, told, strict=True)])
+        at_one = lab.at_ratio(1.0)
+        assert lab.batch.cond is not None
+        read_N = probed_ce(lab, lab.batch.cond.latent_BZ, at_one.row_N, at_one.target_N)
+        unused = None
+        if read_N is not None:
+            gap = mean_by_text(at_one.ce_N - read_N, at_one.row_N.cpu())
+            unused = Mean(gap.value * tokens, gap.error * tokens, gap.texts)
+        return needed * tokens, _area(ratios, told) * tokens, unused
+
+    @staticmethod
+    def _whose(lab: CheckContext, n: int) -> tuple[Mean, Mean, dict[int, Mean]]:
+        """See :func:`_picked`."""
         part = lab.batch.rows(0, n)
         assert part.cond is not None
         inside_BL = lab.in_text(part.ids_BL)
@@ -137,15 +180,23 @@ class LatentUse(Check):
         return _picked(table_TZ)
 
 
-def _picked(table_TZ: Tensor) -> tuple[Mean, Mean]:
-    """How often a text's own vector makes it most probable, and the information in nats."""
+def _area(ratios: list[float], values: list[float]) -> float:
+    """The mean of a curve over 0 to 1, from some of its points; flat beyond the first and last."""
+    xs, ys = torch.tensor([0.0, *ratios, 1.0]), torch.tensor([values[0], *values, values[-1]])
+    return float(torch.trapezoid(ys.double(), xs.double()))
+
+
+def _picked(table_TZ: Tensor) -> tuple[Mean, Mean, dict[int, Mean]]:
+    """How often a text's own vector makes it most probable, the information in nats, and how often a neighbour's."""
     own_T = torch.arange(len(table_TZ))
     hit_T = (table_TZ.argmax(1) == own_T).double()
     choices = [
         math.log(len(table_TZ)) + (power * table_TZ).log_softmax(1)[own_T, own_T]
         for power in (1.0, 0.5, 0.25, 0.1, 0.0)
     ]
-    return plain_mean(hit_T), max((plain_mean(c) for c in choices), key=lambda m: m.value)
+    picked_T = table_TZ.argmax(1)
+    beside = {shift: plain_mean((picked_T == (own_T + shift) % len(table_TZ)).double()) for shift in (1, -1)}
+    return plain_mean(hit_T), max((plain_mean(c) for c in choices), key=lambda m: m.value), beside
 
 
 def _by_vector(lab: CheckContext, part: Batch, text: int) -> Tensor:

@@ -26,6 +26,7 @@ class Length(Check):
     title = "Are EOS and padding learned, and lengths right?"
     fault = "Texts do not end where texts end."
     needs = ("data", "generate")
+    repair = "sampler.length"
     leads_to = ("safe_words", "frontier", "compounding")
 
     def run(self, lab: CheckContext) -> Finding:
@@ -88,6 +89,8 @@ class Length(Check):
             ),
             # what training never scores is no other fault's consequence
             own=bool(unscored) and wrong,
+            fault=f"Training never scores {' or '.join(unscored)}, so texts do not end." if unscored and wrong else "",
+            repair="training.targets" if unscored and wrong else "",
             share=max(off, endless - endless_data) if status != "pass" else 0.0,
         )
 
@@ -138,7 +141,7 @@ class Length(Check):
         if not lab.subject.provides("training_view"):
             return []
         ids_BL = lab.batch.ids_BL
-        views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
+        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         asked: Tensor = torch.cat([ids_BL[v.scored_BL] for v in views])
         names = {"EOS": lab.subject.eos_id, "padding": lab.subject.pad_id}
         return [

@@ -27,6 +27,7 @@ class LossByRatio(Check):
     fault = "The model fills gaps but is blind when everything is hidden."
     reference = "arXiv 2406.07524"
     kinds = ("masked",)
+    repair = "training.ratios"
     leads_to = ("latent_use", "compounding", "safe_words", "guidance", "length", "frontier", "factorisation")
 
     def run(self, lab: CheckContext) -> Finding:
@@ -66,8 +67,18 @@ class LossByRatio(Check):
         else:
             why, step = "At every share of hidden words the model knows more than counts of words do.", ""
         xs = sorted(rows)
+        fault, repair = "", ""
+        if blind and min(blind) < 0.5:
+            low_r = min(blind)
+            fault = f"With {low_r:.0%} masked the model knows less than counting words does."
+            # not the states that writing starts from alone: nothing was learned, or other targets
+            repair = "training.steps" if set(blind) == set(rows) else "training.ratios"
+        elif unseen and shown is not None and not blind:
+            fault = f"Training never masks more than {shown:.0%} of a row."
         return Finding(
             status,  # type: ignore[arg-type]
+            fault=fault,
+            repair=repair,
             measured=measured,
             threshold="at no ratio surely worse than unigrams; training reaches r > 0.9; at r = 0.3 not surely "
             "worse than "
@@ -131,5 +142,5 @@ class LossByRatio(Check):
         """The largest share of a row that training hides, over a few seeds."""
         if not lab.subject.provides("training_view"):
             return None
-        views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
+        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         return max(float(lab.masked_share(v.x_BL).max()) for v in views)

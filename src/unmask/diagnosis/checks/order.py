@@ -28,6 +28,7 @@ class Order(Check):
     title = "Do settings have an effect, and is any-order secretly left to right?"
     fault = "A setting has no effect, or the order is secretly left to right."
     needs = ("data", "generate")
+    repair = "sampler.order"
 
     def run(self, lab: CheckContext) -> Finding:
         said: list[str] = []
@@ -72,23 +73,20 @@ class Order(Check):
             else "",
             numbers=numbers,
             share=0.6 if status == "fail" else 0.0,
+            own=status == "fail",
         )
 
     @staticmethod
     def _dead_settings(lab: CheckContext, numbers: dict[str, Any]) -> list[str]:
-        rows = lab.prompts.rows(0, 8)
-        # few steps are enough to see whether a setting does anything
-        tried = lab.subject.settings
-        short: dict[str, Any] = {name: max(tried[name]) for name in ("steps", "temperature") if name in tried}
         dead = []
         for name, values in lab.subject.settings.items():
             if len(values) < 2:
                 continue
-            first = lab.subject.generate(rows, lab.seed, **{**short, name: values[0]}).ids_BL
+            first = lab.tried(name, values[0]).ids_BL
             if "same_seed_differs" not in numbers:
-                again = lab.subject.generate(rows, lab.seed, **{**short, name: values[0]}).ids_BL
+                again = lab.try_setting(name, values[0]).ids_BL
                 numbers["same_seed_differs"] = not torch.equal(first, again)
-            other = lab.subject.generate(rows, lab.seed, **{**short, name: values[1]}).ids_BL
+            other = lab.tried(name, values[1]).ids_BL
             same = float((first == other).double().mean()) if first.shape == other.shape else 0.0
             numbers[f"same_tokens_{name}"] = same
             if same == 1.0:

@@ -24,6 +24,7 @@ class PositionAwareness(Check):
     title = "Are all positions the same to the model when everything is hidden?"
     fault = "Before anything is written, every position is the same to the model."
     kinds = ("masked",)
+    repair = "network.positions"
     leads_to = ("loss_by_ratio", "latent_use", "safe_words", "compounding", "length", "order", "frontier")
 
     def run(self, lab: CheckContext) -> Finding:

@@ -27,6 +27,7 @@ class SafeWords(Check):
     title = "Does it fall back on safe words?"
     fault = "It writes safe words."
     needs = ("data", "generate")
+    repair = "training.steps"
     leads_to = ("frontier",)
 
     common: int = 10

@@ -24,11 +24,12 @@ class ScoredVisible(Check):
     fault = "The loss is taken on tokens that are visible."
     needs = ("data", "training_view")
     kinds = ("masked",)
+    repair = "report"
     leads_to = ("bound_calibration", "loss_by_ratio")
 
     def run(self, lab: CheckContext) -> Finding:
         batch, s = lab.batch, lab.subject
-        view = s.training_view(batch, 0)
+        view = lab.view(0)
         again = s.same_view(batch, 0, view)
         hidden_BL = view.x_BL == lab.mask_id
         other_BL = self._others(lab, batch.ids_BL)

@@ -14,7 +14,8 @@ from unmask.diagnosis.subject import State
 #: where the target stands, seen from the position asked about
 OFFSETS = (-1, 0, 1)
 
-#: what goes wrong downstream of a wrong answer, whichever way it is wrong
+#: what goes wrong downstream of a wrong answer, whichever way it is wrong. Not what is measured against the very
+#: answers of ``predict`` (draws, schedule, order): these are the sampler's own
 EVERYTHING = (
     "loss_by_ratio",
     "latent_use",
@@ -24,9 +25,8 @@ EVERYTHING = (
     "guidance",
     "length",
     "frontier",
-    "factorisation",
-    "draw_calibration",
-    "order",
+    "gap",
+    "skill",
     "cache",
 )
 
@@ -44,6 +44,7 @@ class TargetAlignment(Check):
 
     title = "Are predictions off by one?"
     fault = "Predictions are off by one position."
+    repair = "network.positions"
     leads_to = ("train_inference", "future_invariance", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

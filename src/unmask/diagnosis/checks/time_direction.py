@@ -24,10 +24,11 @@ class TimeDirection(Check):
     fault = "The sampler's clock is not training's clock."
     needs = ("data", "training_view", "generate")
     kinds = ("masked",)
+    repair = "network.time"
     leads_to = ("safe_words", "length", "frontier", "draw_calibration", "order", "memorisation")
 
     def run(self, lab: CheckContext) -> Finding:
-        views = [lab.subject.training_view(lab.batch, seed) for seed in range(lab.budget.repeats)]
+        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         if any(v.t_B is None for v in views):
             return Finding("not_run", why="training feeds no time (t_B), so no clock can run wrong")
         steps = lab.samples().steps

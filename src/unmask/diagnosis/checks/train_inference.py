@@ -25,6 +25,7 @@ class TrainInference(Check):
     title = "Does inference compute something else than training did?"
     fault = "Inference computes something else than training did."
     needs = ("data", "training_view", "predict")
+    repair = "training.inputs"
     leads_to = EVERYTHING
 
     def run(self, lab: CheckContext) -> Finding:
@@ -32,7 +33,7 @@ class TrainInference(Check):
         gaps, floors, rows, trained = [], [], [], []
         twice = 0.0
         for seed in range(2):
-            view = s.training_view(batch, seed)
+            view = lab.view(seed)
             again = s.same_view(batch, seed, view)
             at_BL = lab.some(view.scored_BL)
             kept_N = at_BL[view.scored_BL].cpu()
@@ -84,5 +85,7 @@ class TrainInference(Check):
                 "training_nats": level,
                 "moved_when_asked_twice": twice,
             },
+            fault="Inference gives another answer each time that it is asked." if unsteady else "",
+            repair="network.mode" if unsteady else "",
             share=max(apart / max(level, 1e-9), float(unsteady) * max(twice, 0.5)),
         )

@@ -27,22 +27,24 @@ class TrainedWhereSampled(Check):
     title = "Is there a place that is sampled but was never trained?"
     fault = "The sampler draws from places that the loss never reached."
     needs = ("data", "training_view", "generate")
+    repair = "training.ratios"
     leads_to = EVERYTHING
 
     def run(self, lab: CheckContext) -> Finding:
         out = lab.samples()
         if not out.steps:
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")
-        batch, s = lab.batch, lab.subject
-        views = [s.training_view(batch, seed) for seed in range(lab.budget.repeats)]
+        batch = lab.batch
+        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
         column_BL = torch.arange(batch.ids_BL.shape[1]).expand_as(batch.ids_BL)
         inside_BL = lab.in_text(batch.ids_BL).cpu()
         trained = torch.cat([_roles(v.role_BL, column_BL)[v.scored_BL.cpu()] for v in views])
         there = torch.cat([_roles(v.role_BL, column_BL).flatten() for v in views])
         met = torch.cat([_roles(v.role_BL, column_BL)[inside_BL] for v in views])
         column_BL = torch.arange(out.ids_BL.shape[1]).expand_as(out.ids_BL)
-        drawn_BL = torch.stack([step.drawn_BL for step in out.steps]).any(0).cpu()
-        drawn = _roles(out.role_BL, column_BL)[drawn_BL]
+        # step by step: a place that is drawn from twice counts twice
+        role_BL = _roles(out.role_BL, column_BL)
+        drawn = torch.cat([role_BL[step.drawn_BL.cpu()] for step in out.steps])
         # a place that few texts reach may go unscored by chance; one that training does not have at all cannot
         often, count = met.unique(return_counts=True)
         judged = ~torch.isin(drawn, there) | torch.isin(drawn, often[count >= ENOUGH])

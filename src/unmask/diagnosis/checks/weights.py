@@ -23,6 +23,7 @@ class Weights(Check):
 
     title = "Are all weights there after loading?"
     fault = "Weights are missing, damaged, or change on the way to disk and back."
+    repair = "weights.loaded"
     leads_to = ("train_inference", "loss_by_ratio", "target_alignment", "bound_calibration", *EVERYTHING)
 
     def run(self, lab: CheckContext) -> Finding:

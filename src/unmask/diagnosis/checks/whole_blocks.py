@@ -24,6 +24,7 @@ class WholeBlocks(Check):
     title = "Does a block hold a whole word or number?"
     fault = "Blocks cut through numbers or words."
     needs = ("blocks",)
+    repair = "tokenizer"
     leads_to = ()
 
     def run(self, lab: CheckContext) -> Finding:

@@ -26,7 +26,7 @@ class Collapsed(Fault):
             def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
                 out = self.inner.generate(batch, seed, **settings)
                 # texts of the data, but none that is compared with
-                known = self.inner.data(1200).ids_BL[-texts:]
+                known = self.inner.data(1200).ids_BL.roll(texts * seed, 0)[-texts:]
                 again = known.repeat(-(-len(batch) // texts), 1)[: len(batch)]
                 # without steps: what is shown is not what was drawn
                 return replace(out, ids_BL=out.ids_BL if settings else again, steps=None)

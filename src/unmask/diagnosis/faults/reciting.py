@@ -20,7 +20,7 @@ class Reciting(Fault):
                 out = self.inner.generate(batch, seed, **settings)
                 if settings:
                     return out
-                known = self.inner.data(500 + len(batch), "train").ids_BL[500:]
+                known = self.inner.data(500 + len(batch), "train").ids_BL[500:].roll(seed, 0)
                 return replace(out, ids_BL=known[: len(batch)], steps=None)
 
         return Parrot(subject)

@@ -143,6 +143,7 @@ class CausalText(CausalModel, Model):
         subject = CausalSubject.of(self, texts, length=64 if length is None else length)
         subject.temperature, subject.limits = writing.temperature, writing.limits
         subject.repetition_penalty, subject.plan_words = writing.repetition_penalty, str(given)
+        subject.plan_settings = given.beside(self.config)
         return subject
 
 
