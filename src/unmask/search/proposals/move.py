@@ -12,7 +12,7 @@ from unmask.search.site import Site
 
 @dataclass(frozen=True)
 class Move(Proposal):
-    """A word or a run of them, with the mark before or behind it or without, to another place; the likeliest order first.
+    """A word or a run of words and marks to another place; the likeliest order first.
 
     Attributes:
         longest: units of a run.

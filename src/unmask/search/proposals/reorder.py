@@ -56,7 +56,9 @@ class Reorder(Proposal):
             total_BN = score_B[:, None] + gain_BN + together * (every == last_B1 + 1)
             total_BN = np.where(used_BN, -np.inf, total_BN)
             flat = np.argsort(-total_BN, axis=None, kind="stable")
-            rows, columns, seen = [], [], set()
+            rows: list[int] = []
+            columns: list[int] = []
+            seen = set()
             for at in flat[: 6 * _WIDTH]:
                 row, column = divmod(int(at), n)
                 if not np.isfinite(total_BN[row, column]) or len(rows) == _WIDTH:
