@@ -109,7 +109,6 @@ class DrawCalibration(Check):
             next_step="Draw in float64, apply the temperature once, and renormalise after guidance." if faults else "",
             numbers=numbers,
             share=max(faults, default=0.0),
-            own=bool(faults),
         )
 
     @staticmethod
