@@ -83,8 +83,14 @@ class Replay:
 
     @property
     def share(self) -> float:
-        """Nats a value that a better law gains, beside one nat; a tenth at least where values are strange."""
-        return min(1.0, max(0.1, self.gain / max(self.values, 1))) if self.strange else 0.0
+        """Nats a value that a named law gains, beside one nat; a tenth at least.
+
+        A twentieth where values fit no law that is known: what is wrong with the answers themselves, if others find
+        something, says more.
+        """
+        if not self.strange:
+            return 0.0
+        return 0.05 if self.law is None else min(1.0, max(0.1, self.gain / max(self.values, 1)))
 
 
 def replayed(lab: CheckContext, out: Generated) -> Replay:

@@ -58,7 +58,7 @@ class DrawCalibration(Check):
                 if found < wanted - SURE * math.sqrt(wanted):
                     faults.append(1 - found / wanted)
         runs = [lab.samples()]
-        cold = runs[0].temperature == 0
+        cold, strange = runs[0].temperature == 0, False
         if "temperature" in lab.subject.settings:
             runs += [lab.tried("temperature", t) for t in ((1.0, 0.5) if cold else (0.5,))]
         if cold:
@@ -72,6 +72,7 @@ class DrawCalibration(Check):
             wish, again = out.temperature, replayed(lab, out)
             if not len(again.ids_N):
                 continue
+            strange = strange or again.strange
             logits_NV, ids_N = _kept(again.own_NV.double(), again.ids_N, out), again.ids_N
             found_t, error = fit_temperature(logits_NV, ids_N)
             name = f"temperature_asked_{wish:g}"
@@ -109,6 +110,8 @@ class DrawCalibration(Check):
             next_step="Draw in float64, apply the temperature once, and renormalise after guidance." if faults else "",
             numbers=numbers,
             share=max(faults, default=0.0),
+            # where replay finds another law than is told, this is what that looks like as a temperature
+            own=bool(faults) and not strange,
         )
 
     @staticmethod
