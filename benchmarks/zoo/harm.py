@@ -92,6 +92,7 @@ def written_by(subject: Subject, batch: Batch, seed: int) -> Batch:
     return Batch(ids_BL.clamp(0, subject.vocab_size - 1), batch.cond, valid_BL=valid_BL)
 
 
+@torch.no_grad()
 def harm(healthy: Subject, faulty: Subject, rows: int = 48) -> Harm:
     """What the fault changes; both subjects write for the same rows under the same seed."""
     batch = healthy.data(rows)

@@ -103,3 +103,18 @@ def test_a_corrector_proposes_whole_texts(more):
 def test_a_model_of_lengths_is_searched_with():
     found, _, _ = run(TEXTS, calls=600, model={"length_model": True})
     assert [one.text for one in found] == TEXTS
+
+
+def test_words_are_put_in_a_likelier_order():
+    from unmask.search.climb import Climb, WordForms
+    from unmask.search.hypothesis import Hypothesis
+    from unmask.search.proposals.reorder import Reorder
+    from unmask.search.site import Site
+
+    lexicon, model = toy.lexicon(), toy.model()
+    writer = Writer(model.denoiser, model.tokenizer)
+    climb = Climb(0, None, lexicon, WordForms.of(lexicon, writer), writer, {}, SearchPlan(), str.lower)
+    units = ("bridge", "sees", "the", "anna", "old", ".")
+    given = Hypothesis(units, "", lexicon.ids(units), 0.5, lexicon.trigram.score(lexicon.ids(units)), None, "test")
+    best = max(Reorder().edits(Site(climb, given)), key=lambda edit: edit.rank)
+    assert best.on(units) == ("anna", "sees", "the", "old", "bridge", ".")

@@ -87,7 +87,8 @@ class Replayed(Check):
             else "",
             numbers=numbers,
             share=0.0 if worst is None else worst.share,
-            own=worst is not None,
+            # a law that is not known may be that of a network which is asked otherwise
+            own=worst is not None and worst.law is not None,
             explains=("draw_calibration",) if worst is not None else (),
             repair=repair,
         )

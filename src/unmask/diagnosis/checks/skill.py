@@ -35,7 +35,7 @@ class Skill(Check):
     title = "Does it know more than a table of word pairs?"
     fault = "It knows no more than a table of word pairs."
     repair = "training.steps"
-    leads_to = ("safe_words", "frontier", "compounding", "guidance", "latent_use")
+    leads_to = ("safe_words", "frontier", "compounding", "guidance")
 
     def run(self, lab: CheckContext) -> Finding:
         s, ids_BL = lab.subject, lab.batch.ids_BL.cpu()

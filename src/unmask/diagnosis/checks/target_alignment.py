@@ -28,6 +28,9 @@ EVERYTHING = (
     "gap",
     "skill",
     "cache",
+    # where no known law explains what was drawn, or no temperature does
+    "replay",
+    "draw_calibration",
 )
 
 

@@ -8,12 +8,11 @@ from typing import ClassVar
 from unmask.search.hypothesis import Edit
 from unmask.search.proposal import Proposal
 from unmask.search.site import Site
-from unmask.search.units import is_word
 
 
 @dataclass(frozen=True)
 class Move(Proposal):
-    """A word or a run of them, with the mark behind it or not, to another place; the likeliest order first.
+    """A word or a run of words and marks to another place; the likeliest order first.
 
     Attributes:
         longest: units of a run.
@@ -31,7 +30,7 @@ class Move(Proposal):
             for start in range(n - length + 1):
                 run = units[start : start + length]
                 for to in range(n - length + 1):
-                    if to == start or not is_word(run[0]) and length > 1:
+                    if to == start:
                         continue
                     low, high = min(start, to), max(start, to) + length
                     rest = units[low:start] + units[start + length : high]
