@@ -46,5 +46,4 @@ def _by_tokenizer(lab: CheckContext, batch: Batch) -> float | None:
         found = [i for i in s.tokenizer.encode(text, add_special_tokens=False) if i not in special]
         # a row that ends holds the whole text; one that does not may cut it off
         other += found != kept if s.eos_id in row else found[: len(kept)] != kept
-    # where not one row agrees, rows are laid out in a way that a tokenizer alone does not know
-    return None if other == len(batch.texts) else other / len(batch.texts)
+    return other / len(batch.texts)
