@@ -162,7 +162,7 @@ def invert(
         out: a .csv or .jsonl file to write to: then a run that was stopped goes on where it was, the processes of a
             launch share the work, and the rows of the file are returned.
         trace: keep each step up (without ``out``).
-        callback: called with each :class:`unmask.search.loop.Rise` and :class:`unmask.search.from_vectors.Ended`.
+        callback: called with each :class:`unmask.search.loop.Rise` and :class:`unmask.search.loop.Ended`.
         config, settings: ``calls``, ``forwards``, ``seconds``, ``seed``, ``precision``, and ``verify``, such as
             ``cosine:threshold=0.999``; otherwise the threshold follows the precision in which the vectors are stored.
 

@@ -59,6 +59,7 @@ class Output:
         trace: who was unmasked when, or None.
         ended: whether each row wrote its end before the limit; None where rows have a fixed length.
         verified: whether a verifier accepted each row; None where none was asked for.
+        score: of each row by the verifier, 1 being wholly right; None where none was asked for.
         cosine: of each row's re-encoded text to the vector that it was written from; None where nothing was encoded.
         calls: calls of the verifier, all rows together.
         row_calls, row_forwards: the same and rows through the network, for each row of a search; else None.
@@ -83,6 +84,7 @@ class Output:
     row_calls: list[int] | None = None
     row_forwards: list[int] | None = None
     stopped: list[str] | None = None
+    score: list[float] | None = None
 
     def pieces(self, token: int) -> str:
         """How one id is shown in a trace."""
@@ -90,7 +92,7 @@ class Output:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; without ids and trace."""
-        names = ["texts", "prompts", "forwards", "precision", "ended", "verified", "cosine", "calls", "seconds"]
+        names = ["texts", "prompts", "forwards", "precision", "ended", "verified", "score", "cosine", "calls", "seconds"]
         names += ["row_calls", "row_forwards", "stopped"]
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None} | {"config": self.config.to_dict()}

@@ -46,7 +46,10 @@ class SamplingConfig:
         repetition_penalty: above 1, ids that the row shows already become less likely.
         length: canvas length, or that of an answer to a prompt; the model's own when None.
         loops: times a looped network's stack is applied; as trained when None.
-        verify: a verifier (``unmask list verifiers``): what it refuses is written again, or mended by search.
+        verify: a verifier (``unmask list verifiers``), or an object of your own that keeps to
+            :class:`unmask.core.verifier.Verifier`: what it refuses is written again, or mended by search.
+        pattern: regular expression that the whole text is to match, with ``verify="regex"``.
+        schema: a JSON schema, as a mapping or the name of its file, with ``verify="json"``.
         calls, forwards: calls of the verifier and rows through the network a text, at most.
         seconds: a search ends after so long.
         seed: same seed, same texts, whatever the batch size.
@@ -75,7 +78,9 @@ class SamplingConfig:
     repetition_penalty: float = _setting("Above 1: tokens that a row shows already become less likely.", 1.0)
     length: int | None = _setting("Tokens to write; the model's own when not given.")
     loops: int | None = _setting("Times a looped network's stack is applied; as trained when not given.")
-    verify: str | None = _setting("Mend what this verifier refuses (unmask list verifiers): cosine, rules ...")
+    verify: Any = _setting("Mend what this verifier refuses (unmask list verifiers): cosine, regex, json, rules ...")
+    pattern: str | None = _setting("Regular expression that the whole text is to match, with --verify regex.")
+    schema: Any = _setting("File of the JSON schema that the text is to keep to, with --verify json.")
     calls: int | None = _setting("Calls of the verifier a text, at most.")
     forwards: int | None = _setting("Rows through the network a text, at most, where a verifier is asked.")
     seconds: float | None = _setting("Seconds for all texts together, where a verifier is asked.")
@@ -203,4 +208,4 @@ def _plain(value: Any) -> Any:
         return spec_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    return value
+    return type(value).__name__ if callable(getattr(value, "check", None)) else value  # a verifier of the user's own

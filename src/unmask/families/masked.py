@@ -23,24 +23,25 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
 from unmask.families._masked_answers import SAMPLES, filled, scored
+from unmask.families._masked_search import before, written
 from unmask.models.adapters import load_adapter
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.causal import load_causal
 from unmask.models.text_model import TextModel, is_native, load_native
+from unmask.search.verifier import SEARCHED, named, text_verifier, verifier_of
+from unmask.search.verifiers.cosine import Cosine
 
 #: steps where nobody says how many, and quota and sampler count them
 STEPS = 16
 #: fields of a config that are a plan's
 _PLAN = frozenset(f.name for f in fields(DecodingPlan)) & frozenset(f.name for f in fields(SamplingConfig))
-#: what bounds a search against a verifier
-SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
 _WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
 class _Masked(TextModel, Model):
     """What every masked model does; the two classes below say how texts are laid out."""
 
-    honours: ClassVar[frozenset[str]] = frozenset({*_PLAN, "length"})
+    honours: ClassVar[frozenset[str]] = frozenset({*_PLAN, *SEARCHED, "length"})
     words: ClassVar[str] = "a masked model"
 
     @property
@@ -77,7 +78,11 @@ class _Masked(TextModel, Model):
     def write(self, task: Task, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
         given = (task.texts, task.n, config.length, task.canvas, task.condition)
+        asked = text_verifier(config, [], self.words)  # refused before anything is encoded
         laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
+        check = asked and text_verifier(config, before(laid, task), self.words)
+        if check is not None:
+            return written(self, laid, plan, check, task, config)
         count, size = len(laid.x_BL), config.batch_size
         mine = distributed.split_between_processes(count) if task.share else range(count)
         chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
@@ -153,7 +158,7 @@ class _Masked(TextModel, Model):
         config = self.config if config is None else config
         own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
         once = SamplingConfig.of(dict.fromkeys(own), config)
-        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
+        return once.only(_Masked.honours - SEARCHED, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
         self,
@@ -281,21 +286,16 @@ class _Masked(TextModel, Model):
 class MaskedText(_Masked):
     """A masked diffusion model of unmask's own: texts are written from their meaning, or freely."""
 
-    honours: ClassVar[frozenset[str]] = _Masked.honours | SEARCHED
-
     def write(self, task: Task, config: SamplingConfig) -> Output:
-        if config.verify is None:
-            vain = [name for name in ("calls", "forwards", "seconds") if getattr(config, name) is not None]
-            if vain:
-                raise UsageError(f"{vain[0]}={getattr(config, vain[0])!r} has no effect without verify='cosine'")
+        if not isinstance(verifier_of(config), Cosine):
             return super().write(task, config)
         task.without("a search against a verifier, which lays out its own canvases", "canvas")
         if task.texts is None and task.condition is None:
-            raise UsageError(f"verify={config.verify!r} needs texts or vectors to compare with: give one of them")
+            raise UsageError(f"verify={named(config)!r} needs texts or vectors to compare with: give one of them")
         cond = self.laid_out(task.texts, task.n, None, None, task.condition).cond
         assert cond is not None
         if not bool(cond.present_B.all()):
-            raise UsageError(f"verify={config.verify!r} compares with a vector, and a row of the condition has none")
+            raise UsageError(f"verify={named(config)!r} compares with a vector, and a row of the condition has none")
         out = self._searched(cond.latent_BZ, config, None, task.callback, bool(task.trace), task.share)
         if task.texts is not None:
             out.prompts = [text for text in task.texts for _ in range(task.n or 1)]
@@ -311,7 +311,8 @@ class MaskedText(_Masked):
         trace: bool = False,
         stored: str = "fp32",
     ) -> Output:
-        config = SamplingConfig(verify="cosine") if config is None else config
+        config = config or SamplingConfig()
+        config = replace(config, verify=config.verify or "cosine")
         return self._searched(vectors_NZ, config, rows, on_progress, trace, False, stored)
 
     def vector_statistics(self) -> tuple[int, Tensor | None, Tensor | None]:
@@ -331,7 +332,7 @@ class MaskedText(_Masked):
         stored: str = "fp32",
     ) -> Output:
         from unmask.search.from_vectors import HONOURED, write_from_vectors
-        from unmask.search.trace import SearchTrace
+        from unmask.search.trace import output_of
 
         own = self.config.changed()
         asked = {k: v for k, v in config.changed().items() if k not in own or own[k] != v}
@@ -340,22 +341,18 @@ class MaskedText(_Masked):
             self, vectors_NZ, config, rows=rows, on_progress=on_progress, share=share, stored=stored
         )
         texts = [one.text for one in found]
-        return Output(
-            texts,
-            self.tokenize(texts),
-            sum(one.forwards for one in found),
-            self,
-            config=config,
+        out = output_of(
+            found,
+            config,
+            texts=texts,
+            sequences=self.tokenize(texts),
+            model=self,
             precision=precision,
-            trace=SearchTrace.of(found, config.verify or "cosine") if trace else None,
-            verified=[one.verified for one in found],
-            cosine=[one.score for one in found],
-            calls=sum(one.calls for one in found),
+            trace=trace,
             seconds=seconds,
-            row_calls=[one.calls for one in found],
-            row_forwards=[one.forwards for one in found],
-            stopped=[one.stopped for one in found],
         )
+        out.cosine = out.score
+        return out
 
 
 class AdaptedText(AdapterModel, _Masked):

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from unmask.search.from_vectors import Ended
-from unmask.search.loop import Rise
+from unmask.search.loop import Ended, Rise
 
 #: rows that are shown at a time
 _SHOWN = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,24 +17,14 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.models.text_model import TextModel
 from unmask.search.learned import LearnedCorrector
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Found, search
+from unmask.search.loop import Ended, Found, search
 from unmask.search.plan import SearchPlan
-from unmask.search.verifier import verifiers
+from unmask.search.verifier import BOUNDS, named, verifier_of
 from unmask.search.verifiers.cosine import Cosine, CosineCheck
 from unmask.search.writer import Writer
 
-#: calls of the verifier a text where nobody says how many
-CALLS = 2000
 #: the settings of a generation that a search has a use for
-HONOURED = frozenset({"verify", "calls", "forwards", "seconds"})
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A row is done: what a callback gets."""
-
-    row: int
-    found: Found
+HONOURED = frozenset({"verify", *BOUNDS})
 
 
 def write_from_vectors(
@@ -65,9 +54,9 @@ def write_from_vectors(
         UsageError: another verifier, or vectors of another width.
     """
     started = time.perf_counter()
-    kind = verifiers.make(config.verify or "cosine")
+    kind = verifier_of(config)
     if not isinstance(kind, Cosine):
-        raise UsageError(f"verify={config.verify!r} does not check {Cosine.checks}: 'cosine' does")
+        raise UsageError(f"verify={named(config)!r} does not check {Cosine.checks}: 'cosine' does")
     rows = list(range(len(z_NZ))) if rows is None else list(rows)
     encoder = model.encoder
     if z_NZ.shape[1] != encoder.width:
@@ -76,16 +65,7 @@ def write_from_vectors(
         )
     chosen = fastest(model.denoiser, config.batch_size * 32, model.device, config.precision)
     chosen = distributed.broadcast_object(chosen) if share else chosen
-    own = plan or SearchPlan()
-    plan = SearchPlan(
-        **{
-            **vars(own),
-            "calls": config.calls or CALLS,
-            "forwards": config.forwards,
-            "seconds": config.seconds,
-            "seed": config.seed,
-        }
-    )
+    plan = SearchPlan.of(config, plan)
     mine = distributed.split_between_processes(len(rows)) if share else range(len(rows))
     z_BZ = z_NZ[mine.start : mine.stop].float().cpu()
     numbers = rows[mine.start : mine.stop]

@@ -23,7 +23,7 @@ from unmask.core.errors import UsageError
 from unmask.core.files import write_json, write_text
 from unmask.core.model import Model
 from unmask.core.sampling_config import SamplingConfig
-from unmask.search.from_vectors import Ended
+from unmask.search.loop import Ended
 
 COLUMNS = ("row", "text", "cosine", "verified", "calls", "forwards", "stopped")
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from unmask.core.verifier import Verifier
 from unmask.search.climb import Ask, Check, Climb, Fill, Request, WordForms
 from unmask.search.corrector import Corrector
-from unmask.search.hypothesis import Hypothesis
 from unmask.search.lexicon import Lexicon
 from unmask.search.plan import SearchPlan
 from unmask.search.proposal import proposals
@@ -32,7 +31,7 @@ class Found:
         verified: whether the verifier accepted it.
         calls, forwards: what was spent.
         stopped: why it ended: ``verified``, or what ran out.
-        path: every hypothesis that was better than all before it.
+        path: every hypothesis that was better than all before it: its text, score, source, parent and calls.
     """
 
     text: str
@@ -41,7 +40,7 @@ class Found:
     calls: int
     forwards: int
     stopped: str
-    path: list[Hypothesis]
+    path: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,16 @@ class Rise:
     """A search has a better hypothesis: what a callback gets."""
 
     row: int
-    hypothesis: Hypothesis
+    hypothesis: Any
     calls: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A row is done: what a callback gets."""
+
+    row: int
+    found: Found
 
 
 def search(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unmask.core.errors import UsageError
+from unmask.core.sampling_config import SamplingConfig
+
+#: calls of the verifier a text where nobody says how many
+CALLS = 2000
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class SearchPlan:
         seed: same seed, same text.
     """
 
-    calls: int | None = 2000
+    calls: int | None = CALLS
     forwards: int | None = None
     seconds: float | None = None
     proposals: tuple[str, ...] | None = None
@@ -68,6 +72,12 @@ class SearchPlan:
     elite: float = 2.5
     weights: Weights = field(default_factory=Weights)
     seed: int = 0
+
+    @classmethod
+    def of(cls, config: SamplingConfig, own: SearchPlan | None = None) -> SearchPlan:
+        """A plan with the bounds and the seed of a config; :data:`CALLS` where it says nothing of calls."""
+        bounds = {"calls": config.calls or CALLS, "forwards": config.forwards, "seconds": config.seconds}
+        return replace(own or cls(), **bounds, seed=config.seed)
 
     def __post_init__(self) -> None:
         for name in ("calls", "forwards", "drafts", "beam", "tries", "visits"):

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from unmask.core.files import write_json
+from unmask.core.model import Model, Output
+from unmask.core.sampling_config import SamplingConfig
 from unmask.search.loop import Found
+from unmask.search.verifier import named
 
 FORMAT = "unmask-search-trace-1"
 
@@ -62,3 +67,45 @@ class SearchTrace:
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
         return write_json(path, self.to_dict())
+
+
+def output_of(
+    found: Sequence[Found],
+    config: SamplingConfig,
+    *,
+    texts: list[str],
+    sequences: Tensor,
+    model: Model,
+    prompts: list[Any] | None = None,
+    written: SamplingConfig | None = None,
+    precision: str = "fp32",
+    trace: Any = False,
+    seconds: float = 0.0,
+) -> Output:
+    """What searches ended with, as every model gives it.
+
+    Args:
+        found: one a row.
+        config: which verifier was asked.
+        written: the settings that are reported; ``config`` when None.
+        trace: keep the ways up; or a trace of another kind.
+        texts, sequences, model, prompts, precision, seconds: of the output.
+    """
+    name = named(config)
+    return Output(
+        texts,
+        sequences,
+        sum(one.forwards for one in found),
+        model,
+        prompts=prompts,
+        config=written or config,
+        precision=precision,
+        trace=SearchTrace.of(found, name) if trace is True or isinstance(trace, str) else trace or None,
+        verified=[one.verified for one in found],
+        score=[one.score for one in found],
+        calls=sum(one.calls for one in found),
+        seconds=seconds,
+        row_calls=[one.calls for one in found],
+        row_forwards=[one.forwards for one in found],
+        stopped=[one.stopped for one in found],
+    )

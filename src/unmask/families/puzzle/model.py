@@ -25,8 +25,10 @@ from unmask.evaluation.boards import BoardScores, score_boards
 from unmask.families.puzzle.network import Card, PuzzleDenoiser
 from unmask.families.puzzle.network import save as save_network
 from unmask.families.puzzle.solving import TRIES, attempt, vanilla
-from unmask.search.verifier import verifiers
-from unmask.search.verifiers.rules import Rules
+from unmask.search.mend import Draft, Wanted, mend
+from unmask.search.plan import SearchPlan
+from unmask.search.verifier import BOUNDS, named, verifier_of
+from unmask.search.verifiers.rules import Rules, RulesCheck
 
 #: one cell at a time by margin, and again while the answer breaks a rule
 OWN_PLAN = SamplingConfig(order="margin", steps=None, verify="rules", calls=TRIES)
@@ -44,7 +46,7 @@ class PuzzleModel(Model):
     """
 
     honours: ClassVar[frozenset[str]] = frozenset(
-        {"order", "quota", "steps", "temperature", "sampler", "remasking", "loops", "verify", "calls"}
+        {"order", "quota", "steps", "temperature", "sampler", "remasking", "loops", "verify", *BOUNDS}
     )
     words: ClassVar[str] = "a puzzle model, which fills in a board"
     judge: ClassVar[str | None] = None
@@ -86,10 +88,7 @@ class PuzzleModel(Model):
         task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
             raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
-        if config.verify is not None and not isinstance(verifiers.make(config.verify), Rules):
-            raise UsageError(f"verify={config.verify!r} does not check {Rules.checks}: 'rules' does")
-        if config.verify is None and config.calls not in (None, self.config.calls):
-            raise UsageError(f"calls={config.calls} has no effect without verify='rules'")
+        ruled(config, self.config)
         texts = [text for text in task.texts for _ in range(task.n or 1)]
         batch, started = self.read(texts), time.perf_counter()
         found = self.solve(batch, config, task)
@@ -103,8 +102,12 @@ class PuzzleModel(Model):
             precision=found.precision,
             trace=Trace.join(found.traces) if found.traces else None,
             verified=found.correct_B.tolist() if config.verify else None,
-            calls=found.calls,
+            score=found.correct_B.double().tolist() if config.verify else None,
+            calls=sum(found.row_calls),
             seconds=time.perf_counter() - started,
+            row_calls=found.row_calls if config.verify else None,
+            row_forwards=found.forwards_B.tolist() if config.verify else None,
+            stopped=found.stopped if config.verify else None,
         )
 
     def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: Task) -> Filled:
@@ -113,46 +116,28 @@ class PuzzleModel(Model):
             self.denoiser, min(config.batch_size, len(batch)) * self.puzzle.length, self.device, config.precision
         )
         most = (config.calls or TRIES) if config.verify else 1
-        x_BL, correct_B = batch.question_BL.clone(), torch.zeros(len(batch), dtype=torch.bool)
-        once_B, forwards_B = correct_B.clone(), torch.zeros(len(batch), dtype=torch.long)
-        traces: list[Trace | None] = [None] * len(batch)
-        forwards = calls = 0
         mine = distributed.split_between_processes(len(batch)) if task.share else range(len(batch))
-        left = torch.arange(mine.start, mine.stop)
+        writer = BoardWriter(self, batch, self.plan(config, task), config.batch_size, task)
+        check = RulesCheck(lambda x, rows: self.puzzle.correct(torch.tensor(x), batch[torch.tensor(list(rows))]).tolist())
+        bounds = SearchPlan(calls=most, forwards=config.forwards, seconds=config.seconds)
+        call = task.callback if config.verify else None
         with self._looped(config.loops), chosen.autocast(self.device), torch.no_grad():
-            for number in range(most):
-                again = []
-                plan = attempt(self.plan(config, task), number)
-                for part in left.split(config.batch_size):
-                    out = generate(
-                        self.denoiser,
-                        batch[part].question_BL.to(self.device),
-                        plan,
-                        row_ids_B=part.to(self.device),
-                        trace=("full" if task.trace == "full" else "committed") if task.trace else None,
-                        callback=task.callback,
-                    )
-                    found = out.sequences.cpu()
-                    same_B = (found == x_BL[part]).all(1) & (number > 0)
-                    x_BL[part], forwards = found, forwards + out.forwards
-                    forwards_B[part] += out.forwards_B.cpu()
-                    right_B = self.puzzle.correct(found, batch[part])
-                    correct_B[part], calls = right_B, calls + len(part) * bool(config.verify)
-                    for k, row in enumerate(part.tolist() if out.trace is not None else []):
-                        traces[row] = out.trace.select([k])  # type: ignore[union-attr]
-                    # an order without chance writes the same answer again
-                    again.append(part[~right_B & ~(same_B & (not noisy(plan)))])
-                once_B = correct_B.clone() if number == 0 else once_B
-                left = torch.cat(again) if again else left[:0]
-                if not len(left):
-                    break
+            found = mend(mine, check, writer, bounds, rounds=most, on_rise=call, on_end=call)
+        forwards = [writer.forwards]
         if task.share:
-            rows = [[part[i] for part in (x_BL, correct_B, once_B, forwards_B, traces)] for i in mine]
-            *columns, traces = zip(*distributed.gather_object(rows), strict=True)
-            x_BL, correct_B, once_B, forwards_B = (torch.stack(list(column)) for column in columns)
-            forwards, calls = sum(distributed.gather_object([forwards])), sum(distributed.gather_object([calls]))
-        kept = [trace for trace in traces if trace is not None]
-        return Filled(x_BL, correct_B, once_B, forwards_B, forwards, calls, chosen.precision, kept)
+            found, forwards = distributed.gather_object(found), distributed.gather_object(forwards)
+        states = [one.path[-1].draft.state for one in found]
+        return Filled(
+            torch.stack([x_L for x_L, _ in states]),
+            torch.tensor([one.verified for one in found]),
+            torch.tensor([one.path[0].accepted for one in found]),
+            torch.tensor([one.forwards for one in found]),
+            sum(forwards),
+            [one.calls for one in found] if config.verify else [0] * len(found),
+            chosen.precision,
+            [trace for _, trace in states if trace is not None],
+            [one.stopped for one in found],
+        )
 
     def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> BoardScores:
         """Solve held-out boards: new ones from the side that training leaves out, or those of ``what.data``.
@@ -161,7 +146,7 @@ class PuzzleModel(Model):
             UsageError: a setting without effect, or a malformed board.
         """
         what = what.without(self.words, "judge", "length", "samples")
-        config = (self.config if config is None else config).only(self.honours, self.words)
+        config = ruled((self.config if config is None else config).only(self.honours, self.words), self.config)
         batch, notes = self.boards(what.data, what.column, what.texts, config.seed)
         kind = self.puzzle.held_out if what.data is None else self.puzzle
         found = self.solve(batch, config, Task(share=what.share))
@@ -173,7 +158,7 @@ class PuzzleModel(Model):
             found.x_BL,
             found.once_B,
             forwards=float(found.forwards_B.double().mean()),
-            calls=found.calls / len(batch),
+            calls=sum(found.row_calls) / len(batch),
             trace=trace[0] if trace else None,
             about={**given, **{k: str(v) for k, v in config.to_dict().items() if k != "batch_size"}},
             notes=notes,
@@ -215,7 +200,7 @@ class PuzzleModel(Model):
         subject = PuzzleSubject(
             self.denoiser, self.card, held_out, train, plan=self.plan(config, Task()), path=self.path, notes=notes
         )
-        subject.plan_words = str(replace(config, verify=None, calls=None))
+        subject.plan_words = str(replace(config, verify=None, **dict.fromkeys(BOUNDS)))
         return subject
 
     def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
@@ -266,7 +251,8 @@ class Filled:
     Attributes:
         x_BL: the canvases. correct_B: whether each obeys every rule. once_B: whether its first attempt did.
         forwards_B: body passes each board took part in; forwards: passes, of all boards together.
-        calls: answers that were checked. precision: what the network ran in. traces: one a board, where asked for.
+        row_calls: answers of each board that were checked. precision: what the network ran in.
+        traces: one a board, where asked for. stopped: why each ended.
     """
 
     x_BL: Tensor
@@ -274,9 +260,66 @@ class Filled:
     once_B: Tensor
     forwards_B: Tensor
     forwards: int
-    calls: int
+    row_calls: list[int]
     precision: str
     traces: list[Trace]
+    stopped: list[str]
+
+
+class BoardWriter:
+    """Boards as :mod:`unmask.search.mend` has them written: each time from the start.
+
+    Args:
+        model, batch: the solver and the boards; their indices are the rows' numbers.
+        plan: of the first attempt; later ones have noise on the order.
+        size: boards at a time.
+        task: says what is traced, and who is called.
+
+    Attributes:
+        forwards: passes through the network, each over all boards of a batch.
+    """
+
+    def __init__(self, model: PuzzleModel, batch: PuzzleBatch, plan: DecodingPlan, size: int, task: Task) -> None:
+        self.model, self.batch, self.plan, self.size, self.task = model, batch, plan, size, task
+        self.forwards = 0
+        # an order without chance writes the same answer again
+        self.patience = 10**9 if noisy(attempt(plan, 1)) else 1
+
+    def write(self, wanted: Sequence[Wanted]) -> list[tuple[list[Draft], int]]:
+        """Boards filled in, with the passes that each took part in."""
+        found: list[tuple[list[Draft], int]] = []
+        kept = ("full" if self.task.trace == "full" else "committed") if self.task.trace else None
+        for start in range(0, len(wanted), self.size):
+            part = torch.tensor([one.row for one in wanted[start : start + self.size]])
+            out = generate(
+                self.model.denoiser,
+                self.batch[part].question_BL.to(self.model.device),
+                attempt(self.plan, wanted[start].round),  # all boards that are left are at the same attempt
+                row_ids_B=part.to(self.model.device),
+                trace=kept,  # type: ignore[arg-type]
+                callback=self.task.callback,
+            )
+            self.forwards += out.forwards
+            for k, (x_L, passes) in enumerate(zip(out.sequences.cpu(), out.forwards_B.tolist(), strict=True)):
+                trace = None if out.trace is None else out.trace.select([k])
+                text = " ".join(map(str, x_L.tolist()))
+                found.append(([Draft(text, (x_L, trace), "attempt")], passes))
+        return found
+
+
+def ruled(config: SamplingConfig, own: SamplingConfig) -> SamplingConfig:
+    """A config whose verifier, if there is one, knows a puzzle's rules; bounds of the model's own plan may be idle.
+
+    Raises:
+        UsageError: another verifier, or a setting without effect.
+    """
+    if config.verify is None:
+        idle = [name for name in BOUNDS if getattr(config, name) == getattr(own, name)]
+        config = replace(config, **dict.fromkeys(idle))
+    found = verifier_of(config)
+    if found is not None and not isinstance(found, Rules):
+        raise UsageError(f"verify={named(config)!r} does not check {Rules.checks}: 'rules' does")
+    return config
 
 
 def joined(batches: Sequence[PuzzleBatch]) -> PuzzleBatch:
