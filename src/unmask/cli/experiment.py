@@ -10,7 +10,9 @@ import typer
 def register(app: typer.Typer) -> None:
     @app.command()
     def experiment(
-        name: str = typer.Argument(..., help="sudoku, zebra, nae_sat, order_learners, frontier or beyond."),
+        name: str = typer.Argument(
+            ..., help="sudoku, zebra, nae_sat, order_learners, frontier, sgdd_parts, paraphrase or beyond."
+        ),
         minutes: float | None = typer.Option(None, help="Train each arm this long, later go on; 0 measures."),
         steps: int | None = typer.Option(None, help="Optimiser steps of each arm's whole run."),
         batch: int | None = typer.Option(None, help="Rows a step."),

@@ -29,6 +29,8 @@ STUDIES = {
     "nae_sat": "Latents and observations: where the hard subproblems are",
     "order_learners": "Likelihood of text learned in permuted orders",
     "frontier": "Generated text: perplexity against entropy by order and steps",
+    "sgdd_parts": "SGDD: each of its parts on and off",
+    "paraphrase": "SGDD, phase 2: paraphrase against copying, and verified against a predicted vector",
     "beyond": "Sudoku beyond the paper: what else an inference budget can buy",
 }
 SCALES = ("cpu", "paper")
