@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.audit.foreign import Called, Model, Sampler, Signature
+from unmask.auditing.foreign import Called, Model, Sampler, Signature
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unmask.audit.exact import ExactLaw
-from unmask.audit.subject import Sampled
+from unmask.auditing.exact import ExactLaw
+from unmask.auditing.subject import Sampled
 from unmask.core.errors import UsageError
 from unmask.core.registry import Leaf, Registry
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Step
@@ -78,7 +78,7 @@ class Signature(Leaf):
         raise NotImplementedError
 
 
-signatures: Registry[Signature] = Registry("signature", "unmask.audit.signatures", Signature)
+signatures: Registry[Signature] = Registry("signature", "unmask.auditing.signatures", Signature)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw
+from unmask.auditing.exact import ExactLaw
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.diagnosis.native import NativeSubject

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from unmask.audit.check import Bench, audit_checks
-from unmask.audit.exact import ExactLaw
-from unmask.audit.laws.chain import Chain
-from unmask.audit.laws.hidden_chain import HiddenChain
-from unmask.audit.laws.joint import Joint
-from unmask.audit.subject import Sampled
+from unmask.auditing.check import Bench, audit_checks
+from unmask.auditing.exact import ExactLaw
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.laws.hidden_chain import HiddenChain
+from unmask.auditing.laws.joint import Joint
+from unmask.auditing.subject import Sampled
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.context import BUDGETS
 from unmask.diagnosis.finding import Finding

@@ -3,10 +3,10 @@
 import pytest
 from samplers import faulty, sample
 
-from unmask.audit.check import Bench, audit_checks
-from unmask.audit.foreign import Foreign, signatures
-from unmask.audit.laws.chain import Chain
-from unmask.audit.subject import Plan
+from unmask.auditing.check import Bench, audit_checks
+from unmask.auditing.foreign import Foreign, signatures
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.subject import Plan
 from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.context import BUDGETS

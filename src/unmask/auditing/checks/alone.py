@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from unmask.audit.check import AuditCheck, Bench
+from unmask.auditing.check import AuditCheck, Bench
 from unmask.diagnosis.finding import Finding
 
 _ROWS = 8

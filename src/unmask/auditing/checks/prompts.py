@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.audit.check import TEXTS, AuditCheck, Bench
-from unmask.audit.checks.one_at_a_time import SURE
+from unmask.auditing.check import TEXTS, AuditCheck, Bench
+from unmask.auditing.checks.one_at_a_time import SURE
 from unmask.diagnosis.finding import Finding
 
 
