@@ -54,8 +54,8 @@ class Bench:
         self.model: Any = unmask.load(folder, "cpu")
         found = held_out(self.model, texts, texts=10**6)
         self.texts, self.known = [t for t in found[1]], list(found[2] or [])
-        self.encoder = self.model.load_encoder()
-        self.coarse = self.model.load_encoder("bf16")
+        self.encoder = self.model.card.load_encoder()
+        self.coarse = self.model.card.load_encoder("bf16")
         self.lexicon = lexicon_of(self.model)
         self._known_z: torch.Tensor | None = None
 

@@ -19,6 +19,7 @@ from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model,
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
 from unmask.core.sampling_config import SamplingConfig
+from unmask.data.text import evenly
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
@@ -239,7 +240,6 @@ class _Masked(TextModel, Model):
         length: int | None = None,
         config: SamplingConfig | None = None,
     ) -> Diagnosable:
-        from unmask.data.text import evenly
         from unmask.diagnosis.context import TRAIN_ROWS
         from unmask.diagnosis.native import NativeSubject
         from unmask.evaluation.scored import scored_texts
@@ -413,12 +413,12 @@ class Masked(Family):
         return prepare(recipe, say)
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+    def probes(cls, prepared: Any) -> list[Any]:
         from unmask.diagnosis.callback import quick_probe
 
-        t = recipe.train
-        probe = _correction_probe if recipe.data.task == "correction" else _generation_probe
-        found = [probe(prepared, recipe)] if t.probe_texts else []
+        t = prepared.recipe.train
+        probe = _generation_probe if prepared.decoder is None else _correction_probe
+        found = [probe(prepared)] if t.probe_texts else []
         if t.diagnose_every:
             found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
         return found
@@ -430,7 +430,7 @@ def _behind(found: TextModel) -> _Masked:
     return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
 
 
-def _generation_probe(prepared: Any, recipe: Any) -> Any:
+def _generation_probe(prepared: Any) -> Any:
     """What training looks at besides losses: held-out texts written anew, and how much of them came back.
 
     ``generation`` is the F1 of words against the reference for a conditional model; free samples are scored by how
@@ -439,9 +439,8 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     from unmask.metrics.word_distribution import word_distribution_overlap
     from unmask.metrics.word_f1 import word_f1
 
-    t = recipe.train
-    texts = prepared.validation_texts[: t.probe_texts]
-    sources = prepared.validation_sources[: t.probe_texts]
+    t = prepared.recipe.train
+    texts, sources = _shown(prepared)
     model = _behind(prepared.model)
     cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
 
@@ -468,15 +467,16 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     return probe
 
 
-def _correction_probe(prepared: Any, recipe: Any) -> Any:
+def _correction_probe(prepared: Any) -> Any:
     """What training of a corrector looks at: how near held-out drafts come to their vectors by one correction.
 
     ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
     """
     from unmask.decoding.corrections import corrections, written
 
-    t, model, decoder = recipe.train, prepared.model, prepared.trainer.keywords["drafter"].decoder
-    z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
+    t, model, decoder = prepared.recipe.train, prepared.model, prepared.decoder
+    _, sources = _shown(prepared)
+    z_BZ = model.encode(sources)
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
     drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
     ids_BL = model.tokenize(drafts)
@@ -489,11 +489,18 @@ def _correction_probe(prepared: Any, recipe: Any) -> Any:
             float(torch.cosine_similarity(z_BZ, vectors).mean()) for vectors in (z_h_BZ, model.encode(texts))
         )
         lines = [f"step {step}: cosine {before:.3f} of the drafts, {after:.3f} corrected"]
-        for truth, draft, text in list(zip(prepared.validation_sources, drafts, texts, strict=False))[: t.show_texts]:
+        for truth, draft, text in list(zip(sources, drafts, texts, strict=False))[: t.show_texts]:
             lines += [f"  in   {_short(truth)}", f"  was  {_short(draft)}", f"  out  {_short(text)}"]
         return {"generation": after, "cosine_draft": before, "cosine_corrected": after}, lines
 
     return probe
+
+
+def _shown(prepared: Any) -> tuple[list[str], list[str]]:
+    """Some held-out texts, and what each is written from."""
+    side = prepared.held_out
+    at = evenly(len(side.texts), prepared.recipe.train.probe_texts)
+    return [side.texts[i] for i in at], [side.sources[i] for i in at]
 
 
 def _short(text: str, width: int = 110) -> str:

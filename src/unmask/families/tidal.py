@@ -290,14 +290,14 @@ class Tidal(Family):
         return prepare_tidal(recipe, say)
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+    def probes(cls, prepared: Any) -> list[Any]:
         from unmask.evaluation.tidal import exact_match_probe, text_probe
         from unmask.training.tidal import ARITHMETIC
 
-        t = recipe.train
+        t = prepared.recipe.train
         examples = prepared.validation.examples[: t.probe_texts]
         if not t.probe_texts:
             return []
-        if recipe.data.data == ARITHMETIC:
+        if prepared.recipe.data.data == ARITHMETIC:
             return [exact_match_probe(prepared.model, examples, show=t.show_texts)]
         return [text_probe(prepared.model, [text for _, text in examples], show=t.show_texts)]

@@ -78,6 +78,25 @@ class Card:
     format: int = FORMAT
     checksums: dict[str, str] = field(default_factory=dict)
 
+    def load_encoder(self, dtype: str | None = None) -> Encoder:
+        """The encoder that it names, ``fp32`` (None), ``bf16`` or ``auto``.
+
+        Raises:
+            UsageError: the model takes no semantic vector.
+            CheckpointError: the encoder found now is not the one the model was trained with.
+        """
+        if self.encoder is None:
+            raise UsageError("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
+        from unmask.models.encoders import SentenceEncoder
+
+        found = SentenceEncoder.load(self.encoder, pooling=self.pooling, dtype=dtype)
+        if self.encoder_identity and found.identity != self.encoder_identity:
+            raise CheckpointError(
+                f"the encoder {self.encoder!r} found here ({found.identity}) is not the one this model was "
+                f"trained with ({self.encoder_identity}); its vectors would mean something else"
+            )
+        return found
+
 
 class Bundle:
     """A network with the tokenizer and the card that belong to it: what a run folder holds."""
@@ -172,33 +191,10 @@ class TextModel(Bundle):
 
     @property
     def encoder(self) -> Encoder:
-        """The frozen sentence encoder.
-
-        Raises:
-            UsageError: the model takes no semantic vector.
-            CheckpointError: the encoder found now is not the one the model was trained with.
-        """
+        """The frozen sentence encoder, loaded when it is first needed (:meth:`Card.load_encoder`)."""
         if self._encoder is None:
-            self._encoder = self.load_encoder()
+            self._encoder = self.card.load_encoder()
         return self._encoder
-
-    def load_encoder(self, dtype: str | None = None) -> Encoder:
-        """The card's encoder, ``fp32`` (None) or ``bf16``.
-
-        Raises:
-            UsageError, CheckpointError: see :attr:`encoder`.
-        """
-        if self.card.encoder is None:
-            raise UsageError("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
-        from unmask.models.encoders import SentenceEncoder
-
-        found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling, dtype=dtype)
-        if self.card.encoder_identity and found.identity != self.card.encoder_identity:
-            raise CheckpointError(
-                f"the encoder {self.card.encoder!r} found here ({found.identity}) is not the one this model was "
-                f"trained with ({self.card.encoder_identity}); its vectors would mean something else"
-            )
-        return found
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> Tensor:
         """Semantic vectors [N, Z], fp32, on the model's device."""

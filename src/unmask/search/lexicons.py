@@ -81,5 +81,5 @@ def _texts(model: TextModel) -> Sequence[str]:
 
 def _made(model: TextModel, texts: Sequence[str]) -> Lexicon:
     _log.warning("the words of %s training texts are read for searches, once: this takes minutes", f"{len(texts):,}")
-    encoder = model.load_encoder("bf16")
+    encoder = model.card.load_encoder("bf16")
     return Lexicon.made(list(texts), lambda part: torch.from_numpy(encoder.encode(part)), is_uncased(encoder))
