@@ -11,6 +11,7 @@ from torch import Tensor
 from unmask.core.errors import UsageError
 from unmask.data.canvas import CanvasDataset
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.initial import start_embeddings
 
 #: texts that whitening is fitted to, at most
 FITTED = 50_000
@@ -61,7 +62,7 @@ def fresh(m: Any, tokenizer: Any, encoder: Any, rows: CanvasDataset) -> MaskedDi
         vectors = np.asarray(rows.latents[:FITTED], dtype=np.float32)
         net.latent.whiten.fit(torch.from_numpy(vectors), full=m.whiten == "full")
     if m.embedding_init == "encoder":
-        net.init_embeddings(_encoder_embeddings(m.tokenizer == "encoder", tokenizer, encoder))
+        start_embeddings(net.embed, m.dim, _encoder_embeddings(m.tokenizer == "encoder", tokenizer, encoder))
     return net
 
 
