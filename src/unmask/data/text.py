@@ -213,7 +213,9 @@ def require_texts(source: str | Path, column: str | Sequence[str] | None = None)
         UsageError: as :func:`load_texts`.
     """
     name = str(source)
-    if name not in corpora.NAMES and not (os.path.exists(Path(name).expanduser()) or _is_local(name)):
+    if name not in corpora.NAMES and not (
+        os.path.exists(Path(name).expanduser()) or is_pattern(name) or looks_like_a_file(name)
+    ):
         return
     columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
     if name in corpora.NAMES and columns is None:
@@ -276,10 +278,6 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(
             f"{error} (corpora that need no network: {did_you_mean(name, (*corpora.NAMES, english.NAME))})"
         ) from error
-
-
-def _is_local(name: str) -> bool:
-    return is_pattern(name) or looks_like_a_file(name)
 
 
 class _Scan:

@@ -171,12 +171,6 @@ class TidalText(TidalTextModel, Model):
         subject.plan_words, subject.plan_settings = str(config), config.beside(self.config)
         return subject
 
-    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        written = super().save(folder, dtype)
-        if self.config.changed():
-            self.config.save(written)
-        return written
-
     def examples(self, data: Any = None, column: str | None = None) -> tuple[list[Example], list[Example]]:
         """Held-out (prompt, text) pairs and those that were trained on.
 

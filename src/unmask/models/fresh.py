@@ -62,7 +62,7 @@ def fresh(m: Any, tokenizer: Any, encoder: Any, rows: CanvasDataset) -> MaskedDi
         vectors = np.asarray(rows.latents[:FITTED], dtype=np.float32)
         net.latent.whiten.fit(torch.from_numpy(vectors), full=m.whiten == "full")
     if m.embedding_init == "encoder":
-        start_embeddings(net.embed, m.dim, _encoder_embeddings(m.tokenizer == "encoder", tokenizer, encoder))
+        start_embeddings(net.embed, config.dim, _encoder_embeddings(m.tokenizer == "encoder", tokenizer, encoder))
     return net
 
 

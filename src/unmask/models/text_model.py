@@ -22,6 +22,7 @@ from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
 from unmask.core.sampling import drawn_lengths
+from unmask.core.sampling_config import SamplingConfig
 from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.card import CARD, Card, Encoder, check_files, is_native, read_card, run_of
 from unmask.models.denoiser import MaskedDiffusionModel
@@ -35,7 +36,9 @@ __all__ = ["CARD", "Bundle", "Card", "Encoder", "Laid", "TextModel", "is_native"
 
 
 class Bundle:
-    """A network with the tokenizer and the card that belong to it: what a run folder holds."""
+    """A network with the tokenizer, the card and the default plan that belong to it: what a run folder holds."""
+
+    config: SamplingConfig = SamplingConfig()
 
     def __init__(self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None) -> None:
         self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
@@ -75,6 +78,8 @@ class Bundle:
             os.replace(file, folder / file.name)
         shutil.rmtree(aside)
         write_json(folder / CARD, asdict(self.card))
+        if self.config.changed():
+            self.config.save(folder)
         return folder
 
 

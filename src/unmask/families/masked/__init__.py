@@ -12,8 +12,10 @@ from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place, Prepared
 from unmask.core.model import Model
 from unmask.decoding.plan import DecodingPlan
-from unmask.families.masked.texts import AdaptedText, MaskedText, behind
+from unmask.families.masked.model import MaskedModel
+from unmask.families.masked.texts import AdaptedText, MaskedText
 from unmask.models.adapters import load_adapter
+from unmask.models.adapters.text import AdapterModel
 from unmask.models.text_model import TextModel, is_native, load_native
 
 __all__ = ["AdaptedText", "Masked", "MaskedText"]
@@ -41,12 +43,12 @@ class Masked(Family):
     def load(cls, place: Place, device: torch.device) -> Model:
         own = str(place.config.get("model_type", "")).startswith("unmask")  # a checkpoint of a run has no card itself
         if place.folder is None or own or is_native(place.folder) or not place.config:
-            return behind(load_native(place.name, device))  # says what is missing
-        return behind(load_adapter(place.name, device))
+            return _behind(load_native(place.name, device))  # says what is missing
+        return _behind(load_adapter(place.name, device))
 
     @classmethod
     def adopt(cls, found: object) -> Model | None:
-        return behind(found) if isinstance(found, TextModel) else None
+        return _behind(found) if isinstance(found, TextModel) else None
 
     @classmethod
     def check(cls, recipe: Any) -> None:
@@ -76,7 +78,13 @@ class Masked(Family):
 
         t = prepared.recipe.train
         probe = generation_probe if prepared.decoder is None else correction_probe
-        found = [probe(prepared)] if t.probe_texts else []
+        found = [probe(_behind(prepared.model), prepared)] if t.probe_texts else []
         if t.diagnose_every:
             found.append(quick_probe(prepared.model, prepared.validation, every=t.diagnose_every))
         return found
+
+
+def _behind(found: TextModel) -> MaskedModel:
+    """A network with its tokenizer behind the contract of every model."""
+    own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
+    return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)

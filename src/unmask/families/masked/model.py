@@ -262,12 +262,6 @@ class MaskedModel(TextModel, Model):
         subject.plan_settings = config.beside(self.config)
         return subject
 
-    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        written = super().save(folder, dtype)
-        if self.config.changed():
-            self.config.save(written)
-        return written
-
     def export(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         from unmask.models.export import export
 

@@ -10,10 +10,10 @@ from unmask.core.condition import Condition
 from unmask.core.model import Task
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.text import evenly
-from unmask.families.masked.texts import behind
+from unmask.families.masked.model import MaskedModel
 
 
-def generation_probe(prepared: Any) -> Any:
+def generation_probe(model: MaskedModel, prepared: Any) -> Any:
     """What training looks at besides losses: held-out texts written anew, and how much of them came back.
 
     ``generation`` is the F1 of words against the reference for a conditional model; free samples are scored by how
@@ -24,8 +24,7 @@ def generation_probe(prepared: Any) -> Any:
 
     t = prepared.recipe.train
     texts, sources = _shown(prepared)
-    model = behind(prepared.model)
-    cond = prepared.model.condition(sources) if prepared.model.denoiser.conditional else None
+    cond = model.condition(sources) if model.denoiser.conditional else None
 
     plan = SamplingConfig(
         order=t.probe_order,
@@ -50,14 +49,14 @@ def generation_probe(prepared: Any) -> Any:
     return probe
 
 
-def correction_probe(prepared: Any) -> Any:
+def correction_probe(model: MaskedModel, prepared: Any) -> Any:
     """What training of a corrector looks at: how near held-out drafts come to their vectors by one correction.
 
     ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
     """
     from unmask.decoding.corrections import corrections, written
 
-    t, model, decoder = prepared.recipe.train, prepared.model, prepared.decoder
+    t, decoder = prepared.recipe.train, prepared.decoder
     _, sources = _shown(prepared)
     z_BZ = model.encode(sources)
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}

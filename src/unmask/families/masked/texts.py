@@ -12,7 +12,6 @@ from unmask.core.model import Output, Task
 from unmask.core.sampling_config import SamplingConfig
 from unmask.families.masked.model import SEARCHED, MaskedModel
 from unmask.models.adapters.text import AdapterModel
-from unmask.models.text_model import TextModel
 
 
 class MaskedText(MaskedModel):
@@ -97,9 +96,3 @@ class MaskedText(MaskedModel):
 
 class AdaptedText(AdapterModel, MaskedModel):
     """Somebody else's masked model: prompts are answered, holes in texts are filled in."""
-
-
-def behind(found: TextModel) -> MaskedModel:
-    """A network with its tokenizer behind the contract of every model."""
-    own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
-    return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
