@@ -25,7 +25,7 @@ from unmask.core.random import Stream, generator, uniform
 from unmask.data import corpora, english
 from unmask.data.arrow_tables import read_hub
 from unmask.data.crops import Crops, cut
-from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
+from unmask.data.files import is_pattern, looks_like_a_file, read_path
 from unmask.data.memmap import give_back, kept, room
 from unmask.data.sources import Memory, Source
 from unmask.data.text_report import TextReport as TextReport
@@ -263,13 +263,9 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         return Memory([(one.text,) for one in sentences], [one.key for one in sentences])
     if name == corpora.WORDNET:
         return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
-    path = Path(name).expanduser()
-    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
-        return read_folder(path, columns, split)
-    if os.path.exists(path):
-        return read_file(path, columns)
-    if is_pattern(name):
-        return read_pattern(name, columns)
+    found_here = read_path(name, columns, split=split)
+    if found_here is not None:
+        return found_here
     if looks_like_a_file(name):
         raise UsageError(f"there is no file {name}")
     try:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256
 from unmask.core.renamed import current
+from unmask.data.latents import Encoder
 
 FORMAT = 1
 CARD = "unmask.json"
-
-
-class Encoder(Protocol):
-    """What a text model needs of a sentence encoder."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def identity(self) -> str: ...
-    def encode(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> np.ndarray: ...
 
 
 @dataclass

@@ -74,7 +74,7 @@ class BaseTrainer(CheckpointedTrainer):
         self.probes, self.shown = probes or [], shown
         if self.args.sharded:
             # the embedding is the head too and must stay in the outermost unit; accelerate would make it one by itself
-            self.model.get_input_embeddings = _none
+            self.model.get_input_embeddings = lambda: None
             self.model._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks})
             if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
                 raise UsageError("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
@@ -315,7 +315,3 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
         # the last weights are ranked as well, wherever the run ends: else an earlier checkpoint would win unopposed
         if state.global_step >= state.max_steps and args.eval_strategy != IntervalStrategy.NO:
             control.should_evaluate = True
-
-
-def _none() -> None:
-    return None
