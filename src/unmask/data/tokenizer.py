@@ -71,13 +71,12 @@ def tokenizer_for(name: str, size: int, texts: Iterable[str], encoder: Any) -> A
     Raises:
         UsageError: ``encoder`` without one, and as :func:`train_bpe` and :func:`from_encoder`.
     """
+    if name == "encoder" and encoder is None:
+        raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
+    named = encoder.tokenizer if name == "encoder" else name
     made = None
-    if distributed.is_main_process() and name == "bpe":
-        made = train_bpe(texts, size)
-    elif distributed.is_main_process():
-        if name == "encoder" and encoder is None:
-            raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
-        made = from_encoder(encoder.tokenizer if name == "encoder" else name)
+    if distributed.is_main_process():
+        made = train_bpe(texts, size) if name == "bpe" else from_encoder(named)
     return distributed.broadcast_object(made)
 
 

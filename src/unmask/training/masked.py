@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,8 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
             f"task='paraphrase' needs pairs, and {d.data!r} holds single texts: try 'kjv-web' or two columns"
         )
     start, decoder = _start(recipe)
-    card = Card(length=m.length, pooling=m.pooling, task=d.task, recipe=recipe.settings())
-    if start is not None:
-        card.encoder, card.pooling = start.card.encoder, start.card.pooling
-        card.encoder_identity = start.card.encoder_identity
-    elif m.conditioning != "none":
-        card.encoder = m.encoder
+    said = start.card if start else Card(m.length, m.encoder if m.conditioning != "none" else None, m.pooling)
+    card = replace(said, length=m.length, task=d.task, recipe=recipe.settings(), scores={}, checksums={})
     encoder: Any = None
     if card.encoder is not None:
         encoder = card.load_encoder(card.recipe["encoder_precision"])
