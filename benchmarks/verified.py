@@ -66,8 +66,8 @@ class Bench:
         self.drawn = {name: [one.text for one in travels if one.bucket == high] for name, (_, high) in BUCKETS.items()}
         self.texts = [one.text for one in travels]
         self._source = texts
-        self.encoder = self.model.load_encoder()
-        self.coarse = self.model.load_encoder("bf16")
+        self.encoder = self.model.card.load_encoder()
+        self.coarse = self.model.card.load_encoder("bf16")
         self.lexicon = lexicon_of(self.model)
         self._known_z: torch.Tensor | None = None
         if not travels:

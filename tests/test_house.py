@@ -33,9 +33,10 @@ BOUNDS = {
     "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
+#: Of a recipe's data settings the way to ``Recipe.settings``, which a card keeps: data/split.py reads those
 WALKS = {
-    "unmask.api.train:recipe via unmask.families.masked": (26, 16, 11, 18),
-    "unmask.training.run.train:recipe": (5, 1, 1, 1),
+    "unmask.api.train:recipe via unmask.families.masked": (17, 6, 3, 2),
+    "unmask.training.run.train:recipe": (4, 0, 0, 0),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
     "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
 }

@@ -53,7 +53,7 @@ def train(recipe: Recipe) -> Model:
     from unmask.training.run import train as run
 
     family = families.training(recipe.model.family)
-    trained = adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
+    trained = adopted(run(recipe, family.probes), "train")
     folder = Path(str(recipe.train.output_dir))
     if distributed.is_main_process():
         try:

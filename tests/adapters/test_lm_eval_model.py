@@ -20,8 +20,7 @@ from oracles import JointDenoiser
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.lm_eval_model import UnmaskLM, main
-from unmask.families import _masked_answers
-from unmask.families.masked import MaskedText
+from unmask.families.masked import MaskedText, answers
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import Card
 
@@ -118,7 +117,7 @@ def test_a_long_text_is_scored_in_pieces_once(tiny: MaskedText, monkeypatch: pyt
         seen.append((len(before), len(after)))
         return -1.0
 
-    monkeypatch.setattr(_masked_answers, "_bound", score)
+    monkeypatch.setattr(answers, "_bound", score)
     ids = tiny.tokenizer("the river " * 12, add_special_tokens=False)["input_ids"]
     assert lm.loglikelihood_rolling([asked("the river " * 12)], disable_tqdm=True) == [-float(len(seen))]
     assert sum(after for _, after in seen) == len(ids) > 32

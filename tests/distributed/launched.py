@@ -60,13 +60,13 @@ def total(model):
     return float(sum(v.double().abs().sum() for v in model.denoiser.state_dict().values()))
 
 
-def interrupted(settings):
+def interrupted():
     def stop(net, step):
         if step == 10:
             raise Stop
         return {}, []
 
-    return lambda prepared: [*families.training("denoiser").probes(prepared, settings), stop]
+    return lambda prepared: [*families.training("denoiser").probes(prepared), stop]
 
 
 def cut_off(folder: Path, texts: str, rows: int) -> None:
@@ -74,7 +74,7 @@ def cut_off(folder: Path, texts: str, rows: int) -> None:
     torch.set_num_threads(1)
     sharded = recipe(texts, folder / "sharded", rows, fsdp="full_shard auto_wrap")
     with contextlib.suppress(Stop):
-        train(sharded, interrupted(sharded))
+        train(sharded, interrupted())
 
 
 def main(folder: Path, texts: str, rows: int) -> dict:

@@ -121,6 +121,7 @@ class Guesses(Family):
     def prepare(cls, recipe, say=print):
         rows = [{"x": torch.tensor([1.0, 2.0, 3.0])}] * 40
         return Prepared(
+            recipe=recipe,
             model=GuessModel(Guess()),
             train=rows,
             validation=rows[:4],

@@ -9,7 +9,7 @@ from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.length import LengthHead
-from unmask.models.text_model import load_weights
+from unmask.models.weights import load_weights
 
 V, L, Z = 11, 6, 5
 

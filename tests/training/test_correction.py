@@ -46,8 +46,8 @@ def correct(texts, folder, decoder, probes=None, **changed):
 
 def test_a_run_writes_drafts_in_rounds(texts, decoder, tmp_path):
     def probes(prepared):
-        recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
-        return Masked.probes(prepared, recipe)
+        prepared.recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
+        return Masked.probes(prepared)
 
     model = correct(texts, tmp_path, decoder, probes, probe_texts=3, probe_steps=4)
     net = model.denoiser

@@ -42,6 +42,7 @@ class Prepared:
     """Everything that a training run needs before its first step.
 
     Attributes:
+        recipe: what it was made for.
         model: the network (``denoiser``) with tokenizer and ``card``; ``save`` writes its folder.
         train, validation: datasets of rows.
         collate: rows to a batch.
@@ -50,6 +51,7 @@ class Prepared:
         positions: of a row, mean, where they are fewer than the recipe's ``length``.
     """
 
+    recipe: Any
     model: Any
     train: Any
     validation: Any
@@ -127,7 +129,7 @@ class Family(Leaf):
         raise UsageError(f"family={cls.trains!r} has no training of its own")
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Callable[..., tuple[dict[str, float], list[str]]]]:
+    def probes(cls, prepared: Any) -> list[Callable[..., tuple[dict[str, float], list[str]]]]:
         """What training looks at besides losses, at each evaluation."""
         return []
 

@@ -47,6 +47,11 @@ def write_json(path: str | Path, tree: Any) -> Path:
     return write_text(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
 
 
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The folder for what can be made again: ``cache_dir``, else ``$UNMASK_CACHE``, else ``~/.cache/unmask``."""
+    return Path(cache_dir or os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser()
+
+
 def sha256(path: str | Path) -> str:
     """The hash of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unmask.core.errors import UsageError
-from unmask.core.files import write_json
+from unmask.core.files import cache_root, write_json
 from unmask.core.sampling_config import PRECISIONS as PRECISIONS
 
 Precision = Literal["fp32", "bf16"]
@@ -176,7 +176,7 @@ def _turn(x: torch.Tensor, weight: torch.Tensor, low: bool, backward: bool) -> f
 def _remembered(shapes: tuple[Shape, ...], backward: bool) -> tuple[float, float]:
     named = [processor(), torch.__version__, str(torch.get_num_threads()), repr(shapes), str(backward)]
     key = hashlib.sha256("|".join(named).encode()).hexdigest()[:24]
-    file = _cache_folder() / f"{key}.json"
+    file = cache_root() / "precision" / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return float(kept["fp32"]), float(kept["bf16"])
@@ -184,10 +184,6 @@ def _remembered(shapes: tuple[Shape, ...], backward: bool) -> tuple[float, float
     with contextlib.suppress(OSError):  # a machine without a place to remember measures again
         write_json(file, {"fp32": fp32, "bf16": bf16, "of": named})
     return fp32, bf16
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "precision"
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.core.errors import UsageError
-from unmask.data.latents import cache_root
+from unmask.core.files import cache_root
 
 NAME = "english"
 FILE, MANIFEST = "english.jsonl.gz", "manifest.json"

@@ -139,18 +139,19 @@ def read_path(
     name: str,
     column: tuple[str, ...] | None,
     *,
+    split: str = "train",
     usual: Sequence[str] = USUAL,
     any_ending: bool = False,
     strict: bool = False,
 ) -> Source | None:
-    """The rows of a file, folder or pattern; None where there is none of this name.
+    """The rows of a file, a folder's split or a pattern; None where there is none of this name.
 
     Raises:
         UsageError: see :func:`read_file`, :func:`read_folder`, :func:`read_pattern`.
     """
     path = Path(name).expanduser()
     if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
-        return read_folder(path, column, "train", usual=usual, strict=strict)
+        return read_folder(path, column, split, usual=usual, strict=strict)
     if os.path.exists(path):
         return read_file(path, column, usual=usual, any_ending=any_ending, strict=strict)
     return read_pattern(name, column, usual=usual, strict=strict) if is_pattern(name) else None

@@ -25,7 +25,7 @@ from unmask.core.random import Stream, generator, uniform
 from unmask.data import corpora, english
 from unmask.data.arrow_tables import read_hub
 from unmask.data.crops import Crops, cut
-from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
+from unmask.data.files import is_pattern, looks_like_a_file, read_path
 from unmask.data.memmap import give_back, kept, room
 from unmask.data.sources import Memory, Source
 from unmask.data.text_report import TextReport as TextReport
@@ -213,7 +213,9 @@ def require_texts(source: str | Path, column: str | Sequence[str] | None = None)
         UsageError: as :func:`load_texts`.
     """
     name = str(source)
-    if name not in corpora.NAMES and not (os.path.exists(Path(name).expanduser()) or _is_local(name)):
+    if name not in corpora.NAMES and not (
+        os.path.exists(Path(name).expanduser()) or is_pattern(name) or looks_like_a_file(name)
+    ):
         return
     columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
     if name in corpora.NAMES and columns is None:
@@ -261,13 +263,9 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         return Memory([(one.text,) for one in sentences], [one.key for one in sentences])
     if name == corpora.WORDNET:
         return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
-    path = Path(name).expanduser()
-    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
-        return read_folder(path, columns, split)
-    if os.path.exists(path):
-        return read_file(path, columns)
-    if is_pattern(name):
-        return read_pattern(name, columns)
+    found_here = read_path(name, columns, split=split)
+    if found_here is not None:
+        return found_here
     if looks_like_a_file(name):
         raise UsageError(f"there is no file {name}")
     try:
@@ -276,10 +274,6 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(
             f"{error} (corpora that need no network: {did_you_mean(name, (*corpora.NAMES, english.NAME))})"
         ) from error
-
-
-def _is_local(name: str) -> bool:
-    return is_pattern(name) or looks_like_a_file(name)
 
 
 class _Scan:

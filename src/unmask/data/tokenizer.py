@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.hub import local_folder, snapshot
 from unmask.data.tokenizer_files import VOCABULARIES, require_tokenizer, require_words
@@ -57,6 +58,26 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, split_digits: bool = Fal
         split_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
+
+
+def tokenizer_for(name: str, size: int, texts: Iterable[str], encoder: Any) -> Any:
+    """The tokenizer that a recipe names, the same one in each process of a launch.
+
+    Args:
+        name: ``bpe`` trains one of ``size`` on the texts, ``encoder`` takes the encoder's; else a name or folder.
+        size, texts: see :func:`train_bpe`.
+        encoder: with a ``tokenizer``, or None.
+
+    Raises:
+        UsageError: ``encoder`` without one, and as :func:`train_bpe` and :func:`from_encoder`.
+    """
+    if name == "encoder" and encoder is None:
+        raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
+    named = encoder.tokenizer if name == "encoder" else name
+    made = None
+    if distributed.is_main_process():
+        made = train_bpe(texts, size) if name == "bpe" else from_encoder(named)
+    return distributed.broadcast_object(made)
 
 
 def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedTokenizerBase:

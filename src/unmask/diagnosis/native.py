@@ -33,7 +33,8 @@ from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.latent_use import posterior_of
 from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import TextModel, load_native, load_weights
+from unmask.models.text_model import TextModel, load_native
+from unmask.models.weights import load_weights
 
 #: steps of the plan that is judged when none is given
 PLAIN_STEPS = 32

@@ -83,7 +83,7 @@ def write_held_out(folder: str | Path, count: int = 1000, seed: int = 0, cache_d
     if model.card.task == "unconditional" or "data" not in recipe:
         raise UsageError(f"{folder} writes from no text, or its card names no data: nothing is held out for it")
     rows = split_rows(recipe)
-    encoder = model.load_encoder(recipe.get("encoder_precision", "auto"))
+    encoder = model.card.load_encoder(recipe.get("encoder_precision", "auto"))
     found = draw(
         candidates(rows.validation, _tokens(model), names_of(str(recipe["data"]))),
         rows.train,

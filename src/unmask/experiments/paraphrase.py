@@ -120,8 +120,8 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
         fits = _fitting(one, data.validation_pairs)
         chosen = [fits[i] for i in evenly(len(fits), effort.boards)]
         sources, references = [list(part) for part in zip(*chosen, strict=True)]
-        encoder = one.load_encoder()
-        quick = one.load_encoder("auto")  # as training does, which has these in the cache
+        encoder = one.card.load_encoder()
+        quick = one.card.load_encoder("auto")  # as training does, which has these in the cache
         x_NZ, y_NZ = (
             torch.as_tensor(np.asarray(cached_latents(list(part), quick))).float()
             for part in (data.train_pairs.sources, data.train_pairs.targets)

@@ -171,12 +171,6 @@ class TidalText(TidalTextModel, Model):
         subject.plan_words, subject.plan_settings = str(config), config.beside(self.config)
         return subject
 
-    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        written = super().save(folder, dtype)
-        if self.config.changed():
-            self.config.save(written)
-        return written
-
     def examples(self, data: Any = None, column: str | None = None) -> tuple[list[Example], list[Example]]:
         """Held-out (prompt, text) pairs and those that were trained on.
 
@@ -290,14 +284,14 @@ class Tidal(Family):
         return prepare_tidal(recipe, say)
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+    def probes(cls, prepared: Any) -> list[Any]:
         from unmask.evaluation.tidal import exact_match_probe, text_probe
         from unmask.training.tidal import ARITHMETIC
 
-        t = recipe.train
+        t = prepared.recipe.train
         examples = prepared.validation.examples[: t.probe_texts]
         if not t.probe_texts:
             return []
-        if recipe.data.data == ARITHMETIC:
+        if prepared.recipe.data.data == ARITHMETIC:
             return [exact_match_probe(prepared.model, examples, show=t.show_texts)]
         return [text_probe(prepared.model, [text for _, text in examples], show=t.show_texts)]

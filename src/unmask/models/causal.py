@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, MissingExtra, UsageError, first_line
-from unmask.core.files import sha256
+from unmask.core.files import cache_root, sha256
 from unmask.core.precision import fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import require_tokenizer, require_words
@@ -196,7 +196,7 @@ def _weights(name: str, folder: Path | None, source: str, model: Any) -> str:
 
 def _smollm2_folder() -> Path:
     """The converted SmolLM2; made on first use, in a quarter of a minute and 540 MB of the user's cache."""
-    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "models"
+    root = cache_root() / "models"
     folder = root / f"smollm2-135m-{_GGUF_SHA256[:16]}"
     if (folder / "config.json").is_file():
         return folder

@@ -20,8 +20,9 @@ from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
 from unmask.models.corrector import HypothesisInput, Told
 from unmask.models.denoiser_config import MaskedDiffusionConfig
+from unmask.models.initial import start_weights
 from unmask.models.latent import LatentInput
-from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.layers import Block, Places, beside, rotary, sinusoid, unturned
 from unmask.models.length import NEVER, LengthHead
 from unmask.models.memory import Memory
 
@@ -84,34 +85,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 self.bag_table_VW.zero_()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-        elif isinstance(module, nn.RMSNorm) and module.weight is not None:
-            nn.init.ones_(module.weight)
-        if isinstance(module, Block):
-            if module.modulation is not None:
-                nn.init.zeros_(module.modulation.weight)
-                nn.init.zeros_(module.modulation.bias)
-            if module.attn.relation is not None:
-                nn.init.zeros_(module.attn.relation)
-        if isinstance(module, LatentInput):
-            nn.init.zeros_(module.null_steer)
-            nn.init.zeros_(module.whiten.mean_Z)
-            module.whiten.map_ZZ.copy_(torch.eye(len(module.whiten.map_ZZ)))
-            if module.null_tokens is not None:
-                nn.init.normal_(module.null_tokens, std=0.02)
-        if isinstance(module, HypothesisInput):
-            module.reset()
-        if isinstance(module, BagOfWords):
-            module.reset_gates()
-            nn.init.normal_(module.to_words.weight, std=module.to_words.in_features**-0.5)
-            nn.init.zeros_(module.prior_V)
-        if isinstance(module, LengthHead):
-            module.start()
+        start_weights(module)
         if isinstance(module, MaskedDiffusionModel):
             nn.init.zeros_(module.head_bias)
             nn.init.zeros_(module.relations_RLL)
@@ -307,13 +281,14 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             x = torch.cat([tokens.to(x.dtype), x], dim=1)
             if turn is not None:
                 # latent tokens have no place in the text: they are not turned, so text positions keep their own
-                turn = tuple(
-                    torch.cat([fill(prefix, turn[0]), part]) for fill, part in zip((_ones, _zeros), turn, strict=True)
-                )  # type: ignore[assignment]
+                turn = beside(unturned(prefix, turn), turn)
         keys = None if valid_BL is None else torch.nn.functional.pad(valid_BL, (prefix, 0), value=True)
         if told.hypothesis_BL is not None and told.known_BL is not None:
-            length = x.shape[1]
-            x, turn, keys = self._behind_hypothesis(x, turn, keys, told)
+            assert self.hypothesis is not None
+            length, mine = x.shape[1], self.embed(told.hypothesis_BL)[..., : c.dim]
+            if self.position is not None:
+                mine = mine + self.position[: mine.shape[1]]
+            x, turn, keys = self.hypothesis.before(mine, x, turn, keys, told)
             prefix += x.shape[1] - length
         if memory is not None:
             memory.prefix = prefix
@@ -346,40 +321,9 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
-    def _behind_hypothesis(
-        self, x_BLD: Tensor, turn: tuple[Tensor, Tensor] | None, keys_BL: Tensor | None, told: Told
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
-        """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
-
-        The tokens of what its vector lacks stand before it. What a row does not see is no key.
-        """
-        assert self.hypothesis is not None and told.hypothesis_BL is not None
-        assert told.known_BL is not None and told.told_B is not None
-        L = told.hypothesis_BL.shape[1]
-        mine = self.embed(told.hypothesis_BL)[..., : self.config.dim] + self.hypothesis.segment
-        if self.position is not None:
-            mine = mine + self.position[:L]
-        seen_BL = told.known_BL
-        angles = None if turn is None else rotary(L, 2 * turn[0].shape[1], x_BLD.device)
-        if told.gap_BMD is not None:
-            M = told.gap_BMD.shape[1]
-            mine = torch.cat([told.gap_BMD.to(mine.dtype), mine], dim=1)
-            seen_BL = torch.cat([told.told_B[:, None].expand(-1, M), seen_BL], dim=1)
-            if angles is not None:
-                angles = (
-                    torch.cat([_ones(M, angles[0]), angles[0]]),
-                    torch.cat([_zeros(M, angles[1]), angles[1]]),
-                )
-        if turn is not None and angles is not None:
-            turn = (torch.cat([angles[0], turn[0]]), torch.cat([angles[1], turn[1]]))
-        if keys_BL is None:
-            keys_BL = seen_BL.new_ones(x_BLD.shape[:2])
-        return torch.cat([mine.to(x_BLD.dtype), x_BLD], dim=1), turn, torch.cat([seen_BL, keys_BL], dim=1)
-
     def _told(self, cond: Condition) -> Told:
         """What a condition says, without the time."""
         assert self.latent is not None
-        self._pairs(cond)
         z, kl = self.latent.code(cond)
         steer, tokens = self.latent(z, cond.present_B)
         told = Told(steer, tokens, kl)
@@ -412,18 +356,11 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return replace(told, steer_BD=steer)
 
-    def _pairs(self, cond: Condition) -> None:
-        if cond.latent_BZ.shape[1] != self.config.latent_dim:
-            raise UsageError(
-                f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
-            )
-
     def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
         if self.lengths is None:
             return None
         if self.latent is None or cond is None:
             return self.lengths(rows)  # type: ignore[no-any-return]
-        self._pairs(cond)
         return self.lengths(rows, self.latent.code(cond)[0], cond.present_B)  # type: ignore[no-any-return]
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -453,33 +390,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         cond = None if latent is None else Condition.of(latent)
         return {"logits": self.logits(input_ids, at, cond)}
 
-    @torch.no_grad()
-    def init_embeddings(self, embeddings_VE: Tensor) -> None:
-        """Start the (tied) embeddings from an encoder's by the linear map that keeps most of their inner products.
-
-        Args:
-            embeddings_VE: one row a token id of *this* vocabulary; rows of NaN keep their random start.
-        """
-        if len(embeddings_VE) != self.vocab_size:
-            raise UsageError(f"{len(embeddings_VE)} embedding rows do not fit a vocabulary of {self.vocab_size}")
-        known = ~torch.isnan(embeddings_VE).any(1)
-        x = embeddings_VE[known].float()
-        x = x - x.mean(0)
-        _, vectors = torch.linalg.eigh(x.T @ x)
-        mapped = x @ vectors[:, -min(self.config.dim, x.shape[1]) :]
-        mapped = nn.functional.pad(mapped, (0, self.config.dim - mapped.shape[1]))
-        self.embed.weight[known, : self.config.dim] = mapped * (0.02 / mapped.std())
-
 
 def special_ids(net: MaskedDiffusionModel) -> list[int]:
     """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
     c = net.config
     return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})
-
-
-def _ones(rows: int, like: Tensor) -> Tensor:
-    return torch.ones(rows, like.shape[1], device=like.device)
-
-
-def _zeros(rows: int, like: Tensor) -> Tensor:
-    return torch.zeros(rows, like.shape[1], device=like.device)

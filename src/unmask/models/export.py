@@ -17,8 +17,9 @@ import torch
 
 from unmask.core.errors import UsageError
 from unmask.core.files import sha256, write_json, write_text
+from unmask.models.card import CARD, read_card
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import CARD, Bundle, TextModel, read_card
+from unmask.models.text_model import Bundle, TextModel
 from unmask.models.tidal import TidalModel
 
 FILE = "modeling_unmask.py"
@@ -33,6 +34,7 @@ PARTS = (
     "models.bag_of_words",
     "models.corrector",
     "models.length",
+    "models.initial",
     "models.denoiser_config",
     "models.denoiser",
 )

@@ -41,6 +41,17 @@ def rotary(length: int, width: int, device: torch.device, base: float = 10_000.0
     return angle.cos(), angle.sin()
 
 
+def unturned(rows: int, like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Angles of tokens that have no place in the text, as wide as others."""
+    width, device = like[0].shape[1], like[0].device
+    return torch.ones(rows, width, device=device), torch.zeros(rows, width, device=device)
+
+
+def beside(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The angles of some tokens and of those behind them."""
+    return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
+
+
 def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
     """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
     cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)

@@ -89,7 +89,7 @@ def write_from_vectors(
     mine = distributed.split_between_processes(len(rows)) if share else range(len(rows))
     z_BZ = z_NZ[mine.start : mine.stop].float().cpu()
     numbers = rows[mine.start : mine.stop]
-    coarse = model.load_encoder("bf16") if chosen.precision == "bf16" and model.card.encoder is not None else None
+    coarse = model.card.load_encoder("bf16") if chosen.precision == "bf16" and model.card.encoder is not None else None
     check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), encoder, coarse, kind.least(stored), config.batch_size)
     lexicon = lexicon_of(model, share)
     lengths = _lengths(model, z_BZ)

@@ -259,11 +259,6 @@ class TrainArguments(TrainingArguments):
             self.precision = wanted
         self.bf16 = self.precision == "bf16"
 
-    def compute_in(self, precision: str) -> None:
-        """Settle ``precision: auto``, before the trainer is made."""
-        self.precision, self.bf16 = precision, precision == "bf16"
-        self.mixed_precision: str = "bf16" if self.bf16 else "no"
-
     def _count_steps(self) -> None:
         """Minutes, steps or epochs, one of them; Trainer would let the epochs be and say nothing."""
         if self.minutes is not None:

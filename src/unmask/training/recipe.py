@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from unmask.core.family import families
 from unmask.core.renamed import RENAMED, current
 from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
+from unmask.data.split import split_texts
+from unmask.data.text import TextData
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
@@ -70,6 +72,18 @@ class Recipe:
         """What a model's card says: all of the data's settings (the split must be found again), the rest as given."""
         data = {name: value for name, value in asdict(self.data).items() if value is not None}
         return {**data, **self.given}
+
+    def texts(self, say: Callable[[str], None] = print) -> TextData:
+        """The data's texts, split as its settings say; one line about them goes to ``say``.
+
+        Raises:
+            UsageError: they cannot be read, or none is held out.
+        """
+        data = split_texts(self.settings())
+        say(str(data.report))
+        if not len(data.validation):
+            raise UsageError(f"validation={self.data.validation} holds out nothing of {self.data.data!r}: raise it")
+        return data
 
 
 class _Loader(yaml.SafeLoader):

@@ -12,8 +12,8 @@ from unmask.core.errors import CheckpointError
 from unmask.core.family import families
 from unmask.diffusion.process import MaskingProcess
 from unmask.training.base_trainer import BaseTrainer, Probe
-from unmask.training.claim import claim, going_on, take_over
-from unmask.training.precision import KeptPrecision, settle
+from unmask.training.claim import claim
+from unmask.training.precision import settle
 from unmask.training.recipe import Recipe
 
 
@@ -40,16 +40,14 @@ def train(
     folder = Path(str(t.output_dir))
     if not distributed.is_main_process():
         say = _silent
-    take_over(folder, recipe)
-    claim(folder, recipe)
+    checkpoint = claim(folder, recipe, say)
     counted = t.max_steps <= 0
     prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
-    checkpoint = going_on(folder, recipe, say)
     positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
-    settle(t, net, positions, head, checkpoint, say)
+    kept = settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
     trainer = prepared.trainer(
         law=MaskingProcess(t.estimator, t.schedule, tilt=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
@@ -67,7 +65,7 @@ def train(
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
     if trainer.budget is not None:
         trainer.budget.say = say
-    trainer.add_callback(KeptPrecision(t.precision))
+    trainer.add_callback(kept)
     if checkpoint:
         say(f"resuming from {checkpoint}")
     try:

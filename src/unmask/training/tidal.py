@@ -16,7 +16,6 @@ from unmask.core import distributed
 from unmask.core.errors import UsageError
 from unmask.core.family import Prepared
 from unmask.core.random import Stream, generator
-from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
 from unmask.data.tidal.dataset import Example, TidalDataset, batches, collate, examples_of
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
@@ -92,6 +91,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     rows = partial(collate, length=m.length) if m.packed else collate
     return TidalPrepared(
+        recipe=recipe,
         model=TidalTextModel(net, tokenizer, card),
         train=parts[0],
         validation=parts[1],
@@ -115,19 +115,9 @@ def tidal_examples(
         problems = arithmetic(count, max(1, round(d.validation * count)), 1_000, seed=d.split_seed)
         say(f"{count:,} problems to train on, {len(problems.held_out):,} held out")
         return examples_of(problems.train), examples_of(problems.held_out), examples_of(problems.longer)
-    data = load_texts(
-        d.data,
-        column=d.column,
-        limit=d.limit,
-        seed=d.split_seed,
-        validation=d.validation,
-        crops=d.crops,
-        crop_words=(d.crop_min_words, d.crop_max_words),
-        near_duplicates=d.near_duplicates,
-    )
-    say(str(data.report))
-    if not len(data.validation):
-        raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+    data = recipe.texts(say)
+    if data.train_pairs is not None:
+        raise UsageError(f"family='tidal' writes single texts, and {d.data!r} is read as pairs: name one column")
     return [("", text) for text in data.train], [("", text) for text in data.validation], []
 
 

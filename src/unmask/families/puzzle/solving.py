@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
+from unmask.core.files import cache_root
 from unmask.core.precision import fastest
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.shards import FORMAT
@@ -27,7 +27,7 @@ TRIES, TRY_NOISE = 8, 0.1
 
 def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = print) -> Shards:
     """``n`` puzzles from the user's cache (``$UNMASK_CACHE`` or ~/.cache/unmask); built there on first use."""
-    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "puzzles"
+    root = cache_root() / "puzzles"
     name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}-v{FORMAT}"
     if not (root / name / "meta.json").exists():
         say(f"building {n:,} puzzles: {PUZZLES.spec_of(puzzle)}")

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from unmask.core.device import device_of
-from unmask.core.errors import CheckpointError
+from unmask.core.errors import CheckpointError, first_line
 from unmask.data.tokenizer_files import require_tokenizer, require_words
 from unmask.models.adapters import dream, llada, masked_lm
 from unmask.models.adapters.text import AdapterModel
+from unmask.models.card import Card
 from unmask.models.hub import find, read_config, silenced
 from unmask.models.kind import kind_of, require_masked
-from unmask.models.text_model import Card, first_line
 
 #: canvas length to write on where nothing else is said: other people's models have positions, but no canvas
 CANVAS = 128
