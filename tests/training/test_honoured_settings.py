@@ -11,7 +11,8 @@ from tiny_training import generation, history, run, settings, steps_with, write_
 from unmask.core.errors import UsageError
 from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import load_native, read_weights
+from unmask.models.text_model import load_native
+from unmask.models.weights import read_weights
 from unmask.training.arguments import TrainArguments
 from unmask.training.base_trainer import BaseTrainer
 from unmask.training.figures import reported

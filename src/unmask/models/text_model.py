@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
@@ -28,17 +27,13 @@ from unmask.core.sampling import drawn_lengths
 from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
+from unmask.models.weights import load_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 FORMAT = 1
 CARD = "unmask.json"
-
-#: the averaged weights in a checkpoint of a run
-AVERAGE = "ema.safetensors"
-
-M = TypeVar("M", bound=PreTrainedModel)
 
 
 class Encoder(Protocol):
@@ -371,82 +366,3 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
         )
     model = TextModel(denoiser, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model
-
-
-def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:  # type: ignore[assignment]
-    """The network of a folder, in evaluation mode; every weight must be there and none left over.
-
-    Raises:
-        CheckpointError: saying which weights are missing, unexpected or of another shape.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{str(folder)!r} holds no config.json, which says how its network is built")
-    try:
-        model: Any = kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[attr-defined]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the configuration in {str(folder)!r} cannot be used: {first_line(error)}") from error
-    found = read_weights(folder)
-    check_fit(model, found, folder)
-    model.load_state_dict(found)
-    if (folder / AVERAGE).is_file():
-        # a checkpoint of a run: what was evaluated, and would be saved at its end, is the average
-        from safetensors.torch import load_file
-
-        model.load_state_dict(load_file(str(folder / AVERAGE)), strict=False)
-    return cast(M, model.eval())
-
-
-def check_fit(model: Any, found: dict[str, Tensor], folder: Path) -> None:
-    """Refuse weights that a model lacks, that it has no place for, or of another shape.
-
-    Raises:
-        CheckpointError: naming them.
-    """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    faults = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - wanted.keys()),
-        "of another shape": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != tuple(found[n].shape)),
-    }
-    said = [f"{what}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for what, v in faults.items() if v]
-    if said:
-        raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors, sharded or not.
-
-    Raises:
-        CheckpointError: there are none, a shard is missing, or a file is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    require_safetensors(folder)
-    files = sorted(folder.glob("model*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    try:
-        if index.is_file():
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            files = [folder / Path(str(name)).name for name in sorted(names)]
-        tensors: dict[str, Tensor] = {}
-        for file in files:
-            tensors |= load_file(str(file))
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(f"the weights in {str(folder)!r} cannot be read: {first_line(error)}") from error
-    return tensors
-
-
-def require_safetensors(folder: Path) -> None:
-    """Refuse a folder without weights in a format that holds nothing but numbers.
-
-    Raises:
-        CheckpointError: there are none; it names the pickle that lies there instead.
-    """
-    if any(folder.glob("model*.safetensors")):
-        return
-    other = sorted(p.name for ending in ("pytorch_model*.bin", "*.pth") for p in folder.glob(ending))
-    other += sorted(p.name for ending in ("*.bin", "*.pt") for p in folder.glob(ending))
-    hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
-    raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")

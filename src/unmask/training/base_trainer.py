@@ -22,10 +22,10 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core import distributed
-from unmask.core.errors import CheckpointError, UnmaskError, UsageError
+from unmask.core.errors import CheckpointError, UnmaskError, UsageError, first_line
 from unmask.core.random import Stream, hashed
 from unmask.models.hub import silenced
-from unmask.models.text_model import check_fit, first_line, read_weights
+from unmask.models.weights import check_fit, read_weights
 from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
 from unmask.training.budget import Budget
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
@@ -74,6 +74,9 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
             # several GPUs are for `torchrun` or `accelerate launch`
             kwargs["args"]._n_gpu = 1
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            # Trainer's own default for its models: torch's search does not go with blocks that are computed again
+            kwargs["args"].ddp_find_unused_parameters = not kwargs["args"].gradient_checkpointing
         super().__init__(**kwargs)
         self.probes, self.shown = probes or [], shown
         if self.args.sharded:

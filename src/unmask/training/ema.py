@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError
-from unmask.models.text_model import AVERAGE as FILE
+from unmask.models.weights import AVERAGE as FILE
 
 
 class Ema:

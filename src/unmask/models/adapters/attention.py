@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unmask.core.errors import CheckpointError
 from unmask.models.layers import attention, rotate
 from unmask.models.memory import Memory
-from unmask.models.text_model import check_fit, read_weights
+from unmask.models.weights import check_fit, read_weights
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -17,9 +17,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import CheckpointError
+from unmask.core.errors import CheckpointError, first_line
 from unmask.models.hub import silenced
-from unmask.models.text_model import first_line, require_safetensors
+from unmask.models.weights import require_safetensors
 
 #: what checkpoints carry beside a masked language model, and it has no use for
 SPARE = re.compile(r"(^|\.)(pooler|seq_relationship|sop_classifier|position_ids)(\.|$)")
