@@ -18,7 +18,7 @@ from unmask.training.base_trainer import BaseTrainer
 from unmask.training.figures import reported
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.optimizer import muon_and_adamw
-from unmask.training.passes import completed, steps_of
+from unmask.training.passes import EvenSteps, completed
 from unmask.training.ranking import greater_is_better
 from unmask.training.recipe import parse
 from unmask.training.scores import held_out_scores
@@ -56,12 +56,13 @@ def test_epochs_are_passes_over_the_rows(texts, tmp_path):
 
 @pytest.mark.parametrize(("rows", "step_rows"), [(100, 10), (338, 16), (7, 16), (5, 5), (33, 10)])
 def test_each_pass_ends_at_one_step(rows, step_rows):
-    ends = [completed(step, rows, step_rows) for step in range(1, 200)]
+    steps = EvenSteps(rows, step_rows)
+    ends = [completed(step, steps) for step in range(1, 200)]
     passes = [end for end in ends if end]
     assert passes == sorted(set(passes))
     if step_rows <= rows:
         assert passes == list(range(1, len(passes) + 1))
-    assert all(ends[steps_of(k, rows, step_rows) - 1] == k for k in passes)
+    assert all(ends[steps.of(k) - 1] == k for k in passes)
 
 
 def test_evaluation_may_start_late_and_may_start_first(texts, tmp_path):

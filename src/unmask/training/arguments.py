@@ -181,6 +181,11 @@ class TrainArguments(TrainingArguments):
         "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
         None,
     )
+    max_tokens: int | None = _help(
+        "positions of a process and micro-batch at most, padding counted, instead of a number of rows: short texts "
+        "make batches of many rows; with length_model",
+        None,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine

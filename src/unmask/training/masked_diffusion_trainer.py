@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
-from unmask.data.canvas import text_positions
+from unmask.data.canvas import padded_width, text_positions
 from unmask.diffusion.bag_loss import BagLosses, bag_figures, bag_losses, tokens_held
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import ModelArguments
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
+from unmask.training.passes import Steps
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
-from unmask.training.shuffle import RowsByLength
+from unmask.training.shuffle import RowsByLength, StepsByTokens
 
 __all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
 
@@ -40,6 +42,13 @@ class MaskedDiffusionTrainer(BaseTrainer):
         # nats, distinct tokens, sum of recalls, texts
         self._bag = torch.zeros(4, dtype=torch.float64)
         self._lengths = torch.zeros(2, dtype=torch.float64)
+
+    def _steps(self) -> Steps:
+        if self.args.max_tokens is None or not self._net.models_length:
+            return super()._steps()
+        width = partial(padded_width, longest=self._net.config.max_position_embeddings)
+        parts = self.args.world_size * self.args.gradient_accumulation_steps
+        return StepsByTokens(self._order(), self.train_dataset.lengths, self.args.max_tokens, parts, width)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         order = super()._get_train_sampler(train_dataset)

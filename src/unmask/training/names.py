@@ -17,6 +17,7 @@ _CALLED = {
     "minutes": "time_budget time_limit max_time max_minutes train_minutes",
     "per_device_train_batch_size": "batch_size batchsize bs batch train_batch_size micro_batch_size mini_batch_size "
     "device_batch_size global_batch_size b",
+    "max_tokens": "batch_tokens tokens_per_batch max_batch_tokens tokens_per_gpu tokens_per_step batch_size_tokens",
     "per_device_eval_batch_size": "eval_batch_size val_batch_size test_batch_size",
     "gradient_accumulation_steps": "grad_accum grad_accumulation gradient_accumulation accumulate_grad_batches "
     "grad_acc_steps grad_accum_steps accumulation_steps accum accum_steps gas ga",

@@ -46,7 +46,7 @@ def train(
     prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
     checkpoint = going_on(folder, recipe, say)
-    positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
+    positions = t.max_tokens or round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
     settle(t, net, positions, head, checkpoint, say)
