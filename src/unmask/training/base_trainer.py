@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core import distributed
@@ -28,7 +29,7 @@ from unmask.core.errors import CheckpointError, UnmaskError, UsageError, first_l
 from unmask.core.random import Stream, hashed
 from unmask.models.hub import silenced
 from unmask.models.weights import check_fit, read_weights
-from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
+from unmask.training.arguments import ACCELERATE_SHARDS, UNBOUNDED, TrainArguments
 from unmask.training.budget import Budget
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
@@ -103,6 +104,8 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
         if self.budget is not None:
             self.add_callback(self.budget)
+        if self.pop_callback(PrinterCallback) is not None:
+            self.add_callback(_Lines())
         self.add_callback(_AfterStep(self))
         self.add_callback(Passes(self.steps))
 
@@ -464,6 +467,16 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
     def _load_best_model(self) -> None:
         """Trainer's hook at the end; :meth:`best_weights` does it, with the average."""
         self.best_weights()
+
+
+class _Lines(TrainerCallback):  # type: ignore[misc]
+    """A line for each entry of the log, with its step, where there is no progress bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if state.is_local_process_zero:
+            of = "" if state.max_steps >= UNBOUNDED else f" of {state.max_steps:,}"
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "total_flos")
+            print(f"step {state.global_step:,}{of}: {figures}", flush=True)
 
 
 class _AfterStep(TrainerCallback):  # type: ignore[misc]
