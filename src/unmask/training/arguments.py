@@ -188,6 +188,10 @@ class TrainArguments(TrainingArguments):
         "make batches of many rows; with length_model",
         None,
     )
+    compile_blocks: bool = _help(
+        "compile the blocks for at most six shapes of batches: minutes of compiling, once a machine, then faster steps",
+        False,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import ModelArguments
 from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
+from unmask.training.compiled import compiled_blocks
 from unmask.training.passes import Steps
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 from unmask.training.shuffle import RowsByLength, StepsByTokens
@@ -55,6 +57,10 @@ class MaskedDiffusionTrainer(BaseTrainer):
         if not self._net.models_length:
             return order
         return RowsByLength(order, self.train_dataset.lengths, self._step_rows)
+
+    def train(self, *given: Any, **named: Any) -> Any:
+        with compiled_blocks(self._net) if self.args.compile_blocks else nullcontext():
+            return super().train(*given, **named)
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:

@@ -62,6 +62,7 @@ _CALLED = {
     "seed": "random_seed rng_seed random_state manual_seed",
     "resume_from_checkpoint": "resume_from checkpoint ckpt from_checkpoint resume_path ckpt_path load_checkpoint",
     "gradient_checkpointing": "grad_checkpointing grad_checkpoint use_checkpoint",
+    "compile_blocks": "regional_compilation compile_regions use_regional_compilation",
     "torch_compile": "compile use_compile",
     "use_cpu": "cpu device no_gpu",
     "disable_tqdm": "no_progress_bar quiet",

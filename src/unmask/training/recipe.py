@@ -247,5 +247,8 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         check_delay(train.eval_delay, train.max_steps, train.eval_strategy)
     if train.max_tokens is not None and train.max_tokens < model.length and not model.start_from:
         raise UsageError(f"max_tokens={train.max_tokens} must be at least length={model.length}, one row")
+    if train.compile_blocks and (train.torch_compile or train.gradient_checkpointing or train.sharded):
+        other = "torch_compile" if train.torch_compile else "fsdp" if train.sharded else "gradient_checkpointing"
+        raise UsageError(f"compile_blocks=True does not go with {other}: leave one out")
     if train.output_dir is None:
         raise UsageError("output_dir is missing: the run folder, such as runs/my_run")
