@@ -1,6 +1,7 @@
 """Where the time of a training step goes, and what a lever makes of it.
 
     python benchmarks/training_step.py --profile
+    python benchmarks/training_step.py --lever norms --precision bf16
     python benchmarks/training_step.py --lever compile --precision bf16
 
 A step is that of a recipe of reconstruction with a length model: loss, gradients, clipping, Muon and AdamW, the average
@@ -16,16 +17,18 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.random import generator
 from unmask.data.canvas import text_positions
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
+from unmask.models import layers
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.training.arguments import TrainArguments
 from unmask.training.compiled import compiled_blocks
@@ -35,12 +38,38 @@ from where import where
 
 
 @contextmanager
-def nothing(net: Any) -> Iterator[None]:
-    yield
+def blocks(net: Any) -> Iterator[Callable[[bool], None]]:
+    """The blocks, compiled or as they are."""
+    with compiled_blocks(net):
+        made = [vars(block)["forward"] for block in net.blocks]
+
+        def pull(on: bool) -> None:
+            for block, forward in zip(net.blocks, made, strict=True):
+                vars(block).pop("forward", None)
+                if on:
+                    block.forward = forward
+
+        yield pull
+        pull(True)
 
 
-#: what a lever changes while it is pulled
-LEVERS: dict[str, Callable[[Any], Any]] = {"compile": compiled_blocks, "nothing": nothing}
+@contextmanager
+def norms(net: Any) -> Iterator[Callable[[bool], None]]:
+    """Norms that are scaled in fewer passes, or by the formula."""
+    fewer = layers.scaled_norm
+
+    def formula(norm: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return norm(x) * (1 + scale) + shift
+
+    def pull(on: bool) -> None:
+        layers.scaled_norm = fewer if on else formula
+
+    yield pull
+    pull(True)
+
+
+#: what is switched on and off from step to step
+LEVERS: dict[str, Callable[[Any], Any]] = {"compile": blocks, "norms": norms}
 
 
 class Step:
@@ -101,32 +130,24 @@ def profiled(step: Step) -> None:
 
 def compared(step: Step, lever: str, turns: int) -> dict[str, Any]:
     """CPU seconds with and without a lever, in turns."""
-    costs: dict[str, list[float]] = {"without": [], "with": []}
-    with ExitStack() as pulled:
-        step()
-        begun = time.process_time()
-        pulled.enter_context(LEVERS[lever](step.net))
+    costs: dict[bool, list[float]] = {False: [], True: []}
+    step()
+    begun = time.process_time()
+    with LEVERS[lever](step.net) as pull:
+        pull(True)
         step()
         first = time.process_time() - begun
-        on = [vars(block).get("forward") for block in step.net.blocks]
         for turn in range(turns):
-            for name in ("with", "without") if turn % 2 else ("without", "with"):
-                for block, forward in zip(step.net.blocks, on, strict=True):
-                    if forward is not None and name == "with":
-                        block.forward = forward
-                    else:
-                        vars(block).pop("forward", None)
+            for on in (True, False) if turn % 2 else (False, True):
+                pull(on)
                 begun = time.process_time()
                 step()
-                costs[name].append(time.process_time() - begun)
-        for block, forward in zip(step.net.blocks, on, strict=True):
-            if forward is not None:
-                block.forward = forward
-    ratios = [a / b for a, b in zip(costs["with"], costs["without"], strict=True)]
+                costs[on].append(time.process_time() - begun)
+    ratios = [a / b for a, b in zip(costs[True], costs[False], strict=True)]
     return {
         "lever": lever,
-        "CPU seconds without": statistics.median(costs["without"]),
-        "CPU seconds with": statistics.median(costs["with"]),
+        "CPU seconds without": statistics.median(costs[False]),
+        "CPU seconds with": statistics.median(costs[True]),
         "ratio": statistics.median(ratios),
         "ratios": [round(r, 3) for r in sorted(ratios)],
         "CPU seconds of the first step with it": first,
@@ -142,7 +163,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--lever", choices=sorted(LEVERS), default="nothing")
+    parser.add_argument("--lever", choices=sorted(LEVERS), default="norms")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
