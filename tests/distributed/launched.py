@@ -44,7 +44,7 @@ def recipe(texts, folder, rows, **changed):
         per_device_train_batch_size=rows, bf16=False, report_to="none", disable_tqdm=True, probe_texts=4,
         eval_texts=16, output_dir=str(folder), learning_rate=0.01, ema=0.9, save_total_limit=9,
     )  # fmt: skip
-    return parse({**settings, **changed})
+    return parse({name: value for name, value in {**settings, **changed}.items() if value is not ...})
 
 
 def logged(folder, name):
@@ -91,6 +91,14 @@ def main(folder: Path, texts: str, rows: int) -> dict:
         short = dict(max_steps=2, save_steps=2, eval_steps=2, warmup_steps=0)
         unmask.train(recipe(texts, folder / f"micro{micros}", rows // micros, **sgd, **short))
         found["norms"][str(micros)] = logged(folder / f"micro{micros}", "grad_norm")
+
+    # and of steps by tokens, 192 in all
+    found["norms by tokens"] = {}
+    for micros in (1, 2):
+        by_tokens = dict(length_model=True, max_tokens=24 * rows // micros, per_device_train_batch_size=...)
+        sgd["gradient_accumulation_steps"] = micros
+        unmask.train(recipe(texts, folder / f"tokens{micros}", 0, **by_tokens, **sgd, **short))
+        found["norms by tokens"][str(micros)] = logged(folder / f"tokens{micros}", "grad_norm")
 
     if distributed.world_size() > 1 and SHARDS_ON_CPUS:
         # sharded weights: what an earlier launch left behind, and on to the end

@@ -61,11 +61,12 @@ def test_the_loss_curve_is_the_one_of_a_single_process(seen, way):
     assert two[way]["weights"] == pytest.approx(one["copies"]["weights"] * 2, rel=1e-5)
 
 
-def test_the_gradient_does_not_depend_on_the_split(seen):
-    whole = seen[0]["norms"]["1"]
+@pytest.mark.parametrize("which", ["norms", "norms by tokens"])
+def test_the_gradient_does_not_depend_on_the_split(seen, which):
+    whole = seen[0][which]["1"]
     assert len(whole) == 2 and min(whole) > 1e-3
     for found in seen:
-        for micros, norms in found["norms"].items():
+        for micros, norms in found[which].items():
             assert norms == pytest.approx(whole, rel=1e-4), (found["processes"], micros)
 
 

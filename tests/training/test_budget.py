@@ -170,7 +170,7 @@ def test_stable_decay_counts_in_shares(tmp_path: Path, clock: Clock) -> None:
         ({"minutes": 0}, [], "minutes=0.* must be above 0"),
         ({"minutes": -3}, [], "minutes=-3.* must be above 0"),
         ({"minutes": float("nan")}, [], "minutes=nan must be above 0"),
-        ({"warmup_steps": 100}, [], "warmup_steps=100 must be a share of the time"),
+        ({"warmup_steps": 100}, [], "warmup_steps=100 must be a share of the time, below 1.*and no max_steps"),
         (
             {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 50}},
             [],
@@ -213,6 +213,13 @@ def test_shares_of_what_is_counted_in_steps() -> None:
     assert in_shares({"minutes": 3, "eval_steps": 50}, {}) == {"minutes": 3, "eval_steps": 50, "save_steps": 0.25}
     assert in_shares({"eval_strategy": "no"}, minutes) == {"eval_strategy": "no", "save_steps": 0.25}
     assert in_shares({"max_steps": 10, "eval_steps": 500}, minutes)["eval_steps"] < 1
+
+
+@pytest.mark.parametrize(("save", "look"), [(0.0625, 0.25), (300 / 1100, 100 / 1100), (0.1, 40)])
+def test_saving_need_not_be_a_multiple_of_evaluating(tmp_path: Path, save: float, look: float) -> None:
+    given = settings("texts.txt", tmp_path, max_steps=..., eval_steps=look, save_steps=save, minutes=1)
+    t = parse(given).train
+    assert (t.save_steps, t.eval_steps, t.load_best_model_at_end) == (save, look, True)
 
 
 def test_the_progress_bar_has_the_expected_length() -> None:

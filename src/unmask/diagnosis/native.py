@@ -34,7 +34,6 @@ from unmask.evaluation.latent_use import posterior_of
 from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.text_model import TextModel, load_native
-from unmask.models.weights import load_weights
 
 #: steps of the plan that is judged when none is given
 PLAIN_STEPS = 32
@@ -224,7 +223,7 @@ class NativeSubject(Subject):
             return dict(load_native(self.path, self.device).denoiser.state_dict())  # type: ignore[attr-defined]
         with tempfile.TemporaryDirectory() as folder, quietly():
             self.denoiser.save_pretrained(Path(folder))
-            return dict(load_weights(folder).state_dict())
+            return dict(MaskedDiffusionModel.from_pretrained(folder).state_dict())
 
     def record(self) -> Record:
         return kept_at(self.path)

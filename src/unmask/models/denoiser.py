@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
@@ -25,21 +24,18 @@ from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, Places, beside, rotary, sinusoid, unturned
 from unmask.models.length import NEVER, LengthHead
 from unmask.models.memory import Memory
+from unmask.models.network import Network
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
 
 
-class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
+class MaskedDiffusionModel(Network, Denoiser):
     """Bidirectional transformer over a canvas of ids, some of them the mask; the head is the embedding (tied)."""
 
     config_class = MaskedDiffusionConfig
     config: MaskedDiffusionConfig
-    base_model_prefix = ""
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
 
-    def __init__(self, config: MaskedDiffusionConfig) -> None:
-        super().__init__(config)
+    def build(self, config: MaskedDiffusionConfig) -> None:
         c = config
         # the last columns are the bag of words' table: the head is one product of both
         self.embed = nn.Embedding(c.vocab_size, c.dim + c.bag_of_words)
@@ -64,8 +60,6 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             )
             for _ in range(c.layers)
         )
-        #: set by ``gradient_checkpointing_enable`` (the recipe's key ``gradient_checkpointing``)
-        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
         code = (c.bottleneck or c.latent_dim) if has_latent else 0

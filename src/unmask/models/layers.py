@@ -86,6 +86,42 @@ def _turned(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
     return out_BHLK
 
 
+def scaled_norm(norm: nn.RMSNorm, x_BLD: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``norm(x) * (1 + scale) + shift`` for a norm without weights; while training in fewer passes over memory.
+
+    Outside training it is that expression to the last bit, and under a compiler, which fuses it.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return norm(x_BLD) * (1 + scale) + shift  # type: ignore[no-any-return]
+    return _ScaledNorm.apply(x_BLD, scale, shift, norm.eps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _ScaledNorm(torch.autograd.Function):
+    """Keeps the normed states in the precision of the scale, and answers in it: the product behind wants it so."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BLD: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        size_BL1 = torch.linalg.vector_norm(x_BLD, dim=-1, keepdim=True, dtype=torch.float32)
+        rate_BL1 = size_BL1.square().div_(x_BLD.shape[-1]).add_(eps).rsqrt_()
+        normed_BLD = torch.empty(x_BLD.shape, dtype=scale.dtype, device=x_BLD.device)
+        torch.mul(x_BLD, rate_BL1, out=normed_BLD)
+        factor = scale + 1
+        ctx.save_for_backward(normed_BLD, rate_BL1, factor)
+        ctx.dtype = x_BLD.dtype
+        return torch.addcmul(shift, normed_BLD, factor)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normed_BLD, rate_BL1, factor = ctx.saved_tensors
+        along_BLD = grad_BLD * normed_BLD
+        mean_BL1 = (along_BLD * factor).sum(-1, keepdim=True, dtype=torch.float32).div_(grad_BLD.shape[-1])
+        grad_x_BLD = torch.mul(grad_BLD * factor, rate_BL1).addcmul_(normed_BLD, rate_BL1 * mean_BL1, value=-1)
+        # what is one for all positions of a row has the sum of their gradients
+        of_scale, of_shift = along_BLD.sum_to_size(factor.shape), grad_BLD.sum_to_size(factor.shape)
+        return grad_x_BLD.to(ctx.dtype), of_scale, of_shift, None
+
+
 def sinusoid(x_B: Tensor, width: int) -> Tensor:
     """Features [B, width] of a number in [0, 1]; the finest turns once in 1/1000."""
     half = width // 2
@@ -209,13 +245,14 @@ class Block(nn.Module):
         if self.modulation is not None:
             assert steer_BD is not None
             shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(steer_BD)[:, None].chunk(6, dim=-1)
-            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL, memory, layer, at)
+            x = scaled_norm(self.norm1, x_BLD, scale1, shift1)
+            y = self.attn(x, turn, mask, relations_RLL, memory, layer, at)
             if at is not None:
                 x_BLD = x_BLD[at]
                 gate1, shift2, scale2, gate2 = (part[at[0], 0] for part in (gate1, shift2, scale2, gate2))
             x_BLD = x_BLD + gate1 * self.dropout(y)
             x_BLD = self._look(x_BLD, latent_BMD)
-            y = self.mlp(self.norm2(x_BLD) * (1 + scale2) + shift2)
+            y = self.mlp(scaled_norm(self.norm2, x_BLD, scale2, shift2))
             return x_BLD + gate2 * self.dropout(y)  # type: ignore[no-any-return]
         y = self.attn(self.norm1(x_BLD), turn, mask, relations_RLL, memory, layer, at)
         x_BLD = (x_BLD if at is None else x_BLD[at]) + self.dropout(y)

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
+from unmask.models.network import Network
 from unmask.models.tidal_attention import FORBIDDEN, Past, Places, TidalBlock, alibi, allowed, turns
 
 WRITES = ("blocks", "tokens", "characters")
@@ -144,7 +145,7 @@ class Writing:
         return Writing(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
 
 
-class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
+class TidalModel(Network, Denoiser):
     """Transformer over tokens and a block of characters; the head is the first V rows of the embedding (tied).
 
     With ``attention="masked"`` it is a :class:`Denoiser` of the block; otherwise :meth:`begin` and :meth:`step` write a
@@ -153,12 +154,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     config_class = TidalConfig
     config: TidalConfig
-    base_model_prefix = ""
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
 
-    def __init__(self, config: TidalConfig) -> None:
-        super().__init__(config)
+    def build(self, config: TidalConfig) -> None:
         c = config
         self.embed = nn.Embedding(c.vocab_size, c.dim)
         learned = c.positions == "learned"
@@ -169,7 +166,6 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.blocks = nn.ModuleList(
             TidalBlock(c.dim, c.heads, c.ffn_dim, gated=c.gated, dropout=c.dropout) for _ in range(c.layers)
         )
-        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.outputs))
         self.post_init()

@@ -1,4 +1,4 @@
-"""A folder's weights: read, and held against the network that they are for. Nothing is left over, nothing missing."""
+"""The weights in a folder: read, held against the network they are for, and loaded."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from torch import Tensor
-from transformers import PreTrainedModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError, first_line
-from unmask.models.denoiser import MaskedDiffusionModel
 
 #: the averaged weights in a checkpoint of a run
 AVERAGE = "ema.safetensors"
 
-M = TypeVar("M", bound=PreTrainedModel)
+M = TypeVar("M", bound=nn.Module)
 
 
-def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:  # type: ignore[assignment]
+def load_weights(folder: str | Path, kind: type[M]) -> M:
     """The network of a folder, in evaluation mode; every weight must be there and none left over.
 
     Raises:
@@ -36,8 +36,6 @@ def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:
     model.load_state_dict(found)
     if (folder / AVERAGE).is_file():
         # a checkpoint of a run: what was evaluated, and would be saved at its end, is the average
-        from safetensors.torch import load_file
-
         model.load_state_dict(load_file(str(folder / AVERAGE)), strict=False)
     return cast(M, model.eval())
 
@@ -65,9 +63,6 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there are none, a shard is missing, or a file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     require_safetensors(folder)
     files = sorted(folder.glob("model*.safetensors"))
     index = folder / "model.safetensors.index.json"

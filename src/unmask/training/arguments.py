@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,6 +183,15 @@ class TrainArguments(TrainingArguments):
         "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
         None,
     )
+    max_tokens: int | None = _help(
+        "positions of a process and micro-batch at most, padding counted, instead of a number of rows: short texts "
+        "make batches of many rows; with length_model",
+        None,
+    )
+    compile_blocks: bool = _help(
+        "compile the blocks for at most six shapes of batches: minutes of compiling, once a machine, then faster steps",
+        False,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine
@@ -208,7 +219,7 @@ class TrainArguments(TrainingArguments):
     remove_unused_columns: bool | None = _help("must stay off: latents are not arguments of forward", False)
     dataloader_num_workers: int = _help("loader processes; the arrays are memory-mapped, 0 is fastest when small", 0)
     dataloader_pin_memory: bool = _help("pin batches; of use with a GPU only", False)
-    disable_tqdm: bool | None = _help("no progress bar", None)
+    disable_tqdm: bool | None = _help("lines instead of a progress bar; without a terminal when not given", None)
 
     def __post_init__(self) -> None:
         refuse(self)
@@ -239,9 +250,30 @@ class TrainArguments(TrainingArguments):
         self._one_precision()
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
         self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
-        super().__post_init__()
+        with self._any_step_saved():
+            super().__post_init__()
         check_parts(self)
         direct_schedule(self)
+
+    @contextmanager
+    def _any_step_saved(self) -> Iterator[None]:
+        """Inside, Trainer does not ask for a multiple of ``eval_steps`` in ``save_steps``: a new best is saved at once.
+
+        Raises:
+            UsageError: ``load_best_model_at_end`` where nothing is evaluated or saved.
+        """
+        best = self.load_best_model_at_end
+        for name, what in (("eval_strategy", "evaluates"), ("save_strategy", "saves")):
+            if best and str(getattr(getattr(self, name), "value", getattr(self, name))) == "no":
+                raise UsageError(
+                    f"load_best_model_at_end={best} does not go with {name}=no, which {what} nothing: write "
+                    f"load_best_model_at_end=false, or {name}=steps"
+                )
+        if best and self.metric_for_best_model is None:
+            self.metric_for_best_model, self.greater_is_better = "loss", False
+        self.load_best_model_at_end = False
+        yield
+        self.load_best_model_at_end = best
 
     def _one_precision(self) -> None:
         """Trainer's own word and the launcher's are other names for ``precision``."""
@@ -284,7 +316,8 @@ class TrainArguments(TrainingArguments):
                 raise UsageError(f"minutes={minutes:g} and {name}={value:g} both say how long to train: leave one out")
         if self.warmup_steps >= 1:
             raise UsageError(
-                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long"
+                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long "
+                "and no max_steps of the recipe of how many steps they are: 0.05 is usual"
             )
         self.max_steps = UNBOUNDED
 

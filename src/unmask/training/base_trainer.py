@@ -13,21 +13,24 @@ from typing import Any
 
 import torch
 from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core import distributed
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, hashed
-from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
+from unmask.training.arguments import ACCELERATE_SHARDS, UNBOUNDED, TrainArguments
 from unmask.training.budget import Budget
 from unmask.training.checkpoint import last_checkpoint
 from unmask.training.checkpointed import CheckpointedTrainer
 from unmask.training.ema import Ema, whole
-from unmask.training.passes import Passes, steps_of
-from unmask.training.shuffle import ShuffledRows
+from unmask.training.passes import EvenSteps, Passes, Steps
+from unmask.training.shuffle import BatchesOfSteps, ShuffledRows, StepsByTokens
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
 Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
@@ -70,6 +73,9 @@ class BaseTrainer(CheckpointedTrainer):
             # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
             # several GPUs are for `torchrun` or `accelerate launch`
             kwargs["args"]._n_gpu = 1
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            # Trainer's own default for its models: torch's search does not go with blocks that are computed again
+            kwargs["args"].ddp_find_unused_parameters = not kwargs["args"].gradient_checkpointing
         super().__init__(**kwargs)
         self.probes, self.shown = probes or [], shown
         if self.args.sharded:
@@ -78,11 +84,9 @@ class BaseTrainer(CheckpointedTrainer):
             self.model._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks})
             if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
                 raise UsageError("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
-        # every step has as many rows as any other, so the number of steps says how many rows are drawn
-        self._step_rows = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        rows = len(self.train_dataset)
+        self.steps = self._steps()
         if self.args.max_steps <= 0:
-            self.args.max_steps = steps_of(self.args.num_train_epochs, rows, self._step_rows)
+            self.args.max_steps = self.steps.of(self.args.num_train_epochs)
         self.ema = Ema(self.model, self.args.ema) if self.args.ema else None
         self.skipped, self.skipped_in_a_row = 0, 0
         self._parts: list[Part] = []
@@ -95,8 +99,10 @@ class BaseTrainer(CheckpointedTrainer):
         self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
         if self.budget is not None:
             self.add_callback(self.budget)
+        if self.pop_callback(PrinterCallback) is not None:
+            self.add_callback(_Lines())
         self.add_callback(_AfterStep(self))
-        self.add_callback(Passes(rows, self._step_rows))
+        self.add_callback(Passes(self.steps))
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
@@ -141,9 +147,54 @@ class BaseTrainer(CheckpointedTrainer):
         return self._parts[self._micro]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = len(self.train_dataset if train_dataset is None else train_dataset)
+        return self._order(self.args.max_steps * self._step_rows)
+
+    def _order(self, total: int = 0) -> ShuffledRows:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return ShuffledRows(rows, self.args.max_steps * self._step_rows, seed)
+        return ShuffledRows(len(self.train_dataset), total, seed)
+
+    @property
+    def _step_rows(self) -> int:
+        """Rows of each step, where they are counted."""
+        return int(self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps)
+
+    def _steps(self) -> Steps:
+        """How many rows the steps have.
+
+        Raises:
+            UsageError: a bound on tokens, where all rows are equally long.
+        """
+        if self.args.max_tokens is not None:
+            raise UsageError(
+                f"max_tokens={self.args.max_tokens} has no effect: it needs rows of unequal lengths (length_model)"
+            )
+        return EvenSteps(len(self.train_dataset), self._step_rows)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        made = super().get_train_dataloader()
+        if not isinstance(self.steps, StepsByTokens):
+            return made  # type: ignore[no-any-return]
+        args = self.args
+        batches = BatchesOfSteps(
+            self.steps, args.max_steps, args.gradient_accumulation_steps, args.world_size, args.process_index
+        )
+        kept = {
+            name: getattr(made, name)
+            for name in (
+                "dataset",
+                "collate_fn",
+                "num_workers",
+                "pin_memory",
+                "persistent_workers",
+                "prefetch_factor",
+                "worker_init_fn",
+                "multiprocessing_context",
+            )
+        }
+        # every process draws its own batches: accelerate, which would deal out rows in even numbers, has none to deal
+        return prepare_data_loader(
+            DataLoader(batch_sampler=batches, **kept), args.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,11 +281,13 @@ class BaseTrainer(CheckpointedTrainer):
             logs.update(self.since_last_log())
             if self.skipped:
                 logs["skipped_batches"] = float(self.skipped)
-        if self.budget is not None and "train_samples_per_second" in logs:
-            # Trainer divides the rows of the most steps that there could have been
-            logs["train_samples_per_second"] = logs["train_steps_per_second"] * self._step_rows
+        drawn = self.steps.drawn(self.state.global_step)
+        if "train_samples_per_second" in logs:
+            # Trainer divides the rows of the most steps that there could have been, each of the same number
+            each = drawn / max(self.state.global_step, 1)
+            logs["train_samples_per_second"] = logs["train_steps_per_second"] * each
         # Trainer counts its own single pass over the sampler; a reader wants passes over the data
-        self.state.epoch = self.state.global_step * self._step_rows / len(self.train_dataset)
+        self.state.epoch = drawn / len(self.train_dataset)
         super().log(logs, start_time)
 
     # -- evaluation -------------------------------------------------------------------------------------------------
@@ -298,6 +351,16 @@ class BaseTrainer(CheckpointedTrainer):
             if steps is not None:
                 self.args.max_steps = steps
         return super().train(resume_from_checkpoint, **others)
+
+
+class _Lines(TrainerCallback):  # type: ignore[misc]
+    """A line for each entry of the log, with its step, where there is no progress bar."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if state.is_local_process_zero:
+            of = "" if state.max_steps >= UNBOUNDED else f" of {state.max_steps:,}"
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "total_flos")
+            print(f"step {state.global_step:,}{of}: {figures}", flush=True)
 
 
 class _AfterStep(TrainerCallback):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from unmask.core.files import write_json
 from unmask.core.renamed import current
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
+from unmask.training.shuffle import grain
 
 RECIPE_FILE = "recipe.json"
 
@@ -37,6 +38,7 @@ _LOOSE = {
     "dataloader_pin_memory",
     # how a step's rows are split; how many they are is compared
     "per_device_train_batch_size",
+    "max_tokens",
     "gradient_accumulation_steps",
     "fsdp",
     "ddp_timeout",
@@ -152,7 +154,10 @@ def _no_checkpoint(path: Path) -> UsageError:
 def _written(recipe: Recipe) -> dict[str, str]:
     """A recipe as a run folder keeps it."""
     t = recipe.train
-    rows = t.train_batch_size * t.gradient_accumulation_steps * distributed.world_size()
+    parts = t.gradient_accumulation_steps * distributed.world_size()
+    rows: Any = t.train_batch_size * parts
+    if t.max_tokens is not None:
+        rows = f"of {t.max_tokens * parts} tokens, in multiples of {grain(parts)}"
     given = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in _LOOSE}
     return given | {"rows a step": str(rows)}
 

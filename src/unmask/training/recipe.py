@@ -41,6 +41,8 @@ _ANSWERS = {
     "max_steps": "num_train_epochs minutes",
     "num_train_epochs": "max_steps minutes",
     "minutes": "max_steps num_train_epochs",
+    "max_tokens": "per_device_train_batch_size",
+    "per_device_train_batch_size": "max_tokens",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -219,6 +221,11 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
     recipe = Recipe(model, data, train, given)
     families.training(model.family).check(recipe)
     _check(model, data, train)
+    if train.max_tokens is not None and "per_device_train_batch_size" in given:
+        raise UsageError(
+            f"max_tokens={train.max_tokens} and per_device_train_batch_size={train.per_device_train_batch_size} both "
+            "say how large a batch is: leave one out"
+        )
     return recipe
 
 
@@ -252,5 +259,10 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.max_steps > 0 and train.eval_strategy == "steps":
         check_delay(train.eval_delay, train.max_steps, train.eval_strategy)
+    if train.max_tokens is not None and train.max_tokens < model.length and not model.start_from:
+        raise UsageError(f"max_tokens={train.max_tokens} must be at least length={model.length}, one row")
+    if train.compile_blocks and (train.torch_compile or train.gradient_checkpointing or train.sharded):
+        other = "torch_compile" if train.torch_compile else "fsdp" if train.sharded else "gradient_checkpointing"
+        raise UsageError(f"compile_blocks=True does not go with {other}: leave one out")
     if train.output_dir is None:
         raise UsageError("output_dir is missing: the run folder, such as runs/my_run")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers.utils.import_utils import is_in_notebook
 
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError
@@ -44,11 +47,14 @@ def train(
     counted = t.max_steps <= 0
     prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
-    positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
+    positions = t.max_tokens or round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
     kept = settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
+    if "disable_tqdm" not in recipe.given and not (sys.stderr.isatty() or is_in_notebook()):
+        # a bar that nothing draws over is a line a step in a log
+        t.disable_tqdm = True
     trainer = prepared.trainer(
         law=MaskingProcess(t.estimator, t.schedule, tilt=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],

@@ -30,7 +30,7 @@ class Masked(Family):
     reads: ClassVar[tuple[str, ...]] = (
         "loops", "input_injection", "deep_supervision", "rope", "absolute", "time_embedding", "self_conditioning",
         "length_model", "pad_weight", "condition_dropout", "self_conditioning_rate", "vib_beta", "free_bits",
-        "probe_order", "probe_steps", "bag_of_words", "bag_weight", "latent_noise",
+        "probe_order", "probe_steps", "bag_of_words", "bag_weight", "latent_noise", "max_tokens", "compile_blocks",
     )  # fmt: skip
 
     @classmethod
