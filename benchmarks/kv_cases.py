@@ -30,11 +30,11 @@ from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.diagnosis.faults.stale_mask import StaleMask
 from unmask.diagnosis.faults.stuck_positions import StuckPositions
 from unmask.kvcache.bench import Settings, bench, cut
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling
-from unmask.kvcache.scoring import Asked, score
+from unmask.kvcache.scoring import ArmSpec, score
 from unmask.kvcache.timing import Spread, decode_overhead
 from unmask.models.causal import CausalModel, load_causal
 
@@ -93,7 +93,7 @@ def planted(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     rows = []
     for what, when, cache, press in PLANTED:
         for keep in ("0.9",) if small or not isinstance(when, OneShot) else ("0.9", "0.5"):
-            arm = Asked(presses.parse(press)[0], Budget.parse(keep))
+            arm = ArmSpec(presses.parse(press)[0], CacheBudget.parse(keep))
             full, (found,) = score(causal.model, windows, settings.context, [arm], when, greedy=0, write=0, cache=cache)
             if found.dnll is None or found.ppl is None or found.sizes is None:
                 rows.append({"planted": what, "keep": keep, "reason": found.reason})
@@ -145,7 +145,7 @@ def overhead(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     }
     for count in (1, 4):
         specs = presses.parse("knorm,keydiff,snapkv,tova")[:count]
-        arms = [Asked(s, Budget.parse("0.5")) for s in specs]
+        arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in specs]
         ours, plain = [], []
         for turn in range(repeats + 1):
             for run, into in ((ours_once, ours), (plain_once, plain))[:: 1 if turn % 2 else -1]:
@@ -157,12 +157,12 @@ def overhead(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     return found
 
 
-def ours_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[Asked]) -> None:
+def ours_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[ArmSpec]) -> None:
     score(causal.model, [window], settings.context, arms, OneShot(), greedy=0, write=0)
 
 
 @torch.inference_mode()
-def plain_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[Asked]) -> None:
+def plain_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[ArmSpec]) -> None:
     from transformers import DynamicCache
 
     context, new = window[None, : settings.context], window[None, settings.context :]

@@ -30,18 +30,18 @@ from unmask.evaluation.held_out import held_out
 from unmask.families.puzzle.solving import interval_dict, wilson
 from unmask.metrics.words import words
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Found, search
-from unmask.search.plan import SearchPlan, Weights
+from unmask.search.loop import SearchResult, search
+from unmask.search.plan import RankingWeights, SearchPlan
 from unmask.search.units import cut
-from unmask.search.verifiers.cosine import THRESHOLDS, CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.verifiers.cosine import THRESHOLDS, CosineVerifier
+from unmask.search.writer import MaskFiller
 from where import where
 
 BUCKETS = {"<= 8": (1, 8), "9-16": (9, 16), "17-32": (17, 32)}
 MARKS = (50, 100, 200, 400, 700, 1000, 1500, 2000)
 LOCAL = ("replace", "insert", "delete", "move")
 SWAPS = {"one": "two", "two": "three", "three": "four", "seven": "eight", "ten": "nine", "hundred": "thousand"}
-UNGUIDED = Weights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
+UNGUIDED = RankingWeights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
 
 Starts = Callable[[Sequence[str], torch.Tensor], list[list[str]]]
 
@@ -80,11 +80,13 @@ class Bench:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.from_numpy(self.encoder.encode(list(texts)))
 
-    def search(self, texts: Sequence[str], plan: SearchPlan, starts: Starts | None = None) -> tuple[list[Found], float]:
+    def search(
+        self, texts: Sequence[str], plan: SearchPlan, starts: Starts | None = None
+    ) -> tuple[list[SearchResult], float]:
         """What was found for the vectors of texts, and CPU seconds a text."""
         z_BZ, numbers = self.encode(texts), list(range(len(texts)))
-        check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
-        writer = Writer(self.model.denoiser, self.model.tokenizer)
+        check = CosineVerifier(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
+        writer = MaskFiller(self.model.denoiser, self.model.tokenizer)
         begun = time.process_time()
         first = None if starts is None else starts(texts, z_BZ)
         found = search(numbers, z_BZ, check, writer, self.lexicon, plan, starts=first)
@@ -132,10 +134,10 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
     return {
         "best of N": (replace(bare, proposals=(), drafts=calls, waves=0), None),
         "nearest training text + edits": (
-            replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)),
+            replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)),
             bench.nearest,
         ),
-        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)), bench.n_grams),
+        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)), bench.n_grams),
         "random remask": (replace(bare, proposals=("span", "whole")), None),
         "local edits": (replace(bare, proposals=LOCAL, weights=UNGUIDED), None),
         "+ probes": (replace(whole, proposals=LOCAL, join=False), None),
@@ -148,7 +150,7 @@ def plain(text: str) -> str:
     return " ".join(words(text.replace("'", "")))
 
 
-def scored(texts: Sequence[str], found: Sequence[Found], seconds: float) -> dict[str, Any]:
+def scored(texts: Sequence[str], found: Sequence[SearchResult], seconds: float) -> dict[str, Any]:
     """Exact match against calls."""
     pairs = list(zip(texts, found, strict=True))
 
@@ -183,7 +185,7 @@ def one_pass(bench: Bench, texts: Sequence[str]) -> dict[str, Any]:
     out = unmask.sample(bench.model, list(texts), steps=16, temperature=0.0, precision="fp32")
     seconds = (time.process_time() - begun) / len(texts)
     score = (bench.encode(out.texts) * bench.encode(texts)).sum(1).tolist()
-    found = [Found(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)]
+    found = [SearchResult(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)]
     return scored(texts, found, seconds)
 
 

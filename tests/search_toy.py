@@ -9,7 +9,7 @@ import torch
 from unmask.data.tokenizer import train_bpe
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.denoiser_config import MaskedDiffusionConfig
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 from unmask.search.lexicon import Lexicon
 from unmask.search.units import cut
 
@@ -68,4 +68,6 @@ def model(**more):
         conditioning="adaln", latent_dim=WIDTH, **more,
     )  # fmt: skip
     net = MaskedDiffusionModel(config).eval()
-    return TextModel(net, tokenizer, Card(length=32, encoder="toy", encoder_identity="toy"), encoder=ToyEncoder())
+    return TextModel(
+        net, tokenizer, TextModelCard(length=32, encoder="toy", encoder_identity="toy"), encoder=ToyEncoder()
+    )

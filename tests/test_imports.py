@@ -11,7 +11,7 @@ import torch
 
 from unmask.data.tokenizer import train_bpe
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 #: what a command waits for when it is imported, and no sample of a native model needs
 HEAVY = ("sklearn", "pandas", "datasets", "pyarrow", "matplotlib", "networkx", "nltk", "mauve", "lm_eval", "kvpress")
@@ -43,7 +43,7 @@ def test_a_small_sample_imports_no_data_science(tmp_path: Path) -> None:
     config = MaskedDiffusionConfig(
         vocab_size=len(words), max_position_embeddings=8, dim=16, layers=1, heads=2, ffn_dim=16
     )
-    TextModel(MaskedDiffusionModel(config).eval(), words, Card(length=8)).save(tmp_path)
+    TextModel(MaskedDiffusionModel(config).eval(), words, TextModelCard(length=8)).save(tmp_path)
     code = "import sys, unmask; unmask.sample(unmask.load(sys.argv[1]), n=1, steps=2, precision='fp32')"
     assert not imported(code, str(tmp_path)) & {*HEAVY, "typer"}
 

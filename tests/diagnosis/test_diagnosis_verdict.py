@@ -22,7 +22,7 @@ from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 HOSTILE = '<script>alert("x")</script> & "quotes" \' {{ 7*7 }} 🙂 $x$'
 
@@ -155,7 +155,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=VOCAB, max_position_embeddings=LENGTH, dim=32, layers=1, heads=2)
     )
-    card = Card(length=LENGTH, recipe={"data": str(place / "texts.txt"), "validation": 0.3})
+    card = TextModelCard(length=LENGTH, recipe={"data": str(place / "texts.txt"), "validation": 0.3})
     return TextModel(net.eval(), tokenizer, card).save(place / "model")
 
 

@@ -5,7 +5,7 @@ import unmask
 from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
 from unmask.reporting.evaluation import tidal_grids
@@ -17,7 +17,7 @@ TOKENIZER = MixedTokenizer.train([a + b for a, b in EXAMPLES] * 4, 270, blocks="
 def model(attention="tidal", writes="blocks"):
     torch.manual_seed(0)
     net = TidalModel(config_for(TOKENIZER, writes=writes, attention=attention, dim=32, layers=2, heads=2, ffn_dim=32))
-    return TidalTextModel(net.eval(), TOKENIZER, Card(length=40))
+    return TidalTextModel(net.eval(), TOKENIZER, TextModelCard(length=40))
 
 
 def learn(text_model):

@@ -25,7 +25,7 @@ from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
 from unmask.experiments.puzzle_run import Run, cost, denoising_loss, machine, record
 from unmask.experiments.puzzle_training import train
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, load, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, load, save
 from unmask.families.puzzle.solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
@@ -54,7 +54,7 @@ def solver(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = PuzzleDenoiser.fresh(MINI, TINY, 0)
     state = train(model, shards, run, folder / "run", say=quiet)
     assert state.losses[-1][1] < 0.5 * state.losses[0][1]
-    return save(model, Card(PUZZLES.spec_of(MINI), run.hide, {"steps": 100}), folder / "model")
+    return save(model, PuzzleCard(PUZZLES.spec_of(MINI), run.hide, {"steps": 100}), folder / "model")
 
 
 def test_margin_solves_what_vanilla_does_not(solver: Path, held_out: PuzzleBatch) -> None:
@@ -222,7 +222,7 @@ def test_where_clues_are_relations_their_tokens_are_not_read(tmp_path) -> None:
         assert not torch.allclose(plain.logits(batch.question_BL, hidden_BL), plain.logits(bare_BL, hidden_BL))
     for model in (aware, plain):
         spec = PUZZLES.spec_of(puzzle)
-        folder = save(model, Card(spec, "unknown", {}), tmp_path / str(model is aware))
+        folder = save(model, PuzzleCard(spec, "unknown", {}), tmp_path / str(model is aware))
         again_, card = load(folder)
         assert card.puzzle == spec
         assert torch.equal(again_.logits(batch.question_BL), model.logits(batch.question_BL))

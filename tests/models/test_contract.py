@@ -16,7 +16,7 @@ from unmask.data.puzzles import MASK as HOLE
 from unmask.data.puzzles import PUZZLES
 from unmask.data.tidal.mixed_tokenizer import BOB
 from unmask.data.tidal.mixed_tokenizer import MASK as CHARACTER
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape
 from unmask.families.puzzle.network import load as load_puzzle
 from unmask.families.puzzle.network import save as save_puzzle
 from unmask.families.puzzle.subject import CellDenoiser, rows_of
@@ -119,7 +119,7 @@ def _puzzle(folder, spec):
     x_BL = puzzle.sample(B, np.random.default_rng(0)).question_BL
 
     def again():
-        save_puzzle(net, Card(spec, "unknown"), folder)
+        save_puzzle(net, PuzzleCard(spec, "unknown"), folder)
         return load_puzzle(folder)[0]
 
     return Case(net, x_BL, x_BL == HOLE, again, fixed=True)

@@ -14,7 +14,7 @@ from unmask.data.canvas import collate
 from unmask.decoding.corrections import corrections
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
-from unmask.families.masked import Masked
+from unmask.families.masked import MaskedFamily
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import load_native
 from unmask.training.checkpoint import last_checkpoint
@@ -47,7 +47,7 @@ def correct(texts, folder, decoder, probes=None, **changed):
 def test_a_run_writes_drafts_in_rounds(texts, decoder, tmp_path):
     def probes(prepared):
         recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
-        return Masked.probes(prepared, recipe)
+        return MaskedFamily.probes(prepared, recipe)
 
     model = correct(texts, tmp_path, decoder, probes, probe_texts=3, probe_steps=4)
     net = model.denoiser

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
     from unmask.core.condition import Condition
 
 
-class Recorded(Protocol):
+class RecordedTrace(Protocol):
     """A trace: who was unmasked when. What draws it is found by its class (:mod:`unmask.core.render`)."""
 
     def save(self, path: str | Path) -> Path:
@@ -32,7 +32,7 @@ class Recorded(Protocol):
         ...
 
 
-class Scores(Protocol):
+class EvaluationResult(Protocol):
     """What :meth:`Model.evaluate` returns."""
 
     @property
@@ -74,7 +74,7 @@ class Output:
     prompts: list[Any] | None = None
     config: SamplingConfig = field(default_factory=SamplingConfig)
     precision: str = "fp32"
-    trace: Recorded | None = None
+    trace: RecordedTrace | None = None
     ended: list[bool] | None = None
     verified: list[bool] | None = None
     cosine: list[float] | None = None
@@ -120,7 +120,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Task:
+class SamplingRequest:
     """What :meth:`Model.sample` is to write.
 
     Attributes:
@@ -158,7 +158,7 @@ class Task:
         free = self.texts is None and self.condition is None and self.canvas is None
         return 1.0 if free or (self.n or 1) > 1 else 0.0
 
-    def without(self, who: str, *names: str) -> Task:
+    def without(self, who: str, *names: str) -> SamplingRequest:
         """This task, if none of these was asked of a model that cannot do it.
 
         Raises:
@@ -171,7 +171,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationRequest:
     """What :meth:`Model.evaluate` is to score.
 
     Attributes:
@@ -194,13 +194,13 @@ class Evaluation:
     trace: bool = True
     share: bool = False
 
-    def without(self, who: str, *names: str) -> Evaluation:
+    def without(self, who: str, *names: str) -> EvaluationRequest:
         """This, if none of these was asked of a model that has no use for them.
 
         Raises:
             UsageError: naming the first that was.
         """
-        usual = Evaluation()
+        usual = EvaluationRequest()
         for name in names:
             if getattr(self, name) != getattr(usual, name):
                 raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")
@@ -263,10 +263,10 @@ class Model(ABC):
         """Most tokens of a text together with what is read before it; None where nothing limits it."""
 
     @abstractmethod
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         """Write; ``config`` holds nothing that has no effect here. :meth:`sample` is what is called."""
 
-    def sample(self, task: Task, config: SamplingConfig | None = None) -> Output:
+    def sample(self, task: SamplingRequest, config: SamplingConfig | None = None) -> Output:
         """Write what the task asks for, under a config or the model's default plan.
 
         Raises:
@@ -340,7 +340,7 @@ class Model(ABC):
         """
         raise UsageError(f"continuations are scored by masked and causal models, this is {self.words}")
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
         """Score it on held-out texts.
 
         Raises:

@@ -28,7 +28,7 @@ from unmask.core.sampling_config import PRECISIONS as PRECISIONS
 
 Precision = Literal["fp32", "bf16"]
 #: (rows, inputs, outputs) of a linear layer
-Shape = tuple[int, int, int]
+MatmulShape = tuple[int, int, int]
 
 #: seconds a measurement may take, both precisions together
 BUDGET = 0.4
@@ -63,7 +63,7 @@ class Choice:
 
 
 def choose(
-    asked: str, shapes: Sequence[Shape], device: torch.device | str = "cpu", *, backward: bool = False
+    asked: str, shapes: Sequence[MatmulShape], device: torch.device | str = "cpu", *, backward: bool = False
 ) -> Choice:
     """The precision to compute in.
 
@@ -104,7 +104,7 @@ def fastest(
     device: torch.device | str,
     asked: str = "auto",
     *,
-    head: Shape | None = None,
+    head: MatmulShape | None = None,
     backward: bool = False,
 ) -> Choice:
     """The precision for a module that is applied to so many rows (positions) at once: see :func:`choose`.
@@ -117,7 +117,7 @@ def fastest(
     return choose(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
 
 
-def shapes_of(module: object, rows: int) -> list[Shape]:
+def shapes_of(module: object, rows: int) -> list[MatmulShape]:
     """(rows, inputs, outputs) of every layer that multiplies with a matrix, one entry a layer.
 
     None of a denoiser that is no torch module: what it computes in is its own affair.
@@ -128,16 +128,16 @@ def shapes_of(module: object, rows: int) -> list[Shape]:
     return [(rows, w.shape[1], w.shape[0]) for w in weights if isinstance(w, torch.Tensor) and w.ndim == 2]
 
 
-def _largest(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+def _largest(shapes: Sequence[MatmulShape]) -> tuple[MatmulShape, ...]:
     """The distinct shapes that hold the most arithmetic, rows and outputs capped."""
-    flops: dict[Shape, int] = {}
+    flops: dict[MatmulShape, int] = {}
     for rows, inputs, outputs in shapes:
         shape = (min(rows, _ROWS), inputs, min(outputs, _OUTPUTS))
         flops[shape] = flops.get(shape, 0) + rows * inputs * outputs
     return tuple(sorted(flops, key=lambda s: (-flops[s], s))[:_SHAPES])
 
 
-def measure(shapes: Sequence[Shape], *, backward: bool = False, budget: float = BUDGET) -> tuple[float, float]:
+def measure(shapes: Sequence[MatmulShape], *, backward: bool = False, budget: float = BUDGET) -> tuple[float, float]:
     """GFLOP/s of linear layers on the CPU in fp32 and in bf16 autocast, as a whole over the shapes.
 
     The two take turns, and each shape counts with its fastest turn: other work on the machine slows single turns.
@@ -173,7 +173,7 @@ def _turn(x: torch.Tensor, weight: torch.Tensor, low: bool, backward: bool) -> f
 
 
 @lru_cache(maxsize=256)
-def _remembered(shapes: tuple[Shape, ...], backward: bool) -> tuple[float, float]:
+def _remembered(shapes: tuple[MatmulShape, ...], backward: bool) -> tuple[float, float]:
     named = [processor(), torch.__version__, str(torch.get_num_threads()), repr(shapes), str(backward)]
     key = hashlib.sha256("|".join(named).encode()).hexdigest()[:24]
     file = _cache_folder() / f"{key}.json"

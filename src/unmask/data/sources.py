@@ -49,7 +49,7 @@ class Source(ABC):
         """The cells of the rows asked for. A cell that could not be parsed is None; a missing text is ``""``."""
 
 
-class Memory(Source):
+class InMemorySource(Source):
     """Rows that are in memory."""
 
     in_memory = True

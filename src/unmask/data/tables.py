@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from unmask.data.columns import LOOK, Found, choose
+from unmask.data.columns import LOOK, CellKinds, choose
 from unmask.data.sources import Source
 
 
@@ -22,7 +22,7 @@ class Table(ABC):
     note = ""
 
     @abstractmethod
-    def look(self) -> tuple[Found, bool]:
+    def look(self) -> tuple[CellKinds, bool]:
         """The kinds of values in every column, and whether every row was looked at."""
 
     @abstractmethod
@@ -49,7 +49,7 @@ def source_of(
     Raises:
         UsageError: see :func:`unmask.data.columns.choose`.
     """
-    found: Found = {}
+    found: CellKinds = {}
     complete = True
     for table in tables:
         table.names(wanted, usual)

@@ -27,7 +27,7 @@ from unmask.data.arrow_tables import read_hub
 from unmask.data.crops import Crops, cut
 from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
 from unmask.data.memmap import give_back, kept, room
-from unmask.data.sources import Memory, Source
+from unmask.data.sources import InMemorySource, Source
 from unmask.data.text_report import TextReport as TextReport
 
 _BATCH = 4096
@@ -249,18 +249,18 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
-        return Memory([(text,) for text in found.values()], list(found))
+        return InMemorySource([(text,) for text in found.values()], list(found))
     if name in corpora.VERSE_PAIRS:
         pairs = corpora.verse_pairs(*corpora.VERSE_PAIRS[name])
-        return Memory(list(pairs.values()), list(pairs))
+        return InMemorySource(list(pairs.values()), list(pairs))
     if name == corpora.VERSES_ALL:
         rows = corpora.all_verses()
-        return Memory([(text,) for _, text in rows], [i for i, _ in rows])
+        return InMemorySource([(text,) for _, text in rows], [i for i, _ in rows])
     if name == english.NAME:
         sentences = english.load()
-        return Memory([(one.text,) for one in sentences], [one.key for one in sentences])
+        return InMemorySource([(one.text,) for one in sentences], [one.key for one in sentences])
     if name == corpora.WORDNET:
-        return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
+        return InMemorySource([(gloss,) for gloss in corpora.wordnet_glosses()])
     path = Path(name).expanduser()
     if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
         return read_folder(path, columns, split)

@@ -15,15 +15,15 @@ from unmask.core.sampling import categorical
 from unmask.core.unknown import require_known, unknown_ids
 from unmask.decoding.autoregressive import next_tokens, penalised
 from unmask.diagnosis.baselines import in_text
-from unmask.diagnosis.native import Rows, RowsOf, quietly
+from unmask.diagnosis.native import RowsOf, RowSource, quietly
 from unmask.diagnosis.subject import (
     Batch,
     CachedRun,
     Generated,
     NotProvided,
+    ObservedStep,
     Split,
     State,
-    Step,
     Subject,
     TrainingView,
 )
@@ -49,8 +49,8 @@ class CausalSubject(Subject):
     def __init__(
         self,
         model: Any,
-        held_out: Batch | Rows,
-        train: Batch | Rows | None = None,
+        held_out: Batch | RowSource,
+        train: Batch | RowSource | None = None,
         *,
         pad_id: int | None = None,
         eos_id: int | None = None,
@@ -150,7 +150,7 @@ class CausalSubject(Subject):
         for place, token in zip(places, tokens, strict=True):
             drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
             drawn_BL[:, place] = ~ended_B
-            steps.append(Step(ids_BL.clone(), drawn_BL))
+            steps.append(ObservedStep(ids_BL.clone(), drawn_BL))
             # what a row draws behind its end is read by that row alone, and padded
             chosen_B = token.ids_B if self.pad_id is None else token.ids_B.masked_fill(ended_B, self.pad_id)
             ids_BL[:, place] = chosen_B

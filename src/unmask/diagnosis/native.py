@@ -40,7 +40,7 @@ PLAIN_STEPS = 32
 #: training rows that are given vectors, where no more are asked for
 TRAIN_VECTORS = 512
 #: gives the first n rows of a fixed shuffle
-Rows = Callable[[int], Batch]
+RowSource = Callable[[int], Batch]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class NativeSubject(Subject):
     def __init__(
         self,
         denoiser: Denoiser,
-        held_out: Batch | Rows,
-        train: Batch | Rows | None = None,
+        held_out: Batch | RowSource,
+        train: Batch | RowSource | None = None,
         *,
         tokenizer: Any = None,
         law: MaskingProcess | None = None,
@@ -330,7 +330,7 @@ def text_rows(
     sources: Sequence[str] | None = None,
     encode: int | None = None,
     length: int | None = None,
-) -> Rows:
+) -> RowSource:
     """Rows of a text model: tokenised and encoded when asked for, and no more than asked for.
 
     Args:

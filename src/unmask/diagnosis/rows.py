@@ -15,7 +15,7 @@ from unmask.core.condition import Condition
 from unmask.core.errors import UnmaskError
 
 Split = Literal["held_out", "train"]
-Kind = Literal["masked", "causal"]
+SubjectKind = Literal["masked", "causal"]
 
 
 class NotProvided(UnmaskError):

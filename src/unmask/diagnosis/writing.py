@@ -81,7 +81,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Writing:
+class WritingReport:
     """What the model writes, and how far off it is.
 
     Attributes:
@@ -118,11 +118,11 @@ class Writing:
         return plain(asdict(self))  # type: ignore[no-any-return]
 
 
-def writing(lab: CheckContext) -> Writing:
+def writing(lab: CheckContext) -> WritingReport:
     """Write under the subject's plan and compare; ``not_run`` where the subject writes nothing or has no data."""
     missing = [m for m in ("data", "generate") if not lab.subject.provides(m)]
     if missing:
-        return Writing(
+        return WritingReport(
             "not_run", f"What it writes was not looked at: the subject does not provide {', '.join(missing)}."
         )
     try:
@@ -133,7 +133,7 @@ def writing(lab: CheckContext) -> Writing:
     if texts.asked:
         measures = [*texts.asked_measures(), *measures]
     status = worst([m.status for m in measures])
-    return Writing(
+    return WritingReport(
         status=status,
         sentence=_sentence(status, measures),
         asked=texts.asked,
@@ -144,8 +144,8 @@ def writing(lab: CheckContext) -> Writing:
     )
 
 
-def _unseen(what: str) -> Writing:
-    return Writing("not_run", f"What it writes was not looked at: the subject does not provide {what}.")
+def _unseen(what: str) -> WritingReport:
+    return WritingReport("not_run", f"What it writes was not looked at: the subject does not provide {what}.")
 
 
 def _sentence(status: Status, measures: Sequence[Measure]) -> str:

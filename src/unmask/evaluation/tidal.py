@@ -13,9 +13,9 @@ from unmask.decoding.tidal import (
     BlockEvent,
     BlockGeneration,
     BlockTokenizer,
+    BlockWriter,
     CharacterWriter,
     MaskedWriter,
-    Writer,
     write_blocks,
 )
 from unmask.diffusion.blocks import bits_per_character
@@ -32,7 +32,7 @@ def writer_for(
     seed: int = 0,
     most: int = 256,
     plan: dict[str, Any] | None = None,
-) -> tuple[Writer, BlockTokenizer]:
+) -> tuple[BlockWriter, BlockTokenizer]:
     """What draws this model's blocks, and the tokenizer that reads them.
 
     Args:

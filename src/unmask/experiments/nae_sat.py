@@ -22,7 +22,7 @@ from unmask.decoding import DecodingPlan
 from unmask.experiments.puzzle_run import Fresh, Run, record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save
 from unmask.families.puzzle.solving import interval_dict, percent, planned, solve, vanilla, wilson
 from unmask.metrics.bootstrap import ratio_interval
 
@@ -87,7 +87,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 progress=effort.progress,
             )
             trained = record(run, state)
-            save(model, Card(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
+            save(model, PuzzleCard(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
             entry = {"parameters": model.parameters_count, "training": trained}
             entry["table"] = written(model, puzzle, effort, say)
             entry["errors"] = error_map(model, puzzle, effort)

@@ -56,7 +56,7 @@ SIZES = {"cpu": Size(256, 1024, 128, 4, 4, 1_500, 8), "paper": Size(1024, 4096, 
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """Text cut into rows of equal length; every step draws some of them."""
 
     ids_NL: Tensor
@@ -115,7 +115,7 @@ def permutation(arm: str, length: int, draw: int) -> Tensor:
     return order
 
 
-def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
+def rows_of_text(size: Size, say: Say) -> tuple[PackedRows, Tensor, int]:
     """Training rows, held-out rows and the start id: the verses, end to end, each followed by its end token."""
     data = load_texts("verses", validation=0.05)
     say(str(data.report))
@@ -126,7 +126,7 @@ def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
         flat = np.concatenate([[*ids, eos] for ids in tokenizer(list(texts))["input_ids"]])
         count = len(flat) // size.length
         parts.append(torch.from_numpy(flat[: count * size.length].astype(np.int64)).view(count, size.length))
-    return Rows(parts[0]), parts[1], eos
+    return PackedRows(parts[0]), parts[1], eos
 
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:

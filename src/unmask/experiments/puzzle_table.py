@@ -17,7 +17,7 @@ from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, recor
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Say
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, save
 from unmask.families.puzzle.solving import TRIES, Solved, percent, planned, pool, solve, solve_again, ways
 
 
@@ -141,5 +141,5 @@ def _train(
     )
     kept = record(run, state)
     if isinstance(model, PuzzleDenoiser):
-        save(model, Card(PUZZLES.spec_of(shards.puzzle), run.hide, kept), folder / "model")
+        save(model, PuzzleCard(PUZZLES.spec_of(shards.puzzle), run.hide, kept), folder / "model")
     return kept, model, flops

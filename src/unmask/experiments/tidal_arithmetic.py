@@ -74,7 +74,7 @@ def run(
         recipe = parse(settings, flags)
         say(f"== {arm}")
 
-        curve = Curve(Path(str(recipe.train.output_dir)), recipe.train.resume)
+        curve = ExactMatchCurve(Path(str(recipe.train.output_dir)), recipe.train.resume)
         model: TidalTextModel = train(recipe, partial(_probes, probe, curve), say)
         _, held_out, longer = tidal_examples(recipe, lambda _: None)
         results[arm] = {
@@ -101,7 +101,7 @@ def by_sign(examples: Sequence[Example]) -> dict[str, list[Example]]:
     return {kind: [e for e in examples if f" {sign} " in e[0]] for kind, sign in (("sums", "+"), ("differences", "-"))}
 
 
-class Curve:
+class ExactMatchCurve:
     """Exact match by steps and seconds, beside a run's checkpoints: a run that stopped goes on with it.
 
     Args:
@@ -132,7 +132,7 @@ class Curve:
         return seconds
 
 
-def _probes(count: int, curve: Curve, prepared: TidalPrepared) -> list[Any]:
+def _probes(count: int, curve: ExactMatchCurve, prepared: TidalPrepared) -> list[Any]:
     """A probe for training: exact match on sums and on differences, kept in ``curve``."""
     model, examples = prepared.model, prepared.validation.examples[:count]
 

@@ -15,7 +15,15 @@ from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.core.family import Family, Place, Prepared
-from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import (
+    ContinuationScore,
+    Diagnosable,
+    EvaluationRequest,
+    EvaluationResult,
+    Model,
+    Output,
+    SamplingRequest,
+)
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
 from unmask.core.sampling_config import SamplingConfig
@@ -37,7 +45,7 @@ SEARCHED = frozenset({"verify", "calls", "forwards", "seconds"})
 _WITHOUT_SEARCH = "The search of the model's default plan is left out: each text is written once."
 
 
-class _Masked(TextModel, Model):
+class _MaskedModel(TextModel, Model):
     """What every masked model does; the two classes below say how texts are laid out."""
 
     honours: ClassVar[frozenset[str]] = frozenset({*_PLAN, "length"})
@@ -52,7 +60,7 @@ class _Masked(TextModel, Model):
 
         return spelling(self.tokenizer, self.denoiser.mask_id)(token)
 
-    def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
+    def plan(self, config: SamplingConfig, task: SamplingRequest) -> DecodingPlan:
         """The decoder's plan under a config; what is left open is chosen by the task."""
         given = {name: getattr(config, name) for name in _PLAN}
         auto = config.steps == "auto"
@@ -74,7 +82,7 @@ class _Masked(TextModel, Model):
             length=None,
         )
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
         given = (task.texts, task.n, config.length, task.canvas, task.condition)
         laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
@@ -137,7 +145,7 @@ class _Masked(TextModel, Model):
         cut: bool = False,
     ) -> list[str | None]:
         config = self.unsearched(config, "an answer")
-        plan = self.plan(config, Task(canvas=torch.empty(0)))
+        plan = self.plan(config, SamplingRequest(canvas=torch.empty(0)))
         names = range(len(before)) if rows is None else rows
         return [
             filled(self, ahead, behind, length, plan, row, cut, config.precision)
@@ -153,7 +161,7 @@ class _Masked(TextModel, Model):
         config = self.config if config is None else config
         own = [name for name in SEARCHED if getattr(config, name) == getattr(self.config, name)]
         once = SamplingConfig.of(dict.fromkeys(own), config)
-        return once.only(_Masked.honours, f"{what} of {self.words}, which is written without a search")
+        return once.only(_MaskedModel.honours, f"{what} of {self.words}, which is written without a search")
 
     def log_likelihood(
         self,
@@ -169,7 +177,7 @@ class _Masked(TextModel, Model):
         pairs = zip(contexts, continuations, strict=True)
         return [scored(self, *pair, count, greedy, batch_size, seed) for pair in pairs]
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
         from unmask.evaluation.evaluate import evaluate as score
         from unmask.evaluation.generation import score_generation
         from unmask.evaluation.scored import rows_at_once, scored_texts
@@ -185,7 +193,7 @@ class _Masked(TextModel, Model):
         ids = self.tokenize(references, found.length)
         latents = self.encode(sources) if paired else None
         rows = rows_at_once(found.length)
-        task = Task(
+        task = SamplingRequest(
             n=None if paired else len(references),
             condition=None if latents is None else Condition.of(latents),
             trace=what.trace,
@@ -246,7 +254,7 @@ class _Masked(TextModel, Model):
 
         config = self.unsearched(config, "a diagnosis")
         # a conditional model writes one text from each vector, another one writes freely
-        plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
+        plan = self.plan(config, SamplingRequest(texts=[""] if self.denoiser.conditional else None))
         length = config.length if length is None else length
         # words are counted in what is left when there is no training data to count them in
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)
@@ -278,12 +286,12 @@ class _Masked(TextModel, Model):
         return export(self, folder, dtype)
 
 
-class MaskedText(_Masked):
+class MaskedText(_MaskedModel):
     """A masked diffusion model of unmask's own: texts are written from their meaning, or freely."""
 
-    honours: ClassVar[frozenset[str]] = _Masked.honours | SEARCHED
+    honours: ClassVar[frozenset[str]] = _MaskedModel.honours | SEARCHED
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         if config.verify is None:
             vain = [name for name in ("calls", "forwards", "seconds") if getattr(config, name) is not None]
             if vain:
@@ -358,12 +366,12 @@ class MaskedText(_Masked):
         )
 
 
-class AdaptedText(AdapterModel, _Masked):
+class AdaptedText(AdapterModel, _MaskedModel):
     """Somebody else's masked model: prompts are answered, holes in texts are filled in."""
 
 
 @dataclass(frozen=True)
-class Masked(Family):
+class MaskedFamily(Family):
     """Any-order models: masked positions are predicted from both sides."""
 
     reference: ClassVar[str] = "arXiv 2406.07524"
@@ -424,7 +432,7 @@ class Masked(Family):
         return found
 
 
-def _behind(found: TextModel) -> _Masked:
+def _behind(found: TextModel) -> _MaskedModel:
     """A network with its tokenizer behind the contract of every model."""
     own = AdaptedText if isinstance(found, AdapterModel) else MaskedText
     return own(found.denoiser, found.tokenizer, found.card, found.path, found._encoder)
@@ -456,7 +464,7 @@ def _generation_probe(prepared: Any, recipe: Any) -> Any:
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
         free = cond is None
         # free samples at temperature 0 are one text again and again
-        found = model.sample(Task(n=len(texts) if free else None, condition=cond, share=True), plan)
+        found = model.sample(SamplingRequest(n=len(texts) if free else None, condition=cond, share=True), plan)
         score = word_distribution_overlap(found.texts, texts) if free else float(word_f1(found.texts, texts).mean())
         lines = [f"step {step}: generation {score:.3f}"]
         for i in range(min(t.show_texts, len(found.texts))):

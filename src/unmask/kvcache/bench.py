@@ -14,16 +14,16 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.core.unknown import require_known, unknown_ids
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.longset import longset
-from unmask.kvcache.model import Causal, require_kv_cache, rotary_module
+from unmask.kvcache.model import CausalModelProtocol, require_kv_cache, rotary_module
 from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
 from unmask.kvcache.probes import Probe, ask
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import require_bits, require_package
 from unmask.kvcache.result import KvResult
-from unmask.kvcache.scoring import CONTROL, Asked, score
+from unmask.kvcache.scoring import CONTROL, ArmSpec, score
 from unmask.kvcache.selfchecks import require, selfchecks
 from unmask.kvcache.timing import measure
 
@@ -116,7 +116,10 @@ class Settings:
 
 
 def bench(
-    causal: Causal, text: str, settings: Settings | None = None, progress: Callable[[str], None] = lambda what: None
+    causal: CausalModelProtocol,
+    text: str,
+    settings: Settings | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> KvResult:
     """Measure presses on a model and a text.
 
@@ -191,24 +194,24 @@ def bench(
     return result
 
 
-def plan(specs: list[PressSpec], settings: Settings) -> list[Asked]:
+def plan(specs: list[PressSpec], settings: Settings) -> list[ArmSpec]:
     """The arms: the full cache once, then every press and control at every budget that removes something."""
-    budgets = list(dict.fromkeys(Budget.parse(b) for b in settings.budgets))
+    budgets = list(dict.fromkeys(CacheBudget.parse(b) for b in settings.budgets))
     if not budgets:
         raise UsageError("no budget is given: write --keep 0.9 or --tokens 256")
     for bits in settings.quantize:
         require_bits(bits)
     names = {str(s) for s in specs}
     added = [s for name in CONTROLS if settings.controls for s in presses.parse(name) if str(s) not in names]
-    whole = Budget.of(keep=1)
-    arms = [Asked(None, whole), *(Asked(None, whole, bits=b) for b in settings.quantize)]
+    whole = CacheBudget.of(keep=1)
+    arms = [ArmSpec(None, whole), *(ArmSpec(None, whole, bits=b) for b in settings.quantize)]
     for budget in budgets:
         if budget.tokens(settings.context) < settings.context:
-            arms += [Asked(s, budget) for s in specs] + [Asked(s, budget, True) for s in added]
+            arms += [ArmSpec(s, budget) for s in specs] + [ArmSpec(s, budget, True) for s in added]
     return arms
 
 
-def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
+def cut(causal: CausalModelProtocol, text: str, settings: Settings) -> list[Tensor]:
     """Windows of ``context + continuation`` tokens, evenly spread, each begun as the model wants it.
 
     Raises:
@@ -234,7 +237,7 @@ def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
     return [torch.cat([start, body[i * gap : i * gap + room]]) for i in range(settings.windows)]
 
 
-def _require_positions(causal: Causal, settings: Settings, probes: list[Probe]) -> None:
+def _require_positions(causal: CausalModelProtocol, settings: Settings, probes: list[Probe]) -> None:
     """Refuse what would leave a table of learned positions; rotary models go on, and are timed at any length."""
     limit = getattr(causal.model.config, "max_position_embeddings", None)
     if limit is None or rotary_module(causal.model) is not None:
@@ -300,7 +303,7 @@ def _protocol(settings: Settings, when: OneShot | Rolling, windows: list[Tensor]
     }
 
 
-def _environment(causal: Causal) -> dict[str, Any]:
+def _environment(causal: CausalModelProtocol) -> dict[str, Any]:
     model = causal.model
     return {
         "model": causal.name,

@@ -12,7 +12,7 @@ _TOKENS = re.compile(r"(\d+)\s*t(okens)?")
 
 
 @dataclass(frozen=True)
-class Budget:
+class CacheBudget:
     """Make one with :meth:`of` or :meth:`parse`.
 
     Attributes:
@@ -26,7 +26,7 @@ class Budget:
     @classmethod
     def of(
         cls, keep: float | str | None = None, compression_ratio: float | str | None = None, tokens: int | None = None
-    ) -> Budget:
+    ) -> CacheBudget:
         """Exactly one of the three.
 
         Args:
@@ -54,7 +54,7 @@ class Budget:
         return cls(keep=1 - removed)
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str) -> CacheBudget:
         """``0.9`` keeps nine tenths, ``256t`` keeps 256 tokens."""
         match = _TOKENS.fullmatch(text.strip())
         return cls.of(tokens=int(match[1])) if match else cls.of(keep=text.strip())

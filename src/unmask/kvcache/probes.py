@@ -16,11 +16,11 @@ from torch import Tensor
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.kvcache.eviction import PressFailed
-from unmask.kvcache.model import Causal
+from unmask.kvcache.model import CausalModelProtocol
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.protocols import When
 from unmask.kvcache.result import ProbeRow
-from unmask.kvcache.scoring import Asked
+from unmask.kvcache.scoring import ArmSpec
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 #: tokens: what is longer than the first is no sentence (Chinese, code, transcripts) and is cut into pieces of 16
@@ -53,7 +53,7 @@ class Filler:
         text: at least as long as the contexts asked for.
     """
 
-    def __init__(self, causal: Causal, text: str) -> None:
+    def __init__(self, causal: CausalModelProtocol, text: str) -> None:
         self.causal = causal
         whole = [causal.encode(" " + s, start=False) for s in sentences(text)]
         self._ids = [part for ids in whole for part in (ids.split(_PIECE) if len(ids) > _LONGEST else [ids])]
@@ -98,7 +98,7 @@ class Filler:
 def ask(
     model: Any,
     probes: list[Probe],
-    arms: list[Asked],
+    arms: list[ArmSpec],
     when: When,
     *,
     query_aware: bool = False,

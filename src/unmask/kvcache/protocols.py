@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import categorical
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import PressFailed, evict, has_hooks, layer_press, prepared
 from unmask.kvcache.layers import LayerInput
 from unmask.kvcache.positions import MODES, PositionedCache
@@ -24,7 +24,7 @@ class When(Protocol):
 
     mode: str
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         """The compressed cache, ready for the first new token."""
         ...
 
@@ -35,7 +35,7 @@ class OneShot:
 
     mode: str = "original"
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         if press is None:
             return Track(prefill, prefill.full())
         return Track(prefill, prefill.compressed(press, budget.tokens(prefill.length)))
@@ -64,7 +64,7 @@ class Rolling:
         if self.mode not in MODES:
             raise UsageError(f"positions={self.mode!r} must be one of {', '.join(MODES)}")
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         if press is None or budget.whole:
             return Track(prefill, prefill.full(), growing=True)
         if has_hooks(press):

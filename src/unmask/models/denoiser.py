@@ -18,12 +18,12 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 from unmask.models.corrector import HypothesisInput, Told
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
-from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.layers import Block, RotaryTables, rotary, sinusoid
 from unmask.models.length import NEVER, LengthHead
-from unmask.models.memory import Memory
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
 
@@ -250,8 +250,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         *,
         valid_BL: Tensor | None = None,
         at_BL: Tensor | None = None,
-        memory: Memory | None = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: BidirectionalKVCache | None = None,
+    ) -> tuple[Tensor, BidirectionalKVCache]:
         """Hidden states of all positions, those outside ``at_BL`` as ``memory`` has them; all are run when it is None.
 
         Latent tokens are remembered too, as is the time at which a position was run.
@@ -264,7 +264,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 "a model with self-conditioning or relations, or a corrector, remembers no keys: leave cache out"
             )
         self._fits(x_BL)
-        memory = Memory.start(memory, at_BL)
+        memory = BidirectionalKVCache.start(memory, at_BL)
         told = self._conditions(x_BL, cond, t_B, valid_BL)
         states = self._states(x_BL, told, valid_BL, memory)
         return memory.finish(self._beside(states, told.words_BW)), memory
@@ -279,10 +279,10 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         x_BL: Tensor,
         told: Told,
         valid_BL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         carry: Any = None,
         relations_RLL: Tensor | None = None,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
         earlier: list[Tensor] | None = None,
     ) -> Tensor:
         """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``.

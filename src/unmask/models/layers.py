@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unmask.models.memory import Memory
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 
 #: row and column numbers [N] of positions in a batch
-Places = tuple[Tensor, Tensor]
+RotaryTables = tuple[Tensor, Tensor]
 
 #: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
 PLAIN_ATTENTION_LENGTH = 256
@@ -100,9 +100,9 @@ class SelfAttention(nn.Module):
         turn: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         relations_RLL: Tensor | None = None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -190,9 +190,9 @@ class Block(nn.Module):
         steer_BD: Tensor | None,
         latent_BMD: Tensor | None,
         relations_RLL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         """States [B, L, D]; with ``at`` (no cross attention) only those of its N places, [N, D]."""
         if self.modulation is not None:

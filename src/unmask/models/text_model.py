@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
 from unmask.core.renamed import current
 from unmask.core.sampling import drawn_lengths
+from unmask.data.latents import Encoder
 from unmask.data.stored_tokenizer import stored_tokenizer
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
@@ -41,18 +42,8 @@ AVERAGE = "ema.safetensors"
 M = TypeVar("M", bound=PreTrainedModel)
 
 
-class Encoder(Protocol):
-    """What a text model needs of a sentence encoder."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def identity(self) -> str: ...
-    def encode(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> np.ndarray: ...
-
-
 @dataclass
-class Card:
+class TextModelCard:
     """What ``unmask.json`` says beside the weights.
 
     Attributes:
@@ -82,7 +73,7 @@ class Card:
 class Bundle:
     """A network with the tokenizer and the card that belong to it: what a run folder holds."""
 
-    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: TextModelCard, path: str | None = None) -> None:
         self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
 
     @property
@@ -165,7 +156,12 @@ class TextModel(Bundle):
     own_canvas = True
 
     def __init__(
-        self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
+        self,
+        denoiser: Denoiser,
+        tokenizer: Any,
+        card: TextModelCard,
+        path: str | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__(denoiser, tokenizer, card, path)
         self._encoder = encoder
@@ -311,7 +307,7 @@ def run_of(folder: Path) -> Path:
     return folder.parent if folder.name.startswith("checkpoint-") and not is_native(folder) else folder
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> TextModelCard:
     """The card of a finished model folder.
 
     Raises:
@@ -327,14 +323,14 @@ def read_card(folder: Path) -> Card:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        card = Card(**raw)
+        card = TextModelCard(**raw)
         card.recipe = current(card.recipe)
         return card
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
 
 
-def check_files(folder: Path, card: Card) -> None:
+def check_files(folder: Path, card: TextModelCard) -> None:
     """Refuse a folder whose files are not those that were saved together.
 
     Raises:

@@ -96,13 +96,13 @@ class TidalConfig(PretrainedConfig):
 
 
 @dataclass
-class Cache:
+class TidalCache:
     """Keys and values of every layer, and where their positions stand."""
 
     layers: list[Past]
     places: Places
 
-    def keep(self, keep_BS: Tensor) -> Cache:
+    def keep(self, keep_BS: Tensor) -> TidalCache:
         """Only the marked positions, moved together; rows with fewer of them end in padding."""
         count = int(keep_BS.sum(1).max())
         order_BS = (~keep_BS).long().argsort(dim=1, stable=True)[:, :count]
@@ -113,18 +113,18 @@ class Cache:
             Past(*(x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])) for x in (past.key, past.value)))
             for past in self.layers
         ]
-        return Cache(layers, places)
+        return TidalCache(layers, places)
 
-    def rows(self, index: Tensor) -> Cache:
+    def rows(self, index: Tensor) -> TidalCache:
         """Some rows of the batch."""
-        return Cache(
+        return TidalCache(
             [Past(past.key[index], past.value[index]) for past in self.layers],
             Places(*(x[index] for x in self.places.all())),
         )
 
 
 @dataclass
-class Writing:
+class BlockState:
     """A batch of blocks being written: what :meth:`TidalModel.begin` and :meth:`TidalModel.step` hand back.
 
     Attributes:
@@ -133,15 +133,15 @@ class Writing:
         reused: tokens of each row whose cached states were used again.
     """
 
-    cache: Cache
+    cache: TidalCache
     prefixes: list[list[int]]
     offset: int
     reused: list[int]
 
-    def rows(self, index: Sequence[int]) -> Writing:
+    def rows(self, index: Sequence[int]) -> BlockState:
         """Some rows of the batch: those that go on."""
         cache = self.cache.rows(torch.tensor(index, device=self.cache.places.token.device))
-        return Writing(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
+        return BlockState(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
 
 
 class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
@@ -231,8 +231,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     # -- the transformer --------------------------------------------------------------------------------------------
     def read(
-        self, ids_BQ: Tensor, places: Places, cache: Cache | None = None, shown: list[Tensor] | None = None
-    ) -> tuple[Tensor, Cache]:
+        self, ids_BQ: Tensor, places: Places, cache: TidalCache | None = None, shown: list[Tensor] | None = None
+    ) -> tuple[Tensor, TidalCache]:
         """Hidden states [B, Q, D] of new positions that also see cached ones, and the cache with them.
 
         Args:
@@ -265,7 +265,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             else:
                 x, past = block(*given)
             layers.append(past)
-        return self.norm(x), Cache(layers, keys)
+        return self.norm(x), TidalCache(layers, keys)
 
     def read_batch(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Hidden states [B, L, D] of rows as :func:`unmask.data.tidal.samples.layout` makes them."""
@@ -303,7 +303,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     # -- writing a block --------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def begin(self, prefixes: Sequence[Sequence[int]], before: Writing | None = None) -> tuple[Tensor, Writing]:
+    def begin(self, prefixes: Sequence[Sequence[int]], before: BlockState | None = None) -> tuple[Tensor, BlockState]:
         """Read each row's tokens and ``<bob>``; the law of its first character.
 
         What ``before`` has cached is used again where it still holds. Causal tokens keep their states when the text
@@ -339,10 +339,10 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         h_BQD, cache = self.read(ids.to(device), places, cache)
         last_B = places.segment.sum(1) - 1
         h_BD = h_BQD[torch.arange(len(rows), device=device), last_B]
-        return self.head(h_BD).float(), Writing(cache, rows, 0, kept)
+        return self.head(h_BD).float(), BlockState(cache, rows, 0, kept)
 
     @torch.no_grad()
-    def step(self, ids_B: Tensor, writing: Writing) -> tuple[Tensor, Writing]:
+    def step(self, ids_B: Tensor, writing: BlockState) -> tuple[Tensor, BlockState]:
         """Read one more id a row; the law of the next.
 
         Returns:
@@ -356,7 +356,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         else:
             places = Places(ones_B1, token_B1 + offset - 1, -ones_B1)
         h_BQD, cache = self.read(ids_B[:, None], places, writing.cache)
-        return self.head(h_BQD[:, 0]).float(), Writing(cache, writing.prefixes, offset, writing.reused)
+        return self.head(h_BQD[:, 0]).float(), BlockState(cache, writing.prefixes, offset, writing.reused)
 
 
 def _common(old: list[int], new: list[int], grows: bool) -> int:

@@ -45,7 +45,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table; scrolls by itself where the window is narrow.
 
     Attributes:
@@ -117,7 +117,7 @@ class Html:
     kind: ClassVar[str] = "html"
 
 
-Block = Text | Table | Figure | Gallery | Tiles | Embed | Html
+PageBlock = Text | PageTable | Figure | Gallery | Tiles | Embed | Html
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Section:
     """A heading and its blocks."""
 
     title: str
-    blocks: Sequence[Block] = field(default_factory=list)
+    blocks: Sequence[PageBlock] = field(default_factory=list)
 
 
 def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer: str = "") -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from unmask.core.model import Output
 from unmask.reporting.page import templates, whole
-from unmask.search.trace import SearchTrace, Step
+from unmask.search.trace import SearchStep, SearchTrace
 
 #: rows on a page
 _ROWS = 50
@@ -46,7 +46,7 @@ def page(trace: SearchTrace, *, title: str = "", output: Output | None = None) -
     )
 
 
-def _shown(steps: list[Step]) -> list[dict[str, Any]]:
+def _shown(steps: list[SearchStep]) -> list[dict[str, Any]]:
     found, before = [], ""
     for step in steps:
         old, new = before.split(" "), step.text.split(" ")

@@ -14,7 +14,7 @@ from unmask.evaluation.judge import Quality
 from unmask.evaluation.latent_use import FALSE, LatentUse
 from unmask.evaluation.likelihood import Likelihood
 from unmask.metrics.bootstrap import Interval
-from unmask.reporting.page import Table
+from unmask.reporting.page import PageTable
 
 _DASH = "\u2013"
 
@@ -35,7 +35,7 @@ def between(interval: Interval | None, digits: int = 3) -> str:
     return f"{number(interval.value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
 
-def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> Table:
+def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> PageTable:
     """The bound in its units.
 
     Args:
@@ -62,7 +62,7 @@ def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[
         *notes,
         *_odd([interval.value for interval in (likelihood.nats_per_token(), likelihood.masked_nats_per_token())]),
     ]
-    return Table("Bound on the likelihood", ("measure", "value [95 % interval]"), rows, note=" ".join(said))
+    return PageTable("Bound on the likelihood", ("measure", "value [95 % interval]"), rows, note=" ".join(said))
 
 
 def pays_padding(likelihood: Likelihood) -> bool:
@@ -80,7 +80,7 @@ def _odd(values: Sequence[float]) -> list[str]:
     return said
 
 
-def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
+def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> PageTable:
     """Loss, accuracy and penalties by mask ratio."""
     names = [] if latent is None else list(FALSE)
     padded = pays_padding(likelihood)
@@ -101,10 +101,10 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
     if latent is not None:
         note += " The last columns: how much the loss rises under another text's latent, the null, and noise."
     note = " ".join([note, *_odd([one.value for one in (*loss, *(padding if padded else []))])])
-    return Table("By masked fraction", columns, rows, note=note)
+    return PageTable("By masked fraction", columns, rows, note=note)
 
 
-def latent_table(latent: LatentUse) -> Table:
+def latent_table(latent: LatentUse) -> PageTable:
     """Penalties of false latents, and the bottleneck."""
     what = {"shuffled": "another text's latent", "null": "the trained null", "noise": "noise of the same covariance"}
     rows = [
@@ -121,10 +121,10 @@ def latent_table(latent: LatentUse) -> Table:
         )
     measured = [latent.penalty(name) for name in FALSE] + [latent.penalty_by_ratio(name)[-1] for name in FALSE]
     note = " ".join([note, *_odd([interval.value for interval in measured])])
-    return Table("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
+    return PageTable("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
 
 
-def match_table(match: Match, texts: int) -> Table:
+def match_table(match: Match, texts: int) -> PageTable:
     """Outputs against their references."""
 
     def percent(interval: Interval) -> str:
@@ -140,10 +140,10 @@ def match_table(match: Match, texts: int) -> Table:
     if match.copy_bleu is not None and match.input_bleu is not None:
         rows.append(("BLEU against the input (copying), 0-100", number(match.copy_bleu.bleu, 1)))
         rows.append(("BLEU of reference against input, 0-100", number(match.input_bleu.bleu, 1)))
-    return Table("Outputs against references", ("measure", "value [95 % interval]"), rows, note=f"{texts} texts.")
+    return PageTable("Outputs against references", ("measure", "value [95 % interval]"), rows, note=f"{texts} texts.")
 
 
-def quality_table(scores: GenerationScores) -> Table:
+def quality_table(scores: GenerationScores) -> PageTable:
     """GenPPL with everything it must stand beside, generated against data."""
     ours, data = scores.quality, scores.data_quality
 
@@ -184,21 +184,21 @@ def quality_table(scores: GenerationScores) -> Table:
         note += f" MAUVE {ours.mauve.missing}."
     shares = (q for both in (ours, data) for q in (both.entropy_nats, both.rep_2, both.rep_3, both.rep_4))
     note = " ".join([note, *_odd([interval.value for interval in shares])])
-    return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
+    return PageTable("How it reads", ("measure", "generated", "data"), rows, note=note)
 
 
-def sample_table(scores: GenerationScores, count: int) -> Table:
+def sample_table(scores: GenerationScores, count: int) -> PageTable:
     """Prompt beside output."""
     if scores.inputs is None:
-        return Table("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
+        return PageTable("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
     if scores.inputs == scores.references:
         pairs = zip(scores.inputs[:count], scores.outputs[:count], strict=True)
-        return Table("Prompt beside output", ("text given", "output"), list(pairs), align="ll")
+        return PageTable("Prompt beside output", ("text given", "output"), list(pairs), align="ll")
     rows = zip(scores.inputs[:count], scores.outputs[:count], scores.references[:count], strict=True)
-    return Table("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
+    return PageTable("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
 
 
-def terminal(table: Table) -> RichTable:
+def terminal(table: PageTable) -> RichTable:
     """A :class:`rich.table.Table`; texts cannot smuggle in markup."""
     shown = RichTable(title=table.title, title_justify="left", title_style="bold", caption_justify="left")
     for column, align in zip(table.columns, table.align, strict=True):

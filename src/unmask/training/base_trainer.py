@@ -27,16 +27,16 @@ from unmask.core.random import Stream, hashed
 from unmask.models.hub import silenced
 from unmask.models.text_model import check_fit, first_line, read_weights
 from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
-from unmask.training.budget import Budget
+from unmask.training.budget import TimeBudget
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
 from unmask.training.ema import Ema, whole
 from unmask.training.passes import Passes, steps_of
 from unmask.training.shuffle import ShuffledRows
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
-Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
+ProbeFunction = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 
-__all__ = ["Part", "Probe", "BaseTrainer", "last_checkpoint"]
+__all__ = ["Part", "ProbeFunction", "BaseTrainer", "last_checkpoint"]
 
 
 #: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
@@ -69,7 +69,9 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
 
     args: TrainArguments
 
-    def __init__(self, *, probes: list[Probe] | None = None, shown: nn.Module | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, probes: list[ProbeFunction] | None = None, shown: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         if kwargs["args"].n_gpu > 1:
             # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
             # several GPUs are for `torchrun` or `accelerate launch`
@@ -97,7 +99,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
         minutes = self.args.minutes
-        self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
+        self.budget = None if minutes is None else TimeBudget(minutes, self.callback_handler.callbacks)
         if self.budget is not None:
             self.add_callback(self.budget)
         self.add_callback(_AfterStep(self))

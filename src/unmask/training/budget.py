@@ -65,7 +65,7 @@ def now() -> float:
     return time.monotonic()
 
 
-class Budget(TrainerCallback, ExportableState):  # type: ignore[misc]
+class TimeBudget(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Spends a budget of time, evaluations and checkpoints included. The first process's clock decides for all.
 
     What is spent stands in each checkpoint's ``trainer_state.json``; a run that goes on has the rest left.
@@ -109,7 +109,9 @@ class Budget(TrainerCallback, ExportableState):  # type: ignore[misc]
             the number of steps of a run whose time is over, else None.
         """
         tree = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
-        kept = tree["stateful_callbacks"][type(self).__name__]["attributes"]
+        saved = tree["stateful_callbacks"]
+        # checkpoints of 0.1.0 name the callback Budget
+        kept = saved.get(type(self).__name__, saved.get("Budget"))["attributes"]
         self._earlier, self.share, self._reserve = kept["spent"], kept["share"], kept["reserve"]
         self._over = kept["over"]
         return int(tree["global_step"]) if self._over else None

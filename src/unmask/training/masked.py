@@ -23,7 +23,7 @@ from unmask.data.tokenized_cache import stored_canvases
 from unmask.data.tokenizer import Canvases, from_encoder, train_bpe
 from unmask.diffusion.bag_loss import tokens_held
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel, special_ids
-from unmask.models.text_model import Card, TextModel, load_native
+from unmask.models.text_model import TextModel, TextModelCard, load_native
 from unmask.training.correction import CorrectionTrainer, corrector_of
 from unmask.training.drafts import Drafter
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
@@ -108,7 +108,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
     latents: list[Any] = [None, None]
     if encoder is not None:
         latents = [cached_latents(_Rows(s, p.rows), encoder, d.cache_dir) for s, p in zip(sources, parts, strict=True)]
-    card = Card(
+    card = TextModelCard(
         length=m.length,
         encoder=(m.encoder if start is None else start.card.encoder) if encoder is not None else None,
         pooling=m.pooling if start is None else start.card.pooling,

@@ -17,11 +17,11 @@ from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import ModelArguments
-from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
+from unmask.training.base_trainer import BaseTrainer, ProbeFunction, last_checkpoint
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 from unmask.training.shuffle import RowsByLength
 
-__all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
+__all__ = ["MaskedDiffusionTrainer", "ProbeFunction", "last_checkpoint"]
 
 
 class MaskedDiffusionTrainer(BaseTrainer):

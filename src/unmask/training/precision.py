@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from unmask.core.precision import Shape, fastest
+from unmask.core.precision import MatmulShape, fastest
 from unmask.training.arguments import TrainArguments
 
 
@@ -29,7 +29,7 @@ def settle(
     args: TrainArguments,
     net: torch.nn.Module,
     positions: int,
-    head: Shape | None,
+    head: MatmulShape | None,
     checkpoint: str | None,
     say: Callable[[str], None],
 ) -> None:

@@ -11,7 +11,7 @@ from unmask.core import distributed
 from unmask.core.errors import CheckpointError
 from unmask.core.family import families
 from unmask.diffusion.process import MaskingProcess
-from unmask.training.base_trainer import BaseTrainer, Probe
+from unmask.training.base_trainer import BaseTrainer, ProbeFunction
 from unmask.training.claim import claim, going_on, take_over
 from unmask.training.precision import KeptPrecision, settle
 from unmask.training.recipe import Recipe
@@ -19,7 +19,7 @@ from unmask.training.recipe import Recipe
 
 def train(
     recipe: Recipe,
-    make_probes: Callable[[Any], list[Probe]] | None = None,
+    make_probes: Callable[[Any], list[ProbeFunction]] | None = None,
     say: Callable[[str], None] = print,
 ) -> Any:
     """Run a recipe to its end, going on where an earlier start of it stopped, and save the best weights.

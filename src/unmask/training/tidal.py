@@ -23,7 +23,7 @@ from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.training.base_trainer import BaseTrainer
@@ -89,7 +89,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     ]
     for name, part in zip(("train", "held out"), parts, strict=True):
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
-    card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
+    card = TextModelCard(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     rows = partial(collate, length=m.length) if m.packed else collate
     return TidalPrepared(
         model=TidalTextModel(net, tokenizer, card),

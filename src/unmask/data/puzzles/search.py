@@ -18,7 +18,7 @@ Masks = NDArray[np.uint16]
 POPCOUNT = ((np.arange(1 << 16)[:, None] >> np.arange(16)) & 1).sum(axis=1).astype(np.uint8)
 
 
-class Rules(Protocol):
+class ConstraintRules(Protocol):
     """What the search needs to know of a kind of problem."""
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -34,7 +34,7 @@ class Rules(Protocol):
         ...
 
 
-def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
+def settle(rules: ConstraintRules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Apply ``rules.step`` until nothing changes, in place; False for the states that broke a rule."""
     alive_W = np.ones(cand_CW.shape[1], dtype=bool)
     live = np.arange(cand_CW.shape[1])
@@ -58,7 +58,7 @@ def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[
 
 
 def search(
-    rules: Rules,
+    rules: ConstraintRules,
     cand_CB: Masks,
     limit: int | NDArray[np.int64] = 2,
 ) -> tuple[NDArray[np.int64], Masks]:
@@ -124,7 +124,7 @@ def _split(
     return [(without, owner_W), (held, owner_W)]
 
 
-def complete(rules: Rules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
+def complete(rules: ConstraintRules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
     """A random solution of each of B problems that all have many: random values until done, from the start if stuck.
 
     Every solution can occur. They are not exactly uniform: rules decide cells between draws.

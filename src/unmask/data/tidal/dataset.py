@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from unmask.core.errors import UsageError
 from unmask.data.text import evenly
-from unmask.data.tidal.arithmetic import Problem
+from unmask.data.tidal.arithmetic import ArithmeticProblem
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.data.tidal.samples import Segment, block_sample, fixed_block, layout, pack, plain_sample, text_row
@@ -20,7 +20,7 @@ Example = tuple[str, str]
 Row = list[Segment]
 
 
-def examples_of(problems: Sequence[Problem]) -> list[Example]:
+def examples_of(problems: Sequence[ArithmeticProblem]) -> list[Example]:
     """Problems as (up to the "=", the answer)."""
     return [(p.prompt, p.answer) for p in problems]
 

@@ -159,7 +159,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
 
 @dataclass
-class Card:
+class PuzzleCard:
     """What a checkpoint says of itself.
 
     Attributes:
@@ -173,7 +173,7 @@ class Card:
     trained: dict[str, Any] = field(default_factory=dict)
 
 
-def save(model: PuzzleDenoiser, card: Card, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+def save(model: PuzzleDenoiser, card: PuzzleCard, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
     """Write the folder; ``dtype`` is what the trained weights are stored in, their own when None."""
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def save(model: PuzzleDenoiser, card: Card, folder: str | Path, dtype: torch.dty
     return where
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, Card]:
+def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, PuzzleCard]:
     """Read what :func:`save` wrote.
 
     Raises:
@@ -198,7 +198,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
             f"there is no folder {str(folder)!r}: give a puzzle model, such as checkpoints/sudoku_relations"
         )
     try:
-        card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
+        card = PuzzleCard(**json.loads((where / FILE).read_text(encoding="utf-8")))
         card = replace(card, trained=current(card.trained))
         net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))
         net.load_state_dict(load_file(str(where / "model.safetensors")))

@@ -23,7 +23,7 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.diagnosis.native import NativeSubject, law_of
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.wrapper import Through
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, load, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, load, save
 
 
 class CellDenoiser(Through):
@@ -68,7 +68,7 @@ class PuzzleSubject(NativeSubject):
     def __init__(
         self,
         net: PuzzleDenoiser,
-        card: Card,
+        card: PuzzleCard,
         held_out: PuzzleBatch,
         train: PuzzleBatch | None = None,
         *,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 from unmask.models.layers import attention, rotate
-from unmask.models.memory import Memory
 from unmask.models.text_model import check_fit, read_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -28,7 +28,7 @@ def grouped_attention(
     key_heads: int,
     turn: tuple[Tensor, Tensor],
     bias: Tensor | None,
-    memory: Memory | None = None,
+    memory: BidirectionalKVCache | None = None,
     layer: int = 0,
 ) -> Tensor:
     """Attention of H query heads over G = ``key_heads`` shared keys (arXiv 2305.13245), rotated in fp32.

@@ -14,7 +14,7 @@ from unmask.models.adapters import dream, llada, masked_lm
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.hub import find, read_config, silenced
 from unmask.models.kind import kind_of, require_masked
-from unmask.models.text_model import Card, first_line
+from unmask.models.text_model import TextModelCard, first_line
 
 #: canvas length to write on where nothing else is said: other people's models have positions, but no canvas
 CANVAS = 128
@@ -49,7 +49,7 @@ def load_adapter(
     _belong(str(path_or_id), denoiser, tokenizer)
     denoiser.eos_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else denoiser.eos_id
     denoiser.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else denoiser.pad_id
-    card = Card(length=min(CANVAS, denoiser.max_length or CANVAS), task="adapter")
+    card = TextModelCard(length=min(CANVAS, denoiser.max_length or CANVAS), task="adapter")
     return AdapterModel(denoiser.to(where), tokenizer, card, path=str(path_or_id))
 
 

@@ -20,7 +20,7 @@ class SudokuRules:
     layout: Layout
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """One pass of naked singles and one of hidden singles (see :class:`unmask.data.puzzles.search.Rules`)."""
+        """One pass of naked and one of hidden singles (see :class:`unmask.data.puzzles.search.ConstraintRules`)."""
         size, (high, wide), full = self.layout.size, self.layout.box, self.layout.full
         width = cand_CW.shape[1]
         grid = cand_CW.reshape(size, size, width)

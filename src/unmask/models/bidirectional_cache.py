@@ -15,7 +15,7 @@ from unmask.core.errors import UsageError
 
 
 @dataclass
-class Memory:
+class BidirectionalKVCache:
     """Each position as it was when it was last run; handed back explicitly, never kept in a module.
 
     Attributes:
@@ -32,7 +32,7 @@ class Memory:
     prefix: int = 0
 
     @classmethod
-    def start(cls, memory: Memory | None, at_BL: Tensor | None) -> Memory:
+    def start(cls, memory: BidirectionalKVCache | None, at_BL: Tensor | None) -> BidirectionalKVCache:
         """An empty memory to run all positions into, or ``memory`` set to run those of ``at_BL``.
 
         Raises:
@@ -77,12 +77,14 @@ class Memory:
         if self.state_BLD is not None:
             yield self.state_BLD
 
-    def index_rows(self, rows: Tensor) -> Memory:
+    def index_rows(self, rows: Tensor) -> BidirectionalKVCache:
         """A copy of these rows."""
         state_BLD = None if self.state_BLD is None else self.state_BLD[rows]
-        return Memory([k[rows] for k in self.keys], [v[rows] for v in self.values], state_BLD, prefix=self.prefix)
+        return BidirectionalKVCache(
+            [k[rows] for k in self.keys], [v[rows] for v in self.values], state_BLD, prefix=self.prefix
+        )
 
-    def put_rows(self, rows: Tensor, other: Memory) -> None:
+    def put_rows(self, rows: Tensor, other: BidirectionalKVCache) -> None:
         """Put another memory's rows in the place of these."""
         for mine, new in zip(self._tensors(), other._tensors(), strict=True):
             mine[rows] = new
