@@ -126,7 +126,7 @@ def test_a_verdict_is_reproducible(sgdd: NativeSubject) -> None:
 
 def test_the_law_of_a_recipe() -> None:
     law = law_of({"estimator": "time", "schedule": "cosine", "tilt": "2.0", "max_steps": 5})
-    assert law.estimator == "time" and law.tilt == 2.0 and law_of({}).estimator == "count"
+    assert law.estimator == "time" and law.time_power == 2.0 and law_of({}).estimator == "count"
 
 
 def test_the_probe_logs_findings_within_its_share(sgdd: NativeSubject) -> None:

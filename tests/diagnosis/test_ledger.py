@@ -22,7 +22,7 @@ from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.record import Record, record_of
 from unmask.diagnosis.staircase import LossCurve, best, divided
 from unmask.diagnosis.statistics import mean_by_text
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 from unmask.diagnosis.visits import divergence
 
 L, P = 4, (0.75, 0.25)
@@ -227,7 +227,7 @@ class Coins(Subject):
     def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
         ids_BL = torch.zeros_like(batch.ids_BL)
         at_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
-        steps = tuple(ObservedStep(ids_BL, at_BL.index_fill(1, torch.tensor([i]), True)) for i in range(1, L))
+        steps = tuple(Step(ids_BL, at_BL.index_fill(1, torch.tensor([i]), True)) for i in range(1, L))
         return Generated(ids_BL, steps, temperature=0.5)
 
 

@@ -16,7 +16,7 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.data.tokenizer import train_bpe
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.context import BUDGETS, CheckContext
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject
 from unmask.families.causal import CausalText
 from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -130,7 +130,7 @@ class _Cold(Subject):
 
     def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
         start_BL = torch.full_like(batch.ids_BL, 3)
-        step = ObservedStep(start_BL, torch.ones_like(start_BL, dtype=torch.bool))
+        step = Step(start_BL, torch.ones_like(start_BL, dtype=torch.bool))
         return Generated(torch.full_like(start_BL, self.takes), (step,), temperature=0.0)
 
 

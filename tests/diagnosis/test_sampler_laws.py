@@ -19,7 +19,7 @@ from unmask.diagnosis.faults._sampled import written
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.law import law_of, opened
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 
 BUDGET = replace(BUDGETS["quick"], samples=96)
 Change = Callable[[Generated], Generated]
@@ -115,7 +115,7 @@ def test_an_opened_law_is_a_law() -> None:
 
 
 def one_more(out: Generated, drawn: Tensor, x_BL: Tensor) -> Generated:
-    return replace(out, steps=(*(out.steps or ()), ObservedStep(x_BL, drawn)))
+    return replace(out, steps=(*(out.steps or ()), Step(x_BL, drawn)))
 
 
 @pytest.mark.parametrize(("remasks", "status"), [(None, "warn"), (False, "fail"), (True, "pass")])

@@ -15,7 +15,7 @@ from unmask.core.sampling import categorical
 from unmask.data.tidal.mixed_tokenizer import BOB, EOS, FIRST_TOKEN, PAD, MixedTokenizer
 from unmask.data.tidal.samples import Segment, layout
 from unmask.diagnosis.diagnose import diagnose
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject, TrainingView
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, TrainingView
 from unmask.models import tidal
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_attention import Places
@@ -116,7 +116,7 @@ class TidalSubject(Subject):
             # what is not written yet is not there: the row ends at the place that is drawn
             logits_BV = self.predict(State(x_BL[:, : place + 1], at_BL[:, : place + 1], batch.cond))
             drawn_BL = at_BL & ~done_B[:, None]
-            steps.append(ObservedStep(x_BL.clone(), drawn_BL))
+            steps.append(Step(x_BL.clone(), drawn_BL))
             ids_B = categorical(logits_BV, uniform(seed, row_B, place, Stream.VALUE))
             x_BL[:, place] = torch.where(done_B, PAD, ids_B)
             done_B |= ids_B == EOS

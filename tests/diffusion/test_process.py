@@ -11,15 +11,15 @@ from unmask.diffusion.process import MaskingProcess, spread
 
 LAWS = {
     "count": MaskingProcess("count"),
-    "count tilted": MaskingProcess("count", tilt=2.0),
+    "count tilted": MaskingProcess("count", time_power=2.0),
     "count plain": MaskingProcess("count", antithetic=False),
     "time linear": MaskingProcess("time", "linear"),
     "time cosine": MaskingProcess("time", "cosine"),
     "time log_linear": MaskingProcess("time", "log_linear"),
     "time polynomial": MaskingProcess("time", "polynomial"),
-    "time tilted": MaskingProcess("time", "linear", tilt=2.0),
+    "time tilted": MaskingProcess("time", "linear", time_power=2.0),
     "grid": MaskingProcess("grid", "sgdd"),
-    "grid coarse tilted": MaskingProcess("grid", "sgdd:steps=20", tilt=2.0),
+    "grid coarse tilted": MaskingProcess("grid", "sgdd:steps=20", time_power=2.0),
 }
 
 
@@ -38,7 +38,7 @@ def test_uniform_model_scores_log_v(law):
 
 
 def test_count_law_is_exact_for_every_count():
-    law = MaskingProcess("count", tilt=2.0)
+    law = MaskingProcess("count", time_power=2.0)
     ids = torch.zeros(5000, 5, dtype=torch.long)
     c = law.corrupt(ids, 9, generator(0))
     n = c.masked_BL.sum(1)
@@ -106,7 +106,7 @@ def test_antithetic_times_fill_the_unit_interval_evenly():
 def test_wrong_laws_are_refused():
     with pytest.raises(UsageError, match="no grid"):
         MaskingProcess("grid", "linear")
-    with pytest.raises(UsageError, match="tilt"):
-        MaskingProcess(tilt=0)
+    with pytest.raises(UsageError, match="time_power"):
+        MaskingProcess(time_power=0)
     with pytest.raises(UsageError, match="estimator='n'"):
         MaskingProcess("n")  # type: ignore[arg-type]

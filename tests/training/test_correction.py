@@ -181,7 +181,7 @@ def test_it_learns_when_to_keep_a_draft():
     net.train()
     for step in range(250):
         text, _, cond = told(64)
-        loss = token_losses(net, MaskingProcess(tilt=2.0).corrupt(text, net.mask_id, generator(step)), cond).loss
+        loss = token_losses(net, MaskingProcess(time_power=2.0).corrupt(text, net.mask_id, generator(step)), cond).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.record import Record
-from unmask.diagnosis.subject import Batch, Generated, NotProvided, ObservedStep, Split, State, Subject, TrainingView
+from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Step, Subject, TrainingView
 from zoo.own.grammar import LENGTH, Words, sentences, vectors
 from zoo.own.kept import Recipe, record_kept, shuffled_words, some, weights_of
 
@@ -139,7 +139,7 @@ class ByHand(Subject):
             else:
                 p_NV = (logits[drawn_BL].double() / temperature).softmax(-1)
                 value = torch.multinomial(p_NV, 1, generator=noise)[:, 0]
-            trace.append(ObservedStep(x_BL.clone(), drawn_BL))
+            trace.append(Step(x_BL.clone(), drawn_BL))
             x_BL[drawn_BL] = value
         forwards = len(x_BL) * steps * (2 if gamma != 1 else 1)
         return Generated(x_BL, tuple(trace), temperature, gamma, any_order=True, forwards=forwards)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 
 
 def system_of(subject: Subject) -> Any:
@@ -116,7 +116,7 @@ class Loop(Wrapped):
             take_B = (done_B - (size_B - masked_BL.sum(1))).clamp(min=0)
             score_BL = self.score(now, lot_BL, plan["order"]).masked_fill(~masked_BL, -float("inf"))
             drawn_BL = (score_BL.argsort(1, descending=True).argsort(1) < take_B[:, None]) & masked_BL
-            trace.append(ObservedStep(x_BL.clone(), drawn_BL))
+            trace.append(Step(x_BL.clone(), drawn_BL))
             if not bool(drawn_BL.any()):
                 continue
             logits_NV = now[drawn_BL]
@@ -170,7 +170,7 @@ class CausalLoop(Wrapped):
             if self.top_k is not None:
                 least = logits_BV.topk(self.top_k, -1).values[:, -1:]
                 logits_BV = logits_BV.masked_fill(logits_BV < least, float("-inf"))
-            trace.append(ObservedStep(ids_BL.clone(), at_BL & ~ended_B[:, None]))
+            trace.append(Step(ids_BL.clone(), at_BL & ~ended_B[:, None]))
             if temperature == 0:
                 token_B = logits_BV.argmax(-1)
             else:

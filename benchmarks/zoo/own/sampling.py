@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, Split, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, Split, Step, Subject, Wrapped
 from zoo.contract import ZooFault
 from zoo.own.kept import some
 from zoo.own.loop import CausalLoop, Loop
@@ -203,7 +203,7 @@ class Late(Wrapped):
                     logits_BV = self.loop.ask(x_BL, batch.cond, valid_BL)[:, place]
                 drawn_BL = torch.zeros_like(open_BL)
                 drawn_BL[:, place] = open_BL[:, place]
-                trace.append(ObservedStep(x_BL.clone(), drawn_BL))
+                trace.append(Step(x_BL.clone(), drawn_BL))
                 p_BV = (logits_BV / max(temperature, 1e-4)).double().softmax(-1)
                 value_B = torch.multinomial(p_BV, 1, generator=noise)[:, 0]
                 x_BL[:, place] = torch.where(open_BL[:, place], value_B, x_BL[:, place])
@@ -334,4 +334,4 @@ def faults() -> list[ZooFault]:
     ]
 
 
-__all__ = ["Front", "OtherRows", "ObservedStep", "Twice", "faults"]
+__all__ = ["Front", "OtherRows", "Step", "Twice", "faults"]

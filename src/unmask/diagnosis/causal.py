@@ -21,9 +21,9 @@ from unmask.diagnosis.subject import (
     CachedRun,
     Generated,
     NotProvided,
-    ObservedStep,
     Split,
     State,
+    Step,
     Subject,
     TrainingView,
 )
@@ -150,7 +150,7 @@ class CausalSubject(Subject):
         for place, token in zip(places, tokens, strict=True):
             drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
             drawn_BL[:, place] = ~ended_B
-            steps.append(ObservedStep(ids_BL.clone(), drawn_BL))
+            steps.append(Step(ids_BL.clone(), drawn_BL))
             # what a row draws behind its end is read by that row alone, and padded
             chosen_B = token.ids_B if self.pad_id is None else token.ids_B.masked_fill(ended_B, self.pad_id)
             ids_BL[:, place] = chosen_B

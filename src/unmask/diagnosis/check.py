@@ -10,7 +10,7 @@ from typing import ClassVar
 from unmask.core.registry import Leaf, Registry
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, clip_share, sound
-from unmask.diagnosis.subject import NotProvided, SubjectKind
+from unmask.diagnosis.subject import Kind, NotProvided
 from unmask.diagnosis.validated_subject import SubjectFault
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Check(Leaf):
     title: ClassVar[str] = ""
     fault: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ("data", "predict")
-    kinds: ClassVar[tuple[SubjectKind, ...]] = ("masked", "causal")
+    kinds: ClassVar[tuple[Kind, ...]] = ("masked", "causal")
     quick: ClassVar[bool] = True
     repair: ClassVar[str] = ""
     leads_to: ClassVar[tuple[str, ...]] = ()

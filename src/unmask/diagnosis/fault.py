@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from unmask.core.registry import Leaf, Registry
-from unmask.diagnosis.subject import Subject, SubjectKind
+from unmask.diagnosis.subject import Kind, Subject
 
 
 class Fault(Leaf):
@@ -20,7 +20,7 @@ class Fault(Leaf):
     """
 
     caught_by: ClassVar[str] = ""
-    kinds: ClassVar[tuple[SubjectKind, ...]] = ("masked",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("masked",)
     conditional: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     needs_full: ClassVar[bool] = False

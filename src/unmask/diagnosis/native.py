@@ -309,9 +309,7 @@ def law_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
     recipe = current(recipe)
     known: dict[str, Any] = {k: recipe[k] for k in ("estimator", "schedule") if k in recipe}
-    for name, number in (("tilt", "time_power"), ("word_dropout", "word_dropout")):
-        if number in recipe:
-            known[name] = float(recipe[number])
+    known |= {k: float(recipe[k]) for k in ("time_power", "word_dropout") if k in recipe}
     return MaskingProcess(**known)
 
 

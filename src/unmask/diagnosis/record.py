@@ -27,7 +27,7 @@ from unmask.core.files import replacing
 from unmask.core.random import Stream, uniform
 from unmask.core.versions import versions
 from unmask.diagnosis.baselines import in_text
-from unmask.diagnosis.rows import Batch, NotProvided, Split, State, SubjectKind
+from unmask.diagnosis.rows import Batch, Kind, NotProvided, Split, State
 
 FILE = "record.safetensors"
 FORMAT = "unmask-record-1"
@@ -46,7 +46,7 @@ class RecordSubject(Protocol):
     eos_id: int | None
 
     @property
-    def kind(self) -> SubjectKind: ...
+    def kind(self) -> Kind: ...
     def data(self, n: int, split: Split = "held_out") -> Batch: ...
     def predict(self, state: State) -> Tensor: ...
 

@@ -14,7 +14,7 @@ from unmask.decoding.cache import can_cache
 from unmask.decoding.order import orders
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep
+from unmask.diagnosis.subject import Batch, Generated, Step
 from unmask.diagnosis.wrapper import Through
 from unmask.evaluation.likelihood import scoring
 
@@ -79,7 +79,7 @@ def watched(denoiser: Denoiser, batch: Batch, plan: DecodingPlan) -> Generated:
         written = events["kind"][now] == 0
         drawn_BL[row[written], position[written]] = True
         t_B = torch.tensor([spy.times.get(r.numpy().tobytes(), float("nan")) for r in x_BL])
-        steps.append(ObservedStep(x_BL.to(canvas_BL.device), drawn_BL.to(canvas_BL.device), t_B))
+        steps.append(Step(x_BL.to(canvas_BL.device), drawn_BL.to(canvas_BL.device), t_B))
         x_BL = x_BL.clone()
         x_BL[row, position] = events["value"][now]
     in_order = "order" in plan.sampler_leaf.uses and orders.name_of(plan.order_leaf) == "left_to_right"

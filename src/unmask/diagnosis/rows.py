@@ -15,7 +15,7 @@ from unmask.core.condition import Condition
 from unmask.core.errors import UnmaskError
 
 Split = Literal["held_out", "train"]
-SubjectKind = Literal["masked", "causal"]
+Kind = Literal["masked", "causal"]
 
 
 class NotProvided(UnmaskError):

@@ -19,11 +19,11 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.model import Diagnosable
 from unmask.diagnosis.record import Record
-from unmask.diagnosis.rows import Batch, NotProvided, Split, State, SubjectKind
+from unmask.diagnosis.rows import Batch, Kind, NotProvided, Split, State
 
 __all__ = [
-    "Batch", "CachedRun", "Generated", "NotProvided", "ObservedStep", "Record", "Split", "State", "Subject",
-    "SubjectKind", "TrainingView", "Wrapped", "everywhere",
+    "Batch", "CachedRun", "Generated", "NotProvided", "Step", "Record", "Split", "State", "Subject",
+    "Kind", "TrainingView", "Wrapped", "everywhere",
 ]  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class TrainingView:
 
 
 @dataclass(frozen=True)
-class ObservedStep:
+class Step:
     """One step of a sampler: what the network saw, and which positions were drawn from its answer.
 
     Attributes:
@@ -90,7 +90,7 @@ class Generated:
     """
 
     ids_BL: Tensor
-    steps: tuple[ObservedStep, ...] | None = None
+    steps: tuple[Step, ...] | None = None
     temperature: float = 1.0
     guidance: float = 1.0
     any_order: bool = False
@@ -156,7 +156,7 @@ class Subject(Diagnosable):
 
     name: str = "model"
     path: str | None = None
-    kind: SubjectKind = "masked"
+    kind: Kind = "masked"
     vocab_size: int
     mask_id: int | None = None
     pad_id: int | None = None

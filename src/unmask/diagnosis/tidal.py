@@ -34,9 +34,9 @@ from unmask.diagnosis.subject import (
     CachedRun,
     Generated,
     NotProvided,
-    ObservedStep,
     Split,
     State,
+    Step,
     Subject,
     TrainingView,
 )
@@ -173,7 +173,7 @@ class TidalSubject(Subject):
                 break
             drawn_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
             drawn_BL[:, column] = writes_B
-            steps.append(ObservedStep(ids_BL.clone(), drawn_BL))
+            steps.append(Step(ids_BL.clone(), drawn_BL))
             ids_BL[writes_B, column] = torch.tensor(
                 [d.ids[column - 1] for d in drawn if len(d.ids) >= column], device=ids_BL.device
             )

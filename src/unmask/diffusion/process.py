@@ -45,7 +45,7 @@ class MaskingProcess:
             ``time`` hides each position with probability 1 - alpha(t), t continuous; ``grid`` the same with t on the
             schedule's discrete steps.
         schedule: a schedule's name or instance; ``count`` does not use it.
-        tilt: t = u ** (1 / tilt); 1 is uniform, 2 is t = sqrt(u), more high masks. The bound stays unbiased
+        time_power: t = u ** (1 / time_power); 1 is uniform, 2 is t = sqrt(u), more high masks. The bound stays unbiased
             because ``weight_B`` divides by the density.
         antithetic: spread u over the batch as (u0 + i / B) mod 1.
         word_dropout: additionally hide each visible position with this probability and *keep its loss*
@@ -54,7 +54,7 @@ class MaskingProcess:
 
     estimator: Estimator = "count"
     schedule: Schedule | str = "linear"
-    tilt: float = 1.0
+    time_power: float = 1.0
     antithetic: bool = True
     word_dropout: float = 0.0
 
@@ -62,8 +62,8 @@ class MaskingProcess:
         if self.estimator not in ("count", "time", "grid"):
             raise UsageError(f"estimator={self.estimator!r} must be 'count', 'time' or 'grid'")
         object.__setattr__(self, "schedule", schedules.make(self.schedule))
-        if self.tilt <= 0:
-            raise UsageError(f"tilt={self.tilt} must be positive: 1 is uniform, 2 is sqrt(u)")
+        if self.time_power <= 0:
+            raise UsageError(f"time_power={self.time_power} must be positive: 1 is uniform, 2 is sqrt(u)")
         if not 0 <= self.word_dropout < 1:
             raise UsageError(f"word_dropout={self.word_dropout} must lie in [0, 1)")
         if self.estimator == "grid" and self.plan.steps is None:
@@ -137,7 +137,7 @@ class MaskingProcess:
         )
 
     def _times(self, u_B: Tensor) -> Tensor:
-        t_B = u_B ** (1 / self.tilt)
+        t_B = u_B ** (1 / self.time_power)
         if self.estimator == "grid":
             steps = self.plan.steps
             assert steps is not None
@@ -151,15 +151,15 @@ class MaskingProcess:
             assert steps is not None
             low_B = t_B - 1 / steps
             # the discrete bound: sum over steps of (alpha_{i-1} - alpha_i) / (1 - alpha_i), drawn with probability p_i
-            chance_B = t_B**self.tilt - low_B.clamp(min=0) ** self.tilt
+            chance_B = t_B**self.time_power - low_B.clamp(min=0) ** self.time_power
             return (self.plan.alpha(low_B.clamp(min=0)) - self.plan.alpha(t_B)) / (1 - self.plan.alpha(t_B)) / chance_B
-        density_B = self.tilt * t_B ** (self.tilt - 1)
+        density_B = self.time_power * t_B ** (self.time_power - 1)
         return self.plan.weight(t_B) / density_B
 
     def _counts(self, u_B: Tensor, open_B: Tensor) -> tuple[Tensor, Tensor]:
         total_B = open_B.double()
-        count_B = torch.ceil(u_B ** (1 / self.tilt) * total_B).clamp(min=1).minimum(total_B)
-        chance_B = (count_B / total_B) ** self.tilt - ((count_B - 1) / total_B) ** self.tilt
+        count_B = torch.ceil(u_B ** (1 / self.time_power) * total_B).clamp(min=1).minimum(total_B)
+        chance_B = (count_B / total_B) ** self.time_power - ((count_B - 1) / total_B) ** self.time_power
         # NELBO = sum over n of (1/n) * sum of the n cross-entropies, each n with chance p(n)
         return count_B.long(), 1 / (count_B * chance_B)
 

@@ -107,7 +107,7 @@ class Fresh:
 
 def denoising_loss(run: Run) -> Loss:
     """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
-    law = MaskingProcess(tilt=run.time_power)
+    law = MaskingProcess(time_power=run.time_power)
 
     def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
         open_BL = ~batch.given_BL if run.hide == "unknown" else None

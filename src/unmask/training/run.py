@@ -52,7 +52,7 @@ def train(
     settle(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
     trainer = prepared.trainer(
-        law=MaskingProcess(t.estimator, t.schedule, tilt=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
+        law=MaskingProcess(t.estimator, t.schedule, time_power=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         # a sharded network cannot be looked at: the one that evaluation sees is a copy
         model=copy.deepcopy(net) if t.sharded else net,

@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import categorical
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject
 
 #: logits [N, V] for the canvas, the canvas one step before, where, and the rows' vectors
 LogitsFunction = Callable[[Tensor, Tensor, Tensor, Condition | None], Tensor]
@@ -54,7 +54,7 @@ def written(
             logits_NV = subject.predict(State(x_BL, at_BL, batch.cond))
         else:
             logits_NV = answer(x_BL, before_BL, at_BL, batch.cond)
-        steps.append(ObservedStep(x_BL, at_BL))
+        steps.append(Step(x_BL, at_BL))
         before_BL, x_BL = x_BL, x_BL.clone()
         x_BL[at_BL] = categorical(
             logits_NV, uniform(seed, name_B[row_N.cpu()], col_N.cpu(), Stream.VALUE).to(x_BL.device)

@@ -25,7 +25,7 @@ class ShortTraining:
 
     Attributes:
         steps, batch, lr, seed: as usual.
-        law: how positions are hidden; half of training's usual tilt towards high masks.
+        law: how positions are hidden; half of training's usual leaning towards high masks.
         unconditional: share of rows that get the null condition.
         score: which positions' losses count, from the clean ids [B, L]; all when None.
         twist: changes the condition of a batch before it is used; untouched when None.
@@ -35,7 +35,7 @@ class ShortTraining:
     batch: int = 64
     lr: float = 3e-3
     seed: int = 0
-    law: MaskingProcess = MaskingProcess("count", tilt=1.5)
+    law: MaskingProcess = MaskingProcess("count", time_power=1.5)
     unconditional: float = 0.1
     score: Callable[[Tensor], Tensor] | None = None
     twist: Callable[[Condition, torch.Generator], Condition] | None = None

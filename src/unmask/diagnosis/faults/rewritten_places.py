@@ -8,7 +8,7 @@ import torch
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import categorical
 from unmask.diagnosis.fault import Fault
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, State, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ class RewrittenPlaces(Fault):
                 logits_NV = self.inner.predict(State(out.ids_BL, at_BL, batch.cond))
                 ids_BL, (row_N, col_N) = out.ids_BL.clone(), at_BL.nonzero(as_tuple=True)
                 ids_BL[at_BL] = categorical(logits_NV, uniform(seed, row_N, col_N, Stream.REMASK))
-                return replace(out, ids_BL=ids_BL, steps=(*(out.steps or ()), ObservedStep(out.ids_BL, at_BL)))
+                return replace(out, ids_BL=ids_BL, steps=(*(out.steps or ()), Step(out.ids_BL, at_BL)))
 
         return Overlapping(subject)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from unmask.diagnosis.fault import Fault
-from unmask.diagnosis.subject import Batch, Generated, ObservedStep, Subject, Wrapped
+from unmask.diagnosis.subject import Batch, Generated, Step, Subject, Wrapped
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SkippedPlaces(Fault):
                 for step in out.steps or ():
                     x_BL, drawn_BL = step.x_BL.clone(), step.drawn_BL.clone()
                     x_BL[:, -places:], drawn_BL[:, -places:] = self.mask_id, False
-                    steps.append(ObservedStep(x_BL, drawn_BL, step.t_B))
+                    steps.append(Step(x_BL, drawn_BL, step.t_B))
                 return replace(out, ids_BL=ids_BL, steps=tuple(steps))
 
         return Short(subject)
