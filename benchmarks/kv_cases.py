@@ -29,7 +29,7 @@ from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.diagnosis.faults.stale_mask import StaleMask
 from unmask.diagnosis.faults.stuck_positions import StuckPositions
-from unmask.kvcache.bench import Settings, bench, cut
+from unmask.kvcache.bench import Settings, bench, text_windows
 from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.press import presses
@@ -89,7 +89,7 @@ def knorm(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
 def planted(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     """The source document's faults, planted one by one and together."""
     settings = base(small)
-    windows = cut(causal, text, settings)
+    windows = text_windows(causal, text, settings)
     rows = []
     for what, when, cache, press in PLANTED:
         for keep in ("0.9",) if small or not isinstance(when, OneShot) else ("0.9", "0.5"):
@@ -138,7 +138,7 @@ def rolling(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
 def overhead(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     """What measuring costs beside a plain transformers loop with kvpress' own hooks, medians of one run."""
     settings = dataclasses.replace(base(small), windows=1)
-    (window,) = cut(causal, text, settings)
+    (window,) = text_windows(causal, text, settings)
     repeats = 3 if small else 5
     found: dict[str, Any] = {
         "decode": decode_overhead(causal.model, window[None, : settings.context], repeats=repeats, new_tokens=16)

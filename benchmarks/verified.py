@@ -28,11 +28,11 @@ import unmask
 from unmask.core.files import write_json
 from unmask.evaluation.held_out import held_out
 from unmask.families.puzzle.solving import interval_dict, wilson
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 from unmask.search.lexicons import lexicon_of
 from unmask.search.loop import SearchResult, search
 from unmask.search.plan import RankingWeights, SearchPlan
-from unmask.search.units import cut
+from unmask.search.units import split_units
 from unmask.search.verifiers.cosine import THRESHOLDS, CosineVerifier
 from unmask.search.writer import MaskFiller
 from where import where
@@ -61,15 +61,15 @@ class Bench:
 
     def buckets(self, per: int) -> dict[str, list[str]]:
         """Texts of each bucket; whole sentences of longer texts fill the short one."""
-        trained = {" ".join(words(s)) for t in self.known for s in [t, *_sentences(t)]}
+        trained = {" ".join(word_tokens(s)) for t in self.known for s in [t, *_sentences(t)]}
         whole = {t: n for t, n in zip(self.texts, self._tokens(self.texts), strict=True)}
         found = {}
         for name, (low, high) in BUCKETS.items():
-            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(words(t)) not in trained]
+            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(word_tokens(t)) not in trained]
             if name == "<= 8" and len(mine) < per:
                 parts = sorted({s for t in self.texts for s in _sentences(t) if s[0].isupper() and '"' not in s})
                 fits = [s for s, n in zip(parts, self._tokens(parts), strict=True) if 4 <= n <= high]
-                fits = [s for s in fits if " ".join(words(s)) not in trained and s not in mine]
+                fits = [s for s in fits if " ".join(word_tokens(s)) not in trained and s not in mine]
                 mine += random.Random(0).sample(fits, min(len(fits), per - len(mine)))
             found[name] = [mine[int(i)] for i in np.linspace(0, len(mine) - 1, min(per, len(mine))).round()]
         return found
@@ -147,7 +147,7 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
 
 
 def plain(text: str) -> str:
-    return " ".join(words(text.replace("'", "")))
+    return " ".join(word_tokens(text.replace("'", "")))
 
 
 def scored(texts: Sequence[str], found: Sequence[SearchResult], seconds: float) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def one_pass(bench: Bench, texts: Sequence[str]) -> dict[str, Any]:
 def near_misses(texts: Sequence[str], count: int) -> list[tuple[str, str, str]]:
     """(kind, text, a text that differs from it by little)."""
     draw, found = random.Random(0), []
-    names = sorted({u for t in texts for u in cut(t)[1:] if u[0].isupper()})
+    names = sorted({u for t in texts for u in split_units(t)[1:] if u[0].isupper()})
     kinds = ("comma", "name", "number", "order", "mark")
     while len(found) < count:
         text = draw.choice(texts)

@@ -11,7 +11,7 @@ from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.text_model import TextModel, TextModelCard
 from unmask.search.lexicon import Lexicon
-from unmask.search.units import cut
+from unmask.search.units import split_units
 
 WIDTH = 24
 NAMES = "Anna Boris Clara David Emma Felix".split()
@@ -40,7 +40,7 @@ class ToyEncoder:
 
     @staticmethod
     def _vector(text):
-        units = cut(text.lower())
+        units = split_units(text.lower())
         found = sum((_drawn(unit) for unit in units), np.zeros(WIDTH))
         found = found + sum((0.4 * _drawn(f"{a}_{b}") for a, b in zip(units, units[1:], strict=False)), np.zeros(WIDTH))
         return (found / max(np.linalg.norm(found), 1e-9)).astype(np.float32)

@@ -18,7 +18,7 @@ from unmask.diagnosis.callback import QuickProbe
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import faults
 from unmask.diagnosis.finding import Finding, Plot, worst
-from unmask.diagnosis.native import NativeSubject, law_of
+from unmask.diagnosis.native import NativeSubject, masking_process_of
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
@@ -125,8 +125,8 @@ def test_a_verdict_is_reproducible(sgdd: NativeSubject) -> None:
 
 
 def test_the_law_of_a_recipe() -> None:
-    law = law_of({"estimator": "time", "schedule": "cosine", "tilt": "2.0", "max_steps": 5})
-    assert law.estimator == "time" and law.time_power == 2.0 and law_of({}).estimator == "count"
+    law = masking_process_of({"estimator": "time", "schedule": "cosine", "tilt": "2.0", "max_steps": 5})
+    assert law.estimator == "time" and law.time_power == 2.0 and masking_process_of({}).estimator == "count"
 
 
 def test_the_probe_logs_findings_within_its_share(sgdd: NativeSubject) -> None:

@@ -7,7 +7,7 @@ from oracles import UniformDenoiser
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskingProcess, spread
+from unmask.diffusion.process import MaskingProcess, antithetic_uniforms
 
 LAWS = {
     "count": MaskingProcess("count"),
@@ -99,7 +99,7 @@ def test_word_dropout_masks_more_and_bounds_nothing():
 
 
 def test_antithetic_times_fill_the_unit_interval_evenly():
-    u = spread(100, True, generator(9)).sort().values
+    u = antithetic_uniforms(100, True, generator(9)).sort().values
     torch.testing.assert_close(u.diff(), torch.full((99,), 0.01, dtype=torch.float64), atol=1e-9, rtol=0)
 
 

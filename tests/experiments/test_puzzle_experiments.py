@@ -23,7 +23,7 @@ from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
 from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
-from unmask.experiments.puzzle_run import Run, cost, denoising_loss, machine, record
+from unmask.experiments.puzzle_run import Run, denoising_loss, flops_per_row, machine, run_record
 from unmask.experiments.puzzle_training import train
 from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, load, save
 from unmask.families.puzzle.solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
@@ -152,7 +152,7 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
     # who measures elsewhere does not say that it was trained there
     monkeypatch.setattr("unmask.experiments.puzzle_training.machine", lambda device: "elsewhere")
     state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
-    assert record(run, state)["device"] == machine("cpu")
+    assert run_record(run, state)["device"] == machine("cpu")
     (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="damaged"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
@@ -237,12 +237,13 @@ def test_training_cost_is_that_of_the_matrix_products(shards: Shards) -> None:
     def loss(net: torch.nn.Module, batch: PuzzleBatch, step: int) -> torch.Tensor:
         return net(batch.answer_BL.float()).sum()
 
-    assert cost(one, batch, loss) == 2 * 2 * 16 * 5 and one.weight.grad is None
-    assert cost(two, batch, loss) == 2 * 2 * 16 * 7 + 3 * 2 * 7 * 5
+    assert flops_per_row(one, batch, loss) == 2 * 2 * 16 * 5 and one.weight.grad is None
+    assert flops_per_row(two, batch, loss) == 2 * 2 * 16 * 7 + 3 * 2 * 7 * 5
     # the loops of a looped network are counted each; fused attention as its parts: scores and values of every head
     plain = replace(TINY, relations=False, layers=1, loops=1)
     counted = [
-        cost(PuzzleDenoiser.fresh(MINI, replace(plain, loops=n), 0), batch, denoising_loss(Run(1))) for n in (1, 2, 3)
+        flops_per_row(PuzzleDenoiser.fresh(MINI, replace(plain, loops=n), 0), batch, denoising_loss(Run(1)))
+        for n in (1, 2, 3)
     ]
     D, L, ffn = plain.dim, MINI.length, plain.ffn_dim
     block = 3 * 2 * L * (4 * D * D + 2 * D * ffn + 2 * L * D)

@@ -14,14 +14,14 @@ from unmask.core.errors import MissingExtra, UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.kvcache import timing
-from unmask.kvcache.bench import Settings, bench, cut, plan
+from unmask.kvcache.bench import Settings, bench, plan, text_windows
 from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.longset import TASKS, _copy, longset
 from unmask.kvcache.needle import needles
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec, presses
-from unmask.kvcache.probes import Filler, Probe, ask
+from unmask.kvcache.probes import Filler, Probe, ask_probes
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import SelfCheck
@@ -200,7 +200,7 @@ def test_probes_are_right_when_greedy_writing_is():
     wrong = Probe("t", context, question, torch.tensor([*written[:2], (written[2] + 1) % 97]))
     arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.2"))]
     for aware in (False, True):
-        full, pressed = ask(model, [right, wrong], arms, OneShot(), query_aware=aware)
+        full, pressed = ask_probes(model, [right, wrong], arms, OneShot(), query_aware=aware)
         assert (full.press, full.right, full.asked) == ("full", 1, 2)
         assert (pressed.press, pressed.budget, pressed.asked) == ("knorm", "0.2", 2)
 
@@ -216,7 +216,7 @@ def test_a_press_that_fails_on_a_later_probe_has_no_row(monkeypatch):
     monkeypatch.setattr(kind, "post_init_from_model", twice)
     arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in presses.parse("tova,knorm")]
     probes = [Probe("t", ids(50, i)[0], ids(6, 1)[0], ids(2, 2)[0]) for i in range(4)]
-    rows = ask(make("llama"), probes, arms, OneShot())
+    rows = ask_probes(make("llama"), probes, arms, OneShot())
     assert [(r.press, r.asked) for r in rows] == [("full", 4), ("knorm", 4)]
 
 
@@ -230,8 +230,8 @@ def test_query_aware_presses_see_the_question():
 
     arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
     probe = Probe("t", ids(50)[0], ids(6, 1)[0], ids(2, 2)[0])
-    ask(model, [probe], arms, Spy())
-    ask(model, [probe], arms, Spy(), query_aware=True)
+    ask_probes(model, [probe], arms, Spy())
+    ask_probes(model, [probe], arms, Spy(), query_aware=True)
     assert seen == [50, 55]
 
 
@@ -259,7 +259,7 @@ def test_times_are_those_of_their_definitions(monkeypatch):
 
     monkeypatch.setattr(model, "forward", slow)
     arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
-    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40), (2, 20)], new_tokens=5, repeats=3)
+    found = timing.time_arms(model, ids(40)[0], arms, sizes=[(1, 40), (2, 20)], new_tokens=5, repeats=3)
     full, again, knorm = found.rows[:3]
     assert [r.press for r in found.rows] == ["full", "full again", "knorm"] * 2
     for row in (full, again, knorm):
@@ -293,7 +293,7 @@ def test_compression_is_inside_the_clock_and_noise_is_seen(monkeypatch):
     monkeypatch.setattr(model, "forward", ticking)
     monkeypatch.setattr(timing, "prefill_compressed", slow)
     arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
-    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40)], new_tokens=2, repeats=4)
+    found = timing.time_arms(model, ids(40)[0], arms, sizes=[(1, 40)], new_tokens=2, repeats=4)
     assert found.rows[2].ttft_ms.median == pytest.approx(1510)
     assert found.noise_ttft > 0.05
 
@@ -308,7 +308,7 @@ def test_turns_are_drawn_and_the_cold_run_is_apart(monkeypatch):
 
     monkeypatch.setattr(timing, "_run", note)
     arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in presses.parse("knorm,tova,keydiff,kvzip")]
-    found = timing.measure(make("llama"), ids(30)[0], arms, sizes=[(1, 30)], new_tokens=2, repeats=6)
+    found = timing.time_arms(make("llama"), ids(30)[0], arms, sizes=[(1, 30)], new_tokens=2, repeats=6)
     assert "kvzip" not in {r.press for r in found.rows}  # it cannot be timed: no row, not a wrong one
     rounds = [order[6 + i : 11 + i] for i in range(0, 35, 5)]
     assert all(sorted(r) == sorted(rounds[0]) for r in rounds) and len({tuple(r) for r in rounds}) > 3
@@ -328,7 +328,7 @@ def test_without_removal_the_full_cache_is_measured(budgets, tmp_path):
 @pytest.mark.parametrize("sizes", [[], [(0, 20)], [(1, 0)]])
 def test_sizes_that_cannot_be_timed_are_refused(sizes):
     with pytest.raises(UsageError, match="sizes="):
-        timing.measure(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
+        timing.time_arms(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
 
 
 # ---- the whole
@@ -433,14 +433,14 @@ def test_plan_has_the_full_cache_once():
 def test_windows_are_cut_evenly_and_never_too_long():
     causal = TinyReader()
     body = causal.encode(PROSE)
-    found = cut(causal, PROSE, Settings(context=60, continuation=40, windows=3))
+    found = text_windows(causal, PROSE, Settings(context=60, continuation=40, windows=3))
     assert torch.equal(found[0], body[:100]) and torch.equal(found[2], body[(len(body) - 100) // 2 * 2 :][:100])
     with pytest.raises(UsageError, match="give a longer text"):
-        cut(causal, "Too short.", Settings(context=60, continuation=40))
+        text_windows(causal, "Too short.", Settings(context=60, continuation=40))
     with pytest.raises(UsageError, match="has 512 positions"):
-        cut(causal, PROSE, Settings(context=500, continuation=40))
+        text_windows(causal, PROSE, Settings(context=500, continuation=40))
     with pytest.raises(UsageError, match="continuation=1"):
-        cut(causal, PROSE, Settings(continuation=1))
+        text_windows(causal, PROSE, Settings(continuation=1))
     with pytest.raises(UsageError, match="no budget"):
         plan([], Settings(budgets=()))
     assert math.isfinite(Settings().seed)

@@ -17,9 +17,9 @@ from unmask.reporting.page import (
     Section,
     Text,
     figure_svg,
+    page_from_template,
     plot,
     render_page,
-    whole,
 )
 
 
@@ -67,7 +67,7 @@ def test_gallery_and_dim_rows_are_drawn_and_checked():
 
 
 def test_a_page_in_a_page_stays_text_and_keeps_its_scripts():
-    inner = whole("page.html", "inner", scripts=["sha256-abc="], sections=[])
+    inner = page_from_template("page.html", "inner", scripts=["sha256-abc="], sections=[])
     html = render_page("outer", [Section("s", [Embed(inner, "one"), Embed(inner, "again")])])
     assert type(inner) is str and html.count("<!doctype html>") == 1 and html.count("&lt;!doctype html&gt;") == 2
     policy = unescape(re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1])

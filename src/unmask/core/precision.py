@@ -62,7 +62,7 @@ class Choice:
         return f"precision {self.precision} ({self.why})"
 
 
-def choose(
+def choose_precision(
     asked: str, shapes: Sequence[MatmulShape], device: torch.device | str = "cpu", *, backward: bool = False
 ) -> Choice:
     """The precision to compute in.
@@ -107,14 +107,14 @@ def fastest(
     head: MatmulShape | None = None,
     backward: bool = False,
 ) -> Choice:
-    """The precision for a module that is applied to so many rows (positions) at once: see :func:`choose`.
+    """The precision for a module that is applied to so many rows (positions) at once: see :func:`choose_precision`.
 
     Args:
         module: its matrices count, but for tables of embeddings.
-        rows, device, asked, backward: as of :func:`choose`.
+        rows, device, asked, backward: as of :func:`choose_precision`.
         head: the shape of the output head where it multiplies with a table of embeddings.
     """
-    return choose(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
+    return choose_precision(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
 
 
 def shapes_of(module: object, rows: int) -> list[MatmulShape]:
@@ -137,7 +137,9 @@ def _largest(shapes: Sequence[MatmulShape]) -> tuple[MatmulShape, ...]:
     return tuple(sorted(flops, key=lambda s: (-flops[s], s))[:_SHAPES])
 
 
-def measure(shapes: Sequence[MatmulShape], *, backward: bool = False, budget: float = BUDGET) -> tuple[float, float]:
+def measured_gflops(
+    shapes: Sequence[MatmulShape], *, backward: bool = False, budget: float = BUDGET
+) -> tuple[float, float]:
     """GFLOP/s of linear layers on the CPU in fp32 and in bf16 autocast, as a whole over the shapes.
 
     The two take turns, and each shape counts with its fastest turn: other work on the machine slows single turns.
@@ -180,7 +182,7 @@ def _remembered(shapes: tuple[MatmulShape, ...], backward: bool) -> tuple[float,
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return float(kept["fp32"]), float(kept["bf16"])
-    fp32, bf16 = measure(shapes, backward=backward)
+    fp32, bf16 = measured_gflops(shapes, backward=backward)
     with contextlib.suppress(OSError):  # a machine without a place to remember measures again
         write_json(file, {"fp32": fp32, "bf16": bf16, "of": named})
     return fp32, bf16

@@ -52,8 +52,8 @@ class SamplingConfig:
         seed: same seed, same texts, whatever the batch size.
         batch_size: rows at a time.
         precision: what the network runs in; ``auto`` is bf16 on a GPU and whichever multiplies faster on a CPU
-            (:func:`unmask.core.precision.choose`). In bf16 rounding depends on the batch: the promise that a row alone
-            equals the row in a batch, and that every machine writes the same, holds for ``fp32``.
+            (:func:`unmask.core.precision.choose_precision`). In bf16 rounding depends on the batch: the promise that a
+            row alone equals the row in a batch, and that every machine writes the same, holds for ``fp32``.
     """
 
     order: Any = _setting("Which position next (unmask list orders); margin.")

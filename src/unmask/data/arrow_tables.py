@@ -10,7 +10,7 @@ from typing import Any
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.data.columns import LOOK, USUAL, CellKinds, survey
 from unmask.data.sources import Arrow, Source
-from unmask.data.tables import Table, source_of, spread
+from unmask.data.tables import Table, source_of, spread_rows
 
 
 class ArrowTable(Table):
@@ -20,7 +20,7 @@ class ArrowTable(Table):
         self._dataset, self.where = dataset, where
 
     def look(self) -> tuple[CellKinds, bool]:
-        numbers = spread(len(self._dataset))
+        numbers = spread_rows(len(self._dataset))
         schema = self._dataset.features.arrow_schema
         light = [name for name in schema.names if not _bytes_in(schema.field(name).type)]
         found: CellKinds = {name: Counter() for name in light if not _nested(schema.field(name).type)}

@@ -52,7 +52,7 @@ def usual_name(name: str, usual: Sequence[str] = USUAL) -> bool:
     return name.strip().lower() in usual
 
 
-def kind_of(cell: Any) -> str:
+def cell_kind(cell: Any) -> str:
     """What a value is, in a word of the messages: ``texts``, ``nothing`` (null or blank), ``URLs``, ``chats`` ..."""
     if cell is None or (isinstance(cell, float) and cell != cell):
         return NOTHING
@@ -80,7 +80,7 @@ def survey(rows: Iterable[Any]) -> CellKinds:
     for row in rows:
         if isinstance(row, Mapping):
             for name, cell in _leaves(row, ""):
-                found.setdefault(name, Counter())[kind_of(cell)] += 1
+                found.setdefault(name, Counter())[cell_kind(cell)] += 1
     return found
 
 
@@ -103,7 +103,7 @@ def cell_of(row: Any, name: str) -> Any:
     return None
 
 
-def choose(
+def choose_columns(
     found: CellKinds,
     wanted: tuple[str, ...] | None,
     where: str,

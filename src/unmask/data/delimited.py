@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, BinaryIO
 
 from unmask.core.errors import UsageError
-from unmask.data.columns import LOOK, NOTHING, TEXT, CellKinds, kind_of, shown, survey, usual_name
+from unmask.data.columns import LOOK, NOTHING, TEXT, CellKinds, cell_kind, shown, survey, usual_name
 from unmask.data.encodings import HEAD
 from unmask.data.sources import InMemorySource, Source
 from unmask.data.tables import Table
@@ -105,7 +105,7 @@ class Delimited(Table):
             below = [row[at].strip() for row in rows if at < len(row) and row != self._header]
             if name and name in below:
                 data.append(name)
-            texts = [len(cell) for cell in below if kind_of(cell) == TEXT]
+            texts = [len(cell) for cell in below if cell_kind(cell) == TEXT]
             # with one column only a name that is much shorter than what stands below it is surely one
             if len(self._header) == 1 and texts and median(texts) < max(12, 2 * len(name)):
                 data.append(name)
@@ -239,7 +239,7 @@ class Delimited(Table):
 
 def _reads_like_data(name: str) -> bool:
     """Whether a cell of the first row is no name of a column: a number, an address, a date, a sentence."""
-    if kind_of(name) not in (TEXT, NOTHING, "ids"):
+    if cell_kind(name) not in (TEXT, NOTHING, "ids"):
         return True
     words = name.split()
     return len(words) > 3 or len(name) > 40 or (len(words) > 1 and name[-1] in ".!?")

@@ -11,7 +11,7 @@ from unmask.core.errors import UsageError
 from unmask.data.columns import CellKinds, cell_of, survey
 from unmask.data.encodings import HEAD
 from unmask.data.sources import InMemorySource, Lines, Source
-from unmask.data.tables import Table, spread
+from unmask.data.tables import Table, spread_rows
 
 _NO_JSON = object()
 
@@ -23,7 +23,7 @@ class JsonLines(Table):
         self._lines, self.where = lines, where
 
     def look(self) -> tuple[CellKinds, bool]:
-        numbers = spread(len(self._lines))
+        numbers = spread_rows(len(self._lines))
         return survey(parsed(self._lines.line(i)) for i in numbers), len(numbers) == len(self._lines)
 
     def read(self, columns: tuple[str, ...]) -> Source:
@@ -42,7 +42,7 @@ class JsonRows(Table):
         self._rows, self.where = rows, where
 
     def look(self) -> tuple[CellKinds, bool]:
-        numbers = spread(len(self._rows))
+        numbers = spread_rows(len(self._rows))
         return survey(self._rows[i] for i in numbers), len(numbers) == len(self._rows)
 
     def read(self, columns: tuple[str, ...]) -> Source:
@@ -57,7 +57,7 @@ def parsed(text: str) -> Any:
         return _NO_JSON
 
 
-def holds(file: BinaryIO) -> str:
+def json_layout(file: BinaryIO) -> str:
     """What the first bytes of a file look like: ``objects`` a line, a ``document``, or "" for no JSON at all."""
     lines, whole = _first_lines(file)
     if lines and all(isinstance(parsed(line), dict) for line in lines[:100]):
@@ -79,7 +79,7 @@ def open_lines(file: BinaryIO, where: str) -> Table | Source:
         UsageError: they are neither, as in a pretty-printed document.
     """
     lines = Lines(file)
-    numbers = spread(len(lines))
+    numbers = spread_rows(len(lines))
     some = [text for text in (lines.line(i).strip() for i in numbers) if text]
     rows = [parsed(text) for text in some]
     spread_out = bool(some) and some[0][0] in "[{" and rows[0] is _NO_JSON and some[0][0] + some[-1][-1] in ("[]", "{}")

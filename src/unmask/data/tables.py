@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from unmask.data.columns import LOOK, CellKinds, choose
+from unmask.data.columns import LOOK, CellKinds, choose_columns
 from unmask.data.sources import Source
 
 
@@ -47,7 +47,7 @@ def source_of(
     """Every table's rows of the columns that all of them together suggest.
 
     Raises:
-        UsageError: see :func:`unmask.data.columns.choose`.
+        UsageError: see :func:`unmask.data.columns.choose_columns`.
     """
     found: CellKinds = {}
     complete = True
@@ -57,11 +57,11 @@ def source_of(
         complete &= whole
         for name, kinds in theirs.items():
             found.setdefault(name, Counter()).update(kinds)
-    columns = choose(found, wanted, where, complete=complete, usual=usual)
+    columns = choose_columns(found, wanted, where, complete=complete, usual=usual)
     return [table.read(columns) for table in tables]
 
 
-def spread(total: int) -> list[int]:
+def spread_rows(total: int) -> list[int]:
     """Numbers of some hundred rows: the first ones, and others spread evenly over the rest, the last among them."""
     if total <= LOOK:
         return list(range(total))

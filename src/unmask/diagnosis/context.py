@@ -21,7 +21,7 @@ from unmask.diagnosis.baselines import Baselines, in_text
 from unmask.diagnosis.statistics import tolerance
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject, TrainingView
 from unmask.diagnosis.validated_subject import Guarded
-from unmask.metrics.length import cut
+from unmask.metrics.length import until_eos
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
@@ -174,7 +174,7 @@ class CheckContext:
         """Each text's ids from a column on, without its end and padding."""
         s = self.subject
         eos = s.eos_id
-        return [[i for i in row if i != eos] for row in cut(ids_BL[:, first:].cpu(), eos, s.pad_id)]
+        return [[i for i in row if i != eos] for row in until_eos(ids_BL[:, first:].cpu(), eos, s.pad_id)]
 
     def spelled(self, sequences: Sequence[Sequence[Any]]) -> list[str]:
         """Sequences of ids as texts; ids with spaces between where the subject has no tokenizer."""

@@ -133,7 +133,7 @@ class NativeSubject(Subject):
             # of most of them only the ids are needed: vectors of a few are made where they are asked for
             None if not train_texts else text_rows(model, train_texts, encode=TRAIN_VECTORS, length=length),
             tokenizer=model.tokenizer,
-            law=law_of(model.card.recipe),
+            law=masking_process_of(model.card.recipe),
             plan=plan,
             name=Path(model.path).name if model.path else "model",
             path=model.path,
@@ -305,7 +305,7 @@ def quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def law_of(recipe: dict[str, Any]) -> MaskingProcess:
+def masking_process_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
     recipe = current(recipe)
     known: dict[str, Any] = {k: recipe[k] for k in ("estimator", "schedule") if k in recipe}

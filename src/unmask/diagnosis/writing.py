@@ -32,7 +32,7 @@ from unmask.metrics.ngram_model import NgramModel
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.token_entropy import token_entropy
 from unmask.metrics.word_recall import word_recall
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 #: pairs of asked and written that are shown
 SHOWN = 8
@@ -214,10 +214,10 @@ class _Texts:
         """Share of words that no training text has; None without a tokenizer."""
         if self.lab.subject.tokenizer is None:
             return None
-        known = {w for text in self.lab.spelled(self.train) for w in words(text)}
+        known = {w for text in self.lab.spelled(self.train) for w in word_tokens(text)}
 
         def share(texts: Sequence[str]) -> Mean:
-            found = [(i, float(w not in known)) for i, text in enumerate(texts) for w in words(text)]
+            found = [(i, float(w not in known)) for i, text in enumerate(texts) for w in word_tokens(text)]
             return mean_by_text(torch.tensor([x for _, x in found]), torch.tensor([i for i, _ in found]))
 
         mine, data = share(self.written_texts), share([*self.data_texts, *self.lab.spelled(self.other)])

@@ -106,7 +106,7 @@ class MaskingProcess:
         open_B = open_BL.sum(1)
         if B and int(open_B.min()) < 1:
             raise UsageError(f"row {int(open_B.argmin())} has no position that may be hidden")
-        u_B = spread(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
+        u_B = antithetic_uniforms(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
         if self.estimator == "count":
             count_B, weight_B = self._counts(u_B, open_B)
         else:
@@ -164,7 +164,7 @@ class MaskingProcess:
         return count_B.long(), 1 / (count_B * chance_B)
 
 
-def spread(batch: int, antithetic: bool, generator: torch.Generator | None = None) -> Tensor:
+def antithetic_uniforms(batch: int, antithetic: bool, generator: torch.Generator | None = None) -> Tensor:
     """fp64 uniforms in (0, 1), one a row; antithetic ones are evenly spaced with a common random offset."""
     if not antithetic:
         return torch.rand(batch, generator=generator, dtype=torch.float64).clamp_(min=2.0**-53)

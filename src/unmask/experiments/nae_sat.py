@@ -19,7 +19,7 @@ from unmask.core.precision import fastest
 from unmask.data.puzzles import MASK, PUZZLES, PuzzleBatch
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.decoding import DecodingPlan
-from unmask.experiments.puzzle_run import Fresh, Run, record
+from unmask.experiments.puzzle_run import Fresh, Run, run_record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
 from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save
@@ -86,7 +86,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 say=say,
                 progress=effort.progress,
             )
-            trained = record(run, state)
+            trained = run_record(run, state)
             save(model, PuzzleCard(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
             entry = {"parameters": model.parameters_count, "training": trained}
             entry["table"] = written(model, puzzle, effort, say)

@@ -25,7 +25,7 @@ from unmask.data.puzzles import PuzzleBatch
 from unmask.data.text import load_texts
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.likelihood import bound
-from unmask.experiments.puzzle_run import Run, record
+from unmask.experiments.puzzle_run import Run, run_record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
 from unmask.families.puzzle.solving import interval_dict
@@ -177,7 +177,7 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 continue  # the arm's time was spent on earlier draws
             drawn[str(draw)] = {
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "training": record(run, state),
+                "training": run_record(run, state),
                 "curve": curve,
             }
             keep()

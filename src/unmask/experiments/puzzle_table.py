@@ -13,7 +13,7 @@ from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan
 from unmask.experiments.puzzle_arm import CausalSolver
 from unmask.experiments.puzzle_results import model_card
-from unmask.experiments.puzzle_run import Loss, Run, cost, denoising_loss, record
+from unmask.experiments.puzzle_run import Loss, Run, denoising_loss, flops_per_row, run_record
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Say
@@ -125,7 +125,7 @@ def _train(
         shape = replace(study.shapes[effort.scale], relations=arm == "relations")
         model, built = PuzzleDenoiser.fresh(shards.puzzle, shape, run.seed), repr(shape)
         loss = denoising_loss(run)
-    flops = cost(model, shards.batch(min(run.batch, 16), run.seed, 0), loss)
+    flops = flops_per_row(model, shards.batch(min(run.batch, 16), run.seed, 0), loss)
     state = train(
         model,
         shards,
@@ -139,7 +139,7 @@ def _train(
         say=say,
         progress=effort.progress,
     )
-    kept = record(run, state)
+    kept = run_record(run, state)
     if isinstance(model, PuzzleDenoiser):
         save(model, PuzzleCard(PUZZLES.spec_of(shards.puzzle), run.hide, kept), folder / "model")
     return kept, model, flops

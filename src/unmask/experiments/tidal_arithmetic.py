@@ -19,7 +19,7 @@ from typing import Any
 from unmask.core.files import write_json
 from unmask.data.tidal.arithmetic import LARGEST
 from unmask.data.tidal.dataset import Example
-from unmask.evaluation.tidal import exact_match, write
+from unmask.evaluation.tidal import greedy_exact_match, write
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_page import lines, made_with, percent, publish
 from unmask.models.tidal_text import TidalTextModel
@@ -137,7 +137,7 @@ def _probes(count: int, curve: ExactMatchCurve, prepared: TidalPrepared) -> list
     model, examples = prepared.model, prepared.validation.examples[:count]
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
-        right = {kind: exact_match(model, part) for kind, part in by_sign(examples).items()}
+        right = {kind: greedy_exact_match(model, part) for kind, part in by_sign(examples).items()}
         share = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
         seconds = curve.add(step, share)
         shown = write(model, [prompt for prompt, _ in examples[:2]], max_blocks=2, most=32)
@@ -152,7 +152,7 @@ def measure(model: TidalTextModel, examples: Sequence[Example]) -> dict[str, flo
     """Share written exactly, with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
-    right = exact_match(model, examples)
+    right = greedy_exact_match(model, examples)
     interval = binomtest(sum(right), len(right)).proportion_ci(0.95, method="wilson")
     return {"exact": sum(right) / len(right), "low": interval.low, "high": interval.high, "problems": len(right)}
 

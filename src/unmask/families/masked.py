@@ -219,7 +219,11 @@ class _MaskedModel(TextModel, Model):
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
-        about |= {"order": config.order or "margin", "precision of writing": written.precision, "seed": config.seed}
+        about |= {
+            "order": config.order or "margin",
+            "precision of writing": written.precision,
+            "seed": config.seed,
+        }
         about |= {"written with": self.settled(config, self.plan(config, task))}
         open_NL, valid_NL = self.texts_in(ids)
         return score(
@@ -481,12 +485,12 @@ def _correction_probe(prepared: Any, recipe: Any) -> Any:
 
     ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
     """
-    from unmask.decoding.corrections import corrections, written
+    from unmask.decoding.corrections import corrections, sampled_drafts
 
     t, model, decoder = recipe.train, prepared.model, prepared.trainer.keywords["drafter"].decoder
     z_BZ = model.encode(prepared.validation_sources[: t.probe_texts])
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
-    drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
+    drafts = decoder.decode(sampled_drafts(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
     ids_BL = model.tokenize(drafts)
     z_h_BZ = model.encode(model.decode(ids_BL))
 

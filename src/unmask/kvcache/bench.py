@@ -19,13 +19,13 @@ from unmask.kvcache.longset import longset
 from unmask.kvcache.model import CausalModelProtocol, require_kv_cache, rotary_module
 from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
-from unmask.kvcache.probes import Probe, ask
+from unmask.kvcache.probes import Probe, ask_probes
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import require_bits, require_package
 from unmask.kvcache.result import KvResult
 from unmask.kvcache.scoring import CONTROL, ArmSpec, score
 from unmask.kvcache.selfchecks import require, selfchecks
-from unmask.kvcache.timing import measure
+from unmask.kvcache.timing import time_arms
 
 #: what every table is held against, at the same budgets
 CONTROLS = ("random", CONTROL, "streaming_llm")
@@ -142,7 +142,7 @@ def bench(
     require_kv_cache(model)
     if settings.quantize:
         require_package()
-    windows = cut(causal, text, settings)
+    windows = text_windows(causal, text, settings)
     unknown = require_known(unknown_ids(causal.tokenizer, [row.flatten().tolist() for row in windows]), causal.name)
     made = {"length": settings.context, "seed": settings.seed}
     needle = needles(causal, text, each=settings.needles, **made) if settings.needles else []
@@ -173,12 +173,12 @@ def bench(
         arms=scored,
     )
     asked = [a for a in arms if a.name != "full"]
-    result.needle = ask(model, needle, asked, when, query_aware=settings.query_aware, progress=progress)
-    result.longset = ask(model, long, asked, when, query_aware=settings.query_aware, progress=progress)
+    result.needle = ask_probes(model, needle, asked, when, query_aware=settings.query_aware, progress=progress)
+    result.longset = ask_probes(model, long, asked, when, query_aware=settings.query_aware, progress=progress)
     if settings.timed:
         pressed = [a for a in asked if a.press is not None]
         least = min(pressed, key=lambda a: a.budget.tokens(settings.context)).budget if pressed else None
-        result.timing = measure(
+        result.timing = time_arms(
             model,
             windows[0],
             [a for a in asked if a.bits is not None or (a.budget == least and not a.control)],
@@ -211,7 +211,7 @@ def plan(specs: list[PressSpec], settings: Settings) -> list[ArmSpec]:
     return arms
 
 
-def cut(causal: CausalModelProtocol, text: str, settings: Settings) -> list[Tensor]:
+def text_windows(causal: CausalModelProtocol, text: str, settings: Settings) -> list[Tensor]:
     """Windows of ``context + continuation`` tokens, evenly spread, each begun as the model wants it.
 
     Raises:

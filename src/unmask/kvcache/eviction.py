@@ -113,10 +113,10 @@ def _evict_layer(state: PositionedCache, layer: int, seen: LayerInput, press: An
         )
         state.next_B = torch.full_like(state.next_B, count)
         return
-    settle(state, layer, keys, pos_BHK, new_keys, new_values, press)
+    store_kept(state, layer, keys, pos_BHK, new_keys, new_values, press)
 
 
-def settle(
+def store_kept(
     state: PositionedCache,
     layer: int,
     old_keys: Tensor,

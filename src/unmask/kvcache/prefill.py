@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.kvcache.budget import ratio_for
-from unmask.kvcache.eviction import PressFailed, evict, has_hooks, prepared, reasons, set_ratio, settle
+from unmask.kvcache.eviction import PressFailed, evict, has_hooks, prepared, reasons, set_ratio, store_kept
 from unmask.kvcache.layers import LayerInput
 from unmask.kvcache.positions import PositionedCache
 
@@ -101,7 +101,7 @@ class Prefill:
             for layer, old_BHK in enumerate(self.state.positions):
                 old_keys, _ = self.state.keys_values(layer)
                 keys, values = state.keys_values(layer)
-                settle(state, layer, old_keys, old_BHK, keys, values, press)
+                store_kept(state, layer, old_keys, old_BHK, keys, values, press)
         return state
 
 

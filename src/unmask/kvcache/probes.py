@@ -38,7 +38,7 @@ class Probe:
     depth: float | None = None
 
 
-def sentences(text: str) -> list[str]:
+def prose_sentences(text: str) -> list[str]:
     """Sentences of a text, white space made single."""
     return [s for s in _SENTENCE.split(" ".join(text.split())) if s]
 
@@ -55,7 +55,7 @@ class Filler:
 
     def __init__(self, causal: CausalModelProtocol, text: str) -> None:
         self.causal = causal
-        whole = [causal.encode(" " + s, start=False) for s in sentences(text)]
+        whole = [causal.encode(" " + s, start=False) for s in prose_sentences(text)]
         self._ids = [part for ids in whole for part in (ids.split(_PIECE) if len(ids) > _LONGEST else [ids])]
         self._total = sum(len(i) for i in self._ids)
 
@@ -95,7 +95,7 @@ class Filler:
 
 
 @torch.inference_mode()
-def ask(
+def ask_probes(
     model: Any,
     probes: list[Probe],
     arms: list[ArmSpec],

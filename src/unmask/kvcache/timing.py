@@ -42,7 +42,7 @@ class _Clock:
 
 
 @torch.inference_mode()
-def measure(
+def time_arms(
     model: Any,
     ids_L: Tensor,
     arms: list[ArmSpec],

@@ -15,7 +15,7 @@ FAINT = 1e-3
 
 
 @dataclass(frozen=True)
-class Told:
+class ConditionFeatures:
     """A condition as the layers see it; None for what a model does not have.
 
     Attributes:

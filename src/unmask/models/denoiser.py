@@ -19,7 +19,7 @@ from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
 from unmask.models.bidirectional_cache import BidirectionalKVCache
-from unmask.models.corrector import HypothesisInput, Told
+from unmask.models.corrector import ConditionFeatures, HypothesisInput
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.latent import LatentInput
 from unmask.models.layers import Block, RotaryTables, rotary, sinusoid
@@ -231,7 +231,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         h_BLD = self._states(x_BL, told, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
         return self._answer(h_BLD, told, earlier)
 
-    def _answer(self, h_BLD: Tensor, told: Told, earlier: list[Tensor] | None, carry: Any = None) -> Body:
+    def _answer(self, h_BLD: Tensor, told: ConditionFeatures, earlier: list[Tensor] | None, carry: Any = None) -> Body:
         """The head's states of the last loop and of those before it."""
         states = [self._beside(x, told.words_BW) for x in (h_BLD, *(earlier or ()))]
         return Body(states[0], carry=carry, kl_BZ=told.kl_BZ, earlier_BLD=tuple(states[1:]))
@@ -277,7 +277,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def _states(
         self,
         x_BL: Tensor,
-        told: Told,
+        told: ConditionFeatures,
         valid_BL: Tensor | None,
         memory: BidirectionalKVCache | None = None,
         carry: Any = None,
@@ -347,7 +347,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
     def _behind_hypothesis(
-        self, x_BLD: Tensor, turn: tuple[Tensor, Tensor] | None, keys_BL: Tensor | None, told: Told
+        self, x_BLD: Tensor, turn: tuple[Tensor, Tensor] | None, keys_BL: Tensor | None, told: ConditionFeatures
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
         """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
 
@@ -376,13 +376,13 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             keys_BL = seen_BL.new_ones(x_BLD.shape[:2])
         return torch.cat([mine.to(x_BLD.dtype), x_BLD], dim=1), turn, torch.cat([seen_BL, keys_BL], dim=1)
 
-    def _told(self, cond: Condition) -> Told:
+    def _told(self, cond: Condition) -> ConditionFeatures:
         """What a condition says, without the time."""
         assert self.latent is not None
         self._pairs(cond)
         z, kl = self.latent.code(cond)
         steer, tokens = self.latent(z, cond.present_B)
-        told = Told(steer, tokens, kl)
+        told = ConditionFeatures(steer, tokens, kl)
         if self.hypothesis is None:
             if cond.hypothesis_BL is not None:
                 raise UsageError("this model is no corrector: it takes no hypothesis")
@@ -395,12 +395,14 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             gap_BZ = self.latent.whiten.difference(cond.latent_BZ, cond.hypothesis_latent_BZ)
             features = HypothesisInput.features(gap_BZ.to(z.dtype), told_B)
             more, gap = self.hypothesis(features, told_B)
-            told = Told(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
+            told = ConditionFeatures(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
             z = torch.cat([z, features], dim=1)
         return told if self.bag is None else replace(told, words_BW=self.bag(z, cond.present_B))
 
-    def _conditions(self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None) -> Told:
-        c, told = self.config, Told()
+    def _conditions(
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
+    ) -> ConditionFeatures:
+        c, told = self.config, ConditionFeatures()
         if self.latent is not None:
             told = self._told(Condition.null(len(x_BL), c.latent_dim, x_BL.device) if cond is None else cond)
         steer = told.steer_BD

@@ -74,7 +74,7 @@ class SentenceEncoder:
             max_length: longest input in tokens; None takes the model's own.
             device: None takes CUDA where there is one.
             dtype: ``fp32`` (None), ``bf16`` (autocast), or ``auto``, whichever is faster here
-                (:func:`unmask.core.precision.choose`); a CPU without bf16 instructions computes fp32 instead.
+                (:func:`unmask.core.precision.choose_precision`); a CPU without bf16 instructions computes fp32 instead.
 
         Raises:
             UsageError: nothing can be loaded from that name, or a setting is not one of those above.

@@ -144,10 +144,10 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
             if isinstance(block, Embed):
                 # a frame is under its own policy and this one: what stands first in its head is let through here
                 scripts.update(re.findall(r"script-src '(sha256-[^;\"]+)'", unescape(block.html.split("<title>")[0])))
-    return whole("page.html", title, subtitle, footer, scripts, sections=sections)
+    return page_from_template("page.html", title, subtitle, footer, scripts, sections=sections)
 
 
-def whole(
+def page_from_template(
     template: str, title: str, subtitle: str = "", footer: str = "", scripts: Collection[str] = (), **values: Any
 ) -> str:
     """A page from the template that draws its middle; text is escaped.

@@ -29,7 +29,7 @@ from unmask.models.text_model import check_fit, first_line, read_weights
 from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
 from unmask.training.budget import TimeBudget
 from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
-from unmask.training.ema import Ema, whole
+from unmask.training.ema import Ema, unsharded
 from unmask.training.passes import Passes, steps_of
 from unmask.training.shuffle import ShuffledRows
 
@@ -203,7 +203,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             UnmaskError: naming the step and the file that holds the batch.
         """
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        finite = bool(torch.isfinite(whole(torch.nn.utils.get_total_norm(grads)))) if grads else True
+        finite = bool(torch.isfinite(unsharded(torch.nn.utils.get_total_norm(grads)))) if grads else True
         if finite and self._bad_batch is None:
             self.skipped_in_a_row = 0
             return
@@ -351,7 +351,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             super().save_model(output_dir, _internal_call)
             return
         # beside torch's own shards, which only this kind of run reads: whole weights for whoever looks at a checkpoint
-        state = {name: whole(v) for name, v in self._net.state_dict().items()}
+        state = {name: unsharded(v) for name, v in self._net.state_dict().items()}
         if self.args.should_save:
             self._save(output_dir, state)
 
@@ -405,7 +405,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         """What is evaluated and saved: the average where there is one; whole, whatever the sharding."""
         if self.ema is not None:
             return self.ema.full()
-        return {name: whole(p.detach()) for name, p in self._net.named_parameters()}
+        return {name: unsharded(p.detach()) for name, p in self._net.named_parameters()}
 
     @torch.no_grad()
     def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:

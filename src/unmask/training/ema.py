@@ -59,7 +59,7 @@ class Ema:
 
     def full(self) -> dict[str, Tensor]:
         """The averages as whole tensors; where they are sharded, every process must call."""
-        return {n: whole(v) for n, v in self.average.items()}
+        return {n: unsharded(v) for n, v in self.average.items()}
 
     def save(self, folder: str | Path, averages: dict[str, Tensor] | None = None) -> None:
         """Write the averages beside a checkpoint's weights; ``averages`` are those of :meth:`full` if at hand."""
@@ -96,7 +96,7 @@ class Ema:
         return (named[n] for n in self.average)
 
 
-def whole(value: Tensor) -> Tensor:
+def unsharded(value: Tensor) -> Tensor:
     """A tensor without its sharding; every process must call if it has one."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 

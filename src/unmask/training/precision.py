@@ -25,7 +25,7 @@ class KeptPrecision(TrainerCallback, ExportableState):  # type: ignore[misc]
         return {"args": {"precision": self.precision}, "attributes": {}}
 
 
-def settle(
+def resolve_precision(
     args: TrainArguments,
     net: torch.nn.Module,
     positions: int,

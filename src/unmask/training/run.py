@@ -13,7 +13,7 @@ from unmask.core.family import families
 from unmask.diffusion.process import MaskingProcess
 from unmask.training.base_trainer import BaseTrainer, ProbeFunction
 from unmask.training.claim import claim, going_on, take_over
-from unmask.training.precision import KeptPrecision, settle
+from unmask.training.precision import KeptPrecision, resolve_precision
 from unmask.training.recipe import Recipe
 
 
@@ -49,7 +49,7 @@ def train(
     positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
-    settle(t, net, positions, head, checkpoint, say)
+    resolve_precision(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
     trainer = prepared.trainer(
         law=MaskingProcess(t.estimator, t.schedule, time_power=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ class ConstraintRules(Protocol):
         ...
 
 
-def settle(rules: ConstraintRules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
+def propagate(rules: ConstraintRules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Apply ``rules.step`` until nothing changes, in place; False for the states that broke a rule."""
     alive_W = np.ones(cand_CW.shape[1], dtype=bool)
     live = np.arange(cand_CW.shape[1])
@@ -81,7 +81,7 @@ def search(
         cand, owner = _pop(blocks, max(problems, 256))
         wanted = count_B[owner] < limit_B[owner]
         cand, owner = cand.compress(wanted, axis=1), owner[wanted]
-        alive = settle(rules, cand, owner)
+        alive = propagate(rules, cand, owner)
         cand, owner = cand.compress(alive, axis=1), owner[alive]
         size = POPCOUNT[cand]
         solved = (size == 1).all(axis=0)
@@ -133,7 +133,7 @@ def complete(rules: ConstraintRules, cand_CB: Masks, rng: np.random.Generator) -
     owner = np.arange(cand_CB.shape[1])
     cand = cand_CB.copy()
     while owner.size:
-        alive = settle(rules, cand, owner)
+        alive = propagate(rules, cand, owner)
         size = POPCOUNT[cand]
         solved = alive & (size == 1).all(axis=0)
         out_CB[:, owner[solved]] = cand[:, solved]
