@@ -29,7 +29,7 @@ BOUNDS = {
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 24,
+    "dispatches": 15,
     "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside

@@ -18,7 +18,7 @@ from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import beyond, frontier, nae_sat, order_learners, study, zebra
-from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_causal import CausalShape
 from unmask.experiments.puzzle_run import Run
 from unmask.experiments.puzzle_training import train
 from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save

@@ -21,7 +21,7 @@ from unmask.data.puzzles.kinds.zebra import Zebra
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
-from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
+from unmask.experiments.puzzle_causal import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
 from unmask.experiments.puzzle_run import Run, denoising_loss, flops_per_row, machine, run_record
 from unmask.experiments.puzzle_training import train

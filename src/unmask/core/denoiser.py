@@ -108,6 +108,14 @@ class Denoiser:
         """
         return None
 
+    def posterior(self, latents_NZ: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance [N, C] of the bottleneck's posterior; None for a model without a bottleneck.
+
+        Args:
+            latents_NZ: semantic vectors.
+        """
+        return None
+
     def ragged_canvas(self, length_B: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
         """All-masked rows of these lengths on one canvas [B, L], padding behind them, and what exists of it [B, L].
 

@@ -30,7 +30,6 @@ from unmask.diagnosis.recording import watched
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
-from unmask.evaluation.latent_use import posterior_of
 from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.text_model import TextModel, load_native, load_weights
@@ -206,10 +205,10 @@ class NativeSubject(Subject):
         return categorical(logits_NV, uniform(seed, row_N, Stream.VALUE))
 
     def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
-        posterior = posterior_of(self.denoiser)
-        if posterior is None:
+        found = self.denoiser.posterior(cond.latent_BZ)
+        if found is None:
             raise NotProvided("a variational bottleneck")
-        return posterior(cond.latent_BZ)
+        return found
 
     def weights(self) -> dict[str, Tensor]:
         if not isinstance(self.denoiser, torch.nn.Module):

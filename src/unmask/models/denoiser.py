@@ -420,6 +420,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
             )
 
+    @torch.no_grad()
+    def posterior(self, latents_NZ: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.latent is None or self.latent.bottleneck is None:
+            return None
+        return self.latent.bottleneck.posterior(self.latent.whiten(latents_NZ))
+
     def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
         if self.lengths is None:
             return None

@@ -79,10 +79,7 @@ def retrained(subject: Subject, training: ShortTraining, *, rows: int = 20_000) 
     Raises:
         UsageError: not a native subject, or no training rows.
     """
-    native = natively(subject)
-    net = native.denoiser
-    if not isinstance(net, MaskedDiffusionModel):
-        raise UsageError(f"this fault is trained, which needs a native model, not {type(net).__name__}")
+    native, net = native_network(subject)
     if native.train is None:
         raise UsageError("this fault is trained: give the subject training rows")
     data = native.data(rows, "train")
@@ -104,6 +101,18 @@ def natively(subject: Subject) -> NativeSubject:
     if not isinstance(subject, NativeSubject):
         raise UsageError(f"this fault is planted into a native subject, not into {type(subject).__name__}")
     return subject
+
+
+def native_network(subject: Subject) -> tuple[NativeSubject, MaskedDiffusionModel]:
+    """The subject as a native one, and its network, one of unmask's own.
+
+    Raises:
+        UsageError: it is none, or holds another network.
+    """
+    native = natively(subject)
+    if not isinstance(native.denoiser, MaskedDiffusionModel):
+        raise UsageError(f"this fault needs a network of unmask's own, not {type(native.denoiser).__name__}")
+    return native, native.denoiser
 
 
 def with_denoiser(subject: NativeSubject, denoiser: object) -> NativeSubject:
