@@ -40,7 +40,7 @@ def accumulation(session: nox.Session, transformers: str, accelerate: str) -> No
     session.install("-c", "constraints.txt", "torch")
     session.install("-e", ".[offline]", "pytest", transformers, accelerate)
     session.run("pip", "list", "--format=freeze", silent=False)
-    session.run("pytest", "-p", "no:cacheprovider", "tests/training/test_accumulation.py", "tests/distributed")
+    session.run("pytest", "-p", "no:cacheprovider", "tests/training/test_accumulation.py", "tests/integration/test_processes.py")
 
 
 @nox.session(python="3.11")

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from tiny_causal import KINDS, ids, make
 from tiny_reader import PROSE, TinyReader
-
 from unmask.core.errors import MissingExtra, UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions

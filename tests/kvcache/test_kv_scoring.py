@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_causal import ids, make
 
+from tiny_causal import ids, make
 from unmask.core.errors import UsageError
 from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
 from unmask.kvcache.budget import CacheBudget

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 import transformers
-from tiny_causal import ids, make
 
+from tiny_causal import ids, make
 from unmask.core.errors import MissingExtra, UsageError
 from unmask.kvcache.budget import CacheBudget, ratio_for
 from unmask.kvcache.eviction import PressFailed

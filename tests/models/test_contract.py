@@ -1,14 +1,13 @@
 """The contract of a denoiser, over everything that derives from it: rows asked for, batch, padding, mask id, saving."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from adapted import masked_lm, native
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.random import generator
@@ -23,9 +22,6 @@ from unmask.families.puzzle.subject import CellDenoiser, rows_of
 from unmask.models.adapters import load_adapter
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.tidal import TidalConfig, TidalModel
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
-from test_adapters import masked_lm, native
 
 B, L = 4, 10
 

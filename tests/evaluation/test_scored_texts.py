@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from test_adapters import masked_lm, native, tokenizer
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 import unmask
+from adapted import masked_lm, native, tokenizer
 from unmask.cli import main
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe

@@ -14,8 +14,7 @@ import torch
 
 pytest.importorskip("lm_eval")
 
-from test_adapters import native
-
+from adapted import native
 from oracles import JointDenoiser
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_adapters import masked_lm, native
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import unmask
+from adapted import masked_lm, native
 from unmask.cli import main
 from unmask.core.errors import UsageError
 from unmask.data.hub import local_folder, may_be_id, results_place
