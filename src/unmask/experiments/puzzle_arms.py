@@ -25,7 +25,7 @@ Ways = Mapping[str, Callable[[], Solved]]
 
 
 @dataclass(frozen=True)
-class Arm(ABC):
+class StudyArm(ABC):
     """One row of a study's table.
 
     Attributes:
@@ -53,7 +53,7 @@ class Arm(ABC):
         """Write the small copy's README."""
 
 
-class CausalArm(Arm):
+class CausalArm(StudyArm):
     """GPT-2 over positions and values, cell after cell."""
 
     model: CausalSolver
@@ -69,7 +69,7 @@ class CausalArm(Arm):
         """Nothing, as there is no small copy."""
 
 
-class DenoiserArm(Arm):
+class DenoiserArm(StudyArm):
     """Masked diffusion, in every order of the samplers."""
 
     model: PuzzleDenoiser
@@ -118,7 +118,7 @@ def network(model: PuzzleDenoiser) -> str:
     return ", ".join(parts)
 
 
-def arm_of(name: str, study: PuzzleStudy, scale: str, puzzle: Puzzle, run: Run) -> Arm:
+def arm_of(name: str, study: PuzzleStudy, scale: str, puzzle: Puzzle, run: Run) -> StudyArm:
     """The arm of a name in :data:`unmask.experiments.puzzle_study.ARMS`; its random weights are named by the seed."""
     if name.startswith("causal"):
         size = study.causal[scale]

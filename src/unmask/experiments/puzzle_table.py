@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.data.puzzles import PuzzleBatch
-from unmask.experiments.puzzle_arms import Arm, arm_of
+from unmask.experiments.puzzle_arms import StudyArm, arm_of
 from unmask.experiments.puzzle_run import Run, flops_per_row, run_record
 from unmask.experiments.puzzle_study import ARMS, PuzzleStudy
 from unmask.experiments.puzzle_training import train
@@ -21,6 +21,7 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
 
     ``results`` gets arm -> parameters, training, table; it is kept after each arm.
     """
+    effort.only("minutes", "steps", "batch", "tests")
     scale = effort.scale
     settings = study.training.get(scale, {})
     run = Run.sized(effort.steps or study.steps[scale], effort.batch or study.batch[scale], **settings)
@@ -66,7 +67,9 @@ def digest(batch: PuzzleBatch) -> str:
     return hashlib.sha256(batch.answer_BL.numpy().tobytes() + batch.given_BL.numpy().tobytes()).hexdigest()[:16]
 
 
-def _train(arm: Arm, effort: Effort, run: Run, shards: Any, folder: Path, say: Say) -> tuple[dict[str, Any], float]:
+def _train(
+    arm: StudyArm, effort: Effort, run: Run, shards: Any, folder: Path, say: Say
+) -> tuple[dict[str, Any], float]:
     """What is kept of the training, and floating-point operations a row."""
     flops = flops_per_row(arm.model, shards.batch(min(run.batch, 16), run.seed, 0), arm.loss)
     state = train(
