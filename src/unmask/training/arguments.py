@@ -58,7 +58,7 @@ _AT_LEAST = (
 #: steps of a run that time ends: more than any has
 UNBOUNDED = 10**9
 
-#: measured with tests/integration: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
+#: measured with tests/integration/test_processes.py: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
 
 
