@@ -437,6 +437,15 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert missing.returncode == 2 and "is not a package's folder" in missing.stderr
 
 
+def test_one_name_for_one_class() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src" / "unmask").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
 def test_names_of_tests_are_short() -> None:
     long = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):

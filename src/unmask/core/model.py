@@ -33,7 +33,7 @@ class RecordedTrace(Protocol):
 
 
 class EvaluationResult(Protocol):
-    """What :meth:`Model.evaluate` returns."""
+    """Scores of a model with their tables and page, as :meth:`Model.evaluate` returns them."""
 
     @property
     def metrics(self) -> dict[str, float]: ...
@@ -47,7 +47,7 @@ class Diagnosable:
 
 @dataclass
 class Output:
-    """What a model wrote.
+    """Generated texts with their token ids, cost and settings.
 
     Attributes:
         texts: one a row, without the prompt it was written behind.
@@ -85,7 +85,7 @@ class Output:
     stopped: list[str] | None = None
 
     def pieces(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return self.model.piece(token)
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Output:
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """What :meth:`Model.sample` is to write.
+    """A request to :meth:`Model.sample`: what to generate from, and how many.
 
     Attributes:
         texts: what to write from or behind: texts, chats, boards; None for free samples.
@@ -159,7 +159,7 @@ class SamplingRequest:
         return 1.0 if free or (self.n or 1) > 1 else 0.0
 
     def without(self, who: str, *names: str) -> SamplingRequest:
-        """This task, if none of these was asked of a model that cannot do it.
+        """This request, unless it sets one of these fields, which the model cannot honour.
 
         Raises:
             UsageError: naming the first that was.
@@ -172,7 +172,7 @@ class SamplingRequest:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What :meth:`Model.evaluate` is to score.
+    """A request to :meth:`Model.evaluate`: the data and the parts of the evaluation.
 
     Attributes:
         data: texts, the name of a corpus, a file, a folder; what training held out when None.
@@ -195,7 +195,7 @@ class EvaluationRequest:
     share: bool = False
 
     def without(self, who: str, *names: str) -> EvaluationRequest:
-        """This, if none of these was asked of a model that has no use for them.
+        """This request, unless it sets one of these fields, which the model has no use for.
 
         Raises:
             UsageError: naming the first that was.
@@ -209,7 +209,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class ContinuationScore:
-    """What :meth:`Model.log_likelihood` says of one continuation.
+    """The log-likelihood of one continuation given its context.
 
     Attributes:
         nats: log p(continuation | context), or a lower bound on it.
@@ -250,7 +250,7 @@ class Model(ABC):
     config: SamplingConfig = SamplingConfig()
 
     def piece(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return f"{token} "
 
     @property
@@ -260,14 +260,14 @@ class Model(ABC):
     @property
     @abstractmethod
     def limit(self) -> int | None:
-        """Most tokens of a text together with what is read before it; None where nothing limits it."""
+        """The context length: most tokens of a text together with its prompt; None where nothing limits it."""
 
     @abstractmethod
     def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         """Write; ``config`` holds nothing that has no effect here. :meth:`sample` is what is called."""
 
     def sample(self, task: SamplingRequest, config: SamplingConfig | None = None) -> Output:
-        """Write what the task asks for, under a config or the model's default plan.
+        """Generated texts for a request, under a config or the model's default plan.
 
         Raises:
             UsageError: a setting that has no effect on this model, or values that do not fit.
@@ -280,7 +280,7 @@ class Model(ABC):
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def token_count(self, text: str) -> int:
-        """Tokens of a text, without those that frame it."""
+        """The number of tokens of a text, without special tokens around it."""
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def fill(
@@ -341,7 +341,7 @@ class Model(ABC):
         raise UsageError(f"continuations are scored by masked and causal models, this is {self.words}")
 
     def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
-        """Score it on held-out texts.
+        """Scores of the model on held-out texts.
 
         Raises:
             UsageError: there is nothing to score it by.

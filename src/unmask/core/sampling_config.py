@@ -31,7 +31,7 @@ def _setting(text: str, default: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How to write. ``None`` is the model's own choice; a setting that a model has no use for is refused.
+    """Every setting of a generation. ``None`` is the model's own choice; what a model has no use for is refused.
 
     Attributes:
         order, quota, sampler, remasking, cache: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or
@@ -145,7 +145,7 @@ class SamplingConfig:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> SamplingConfig:
-        """What :meth:`to_dict` wrote."""
+        """The config that :meth:`to_dict` serialised."""
         return cls.of(dict(tree))
 
     # -- a model's default plan -------------------------------------------------------------------------------------

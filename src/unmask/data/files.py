@@ -43,7 +43,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def format_of(path: Path) -> str:
-    """The format that a name's ending says; "" for one without an ending, the ending itself for an unknown one."""
+    """The file format by the name's extension; "" without one, the extension itself where it is unknown."""
     ending = path.suffix.lower()
     if ending in _PACKED:
         ending = Path(path.stem).suffix.lower()

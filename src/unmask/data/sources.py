@@ -50,7 +50,7 @@ class Source(ABC):
 
 
 class InMemorySource(Source):
-    """Rows that are in memory."""
+    """Rows held in memory."""
 
     in_memory = True
 
@@ -160,7 +160,7 @@ class Arrow(Source):
 
 
 class Several(Source):
-    """The rows of several sources, one after the other."""
+    """The concatenation of several sources."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self._parts = parts

@@ -36,7 +36,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Texts(Sequence[str]):
-    """One column of a source as a sequence of clean texts, read when asked for. A slice is a ``Texts`` too."""
+    """A lazy sequence of cleaned texts, one column of a source. A slice is a ``Texts`` too."""
 
     def __init__(self, source: Source, numbers: NDArray[np.int64], column: int = 0) -> None:
         self._source, self._numbers, self._column = source, numbers, column
@@ -60,7 +60,7 @@ class Texts(Sequence[str]):
 
 
 class Pairs(Sequence[tuple[str, str]]):
-    """(source, target) texts; ``sources`` and ``targets`` are its columns."""
+    """A lazy sequence of (source, target) texts; ``sources`` and ``targets`` are its columns."""
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.sources, self.targets = sources, targets
@@ -83,7 +83,7 @@ class Pairs(Sequence[tuple[str, str]]):
 
 @dataclass(frozen=True)
 class TextData:
-    """Texts to train on and texts held out.
+    """The training and held-out split of a corpus.
 
     Attributes:
         train, validation: what a decoder writes: the texts, or the targets of the pairs.
@@ -227,7 +227,7 @@ def require_texts(source: str | Path, column: str | Sequence[str] | None = None)
 
 
 def evenly(total: int, count: int) -> list[int]:
-    """``count`` places spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
+    """``count`` indices spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
     if count >= total:
         return list(range(total))
     return [i * total // count for i in range(count)]

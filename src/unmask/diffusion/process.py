@@ -16,7 +16,7 @@ Estimator = Literal["count", "time", "grid"]
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """A batch with positions hidden, and what the loss needs to know about how they were.
+    """A partially masked batch, with the weights that its loss needs.
 
     Attributes:
         x_BL: ids, hidden positions holding the mask id.
@@ -38,7 +38,7 @@ class MaskedBatch:
 
 @dataclass(frozen=True)
 class MaskingProcess:
-    """How many positions are hidden in training or scoring.
+    """The forward (absorbing) process: how many positions are masked in training or scoring.
 
     Attributes:
         estimator: ``count`` hides exactly n ~ U{1..L} positions (LLaDA's likelihood estimator, the least noisy);
@@ -76,7 +76,7 @@ class MaskingProcess:
         return self.schedule
 
     def bound(self) -> MaskingProcess:
-        """The same law without word dropout: what may be reported as a bound."""
+        """The same process without word dropout, whose loss is a bound."""
         return replace(self, word_dropout=0.0)
 
     def corrupt(
@@ -88,7 +88,7 @@ class MaskingProcess:
         part: tuple[int, int] | None = None,
         width: int | None = None,
     ) -> MaskedBatch:
-        """Hide positions of a batch.
+        """The batch with randomly masked positions.
 
         Args:
             clean_BL: ids.
@@ -174,6 +174,6 @@ def antithetic_uniforms(batch: int, antithetic: bool, generator: torch.Generator
 
 
 def reveal_probability(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-    """Chance that a hidden position is shown between times t and s < t: (alpha_s - alpha_t) / (1 - alpha_t)."""
+    """The probability (alpha_s - alpha_t) / (1 - alpha_t) that a masked position is unmasked between t and s < t."""
     alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
     return (alpha_s - alpha_t) / (1 - alpha_t)

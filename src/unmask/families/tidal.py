@@ -31,7 +31,7 @@ PLAN = ("order", "quota", "steps", "remasking", "sampler")
 
 @dataclass
 class BlockOutput(Output):
-    """What a tidal model wrote; its attention can be drawn."""
+    """The output of a tidal model; its attention can be drawn."""
 
     def save_attention(self, path: str | Path, row: int = 0, number: int = -1) -> Path:
         """Draw who looks at whom while a block is written: its prefix and itself, every layer and head.

@@ -35,7 +35,7 @@ CHECKED = 200
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure.
+    """Settings of a benchmark: presses, budgets, windows, and what is measured.
 
     Attributes:
         press: presses, as on the command line.
@@ -121,7 +121,7 @@ def bench(
     settings: Settings | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> KvResult:
-    """Measure presses on a model and a text.
+    """Quality, retrieval and cost of presses on a model and a text.
 
     Args:
         causal: model and tokenizer.

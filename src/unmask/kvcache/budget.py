@@ -13,7 +13,7 @@ _TOKENS = re.compile(r"(\d+)\s*t(okens)?")
 
 @dataclass(frozen=True)
 class CacheBudget:
-    """Make one with :meth:`of` or :meth:`parse`.
+    """How much of a cache is kept: a share or a number of tokens. Make one with :meth:`of` or :meth:`parse`.
 
     Attributes:
         keep: fraction of the tokens kept, exact; None where the budget is in tokens.
@@ -27,7 +27,7 @@ class CacheBudget:
     def of(
         cls, keep: float | str | None = None, compression_ratio: float | str | None = None, tokens: int | None = None
     ) -> CacheBudget:
-        """Exactly one of the three.
+        """The budget of a compression ratio, a kept share or a number of tokens: exactly one of the three.
 
         Args:
             keep: fraction kept, in (0, 1].

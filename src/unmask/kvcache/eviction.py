@@ -42,7 +42,7 @@ class PressFailed(UsageError):
 
 @torch.inference_mode()
 def evict(state: PositionedCache, seen: list[LayerInput], press: Any, tokens: int | list[int]) -> None:
-    """Let a press choose what stays in every layer of a cache (in place).
+    """Compress every layer of a cache by a press (in place).
 
     Args:
         state: the cache.
@@ -172,7 +172,7 @@ def _fingerprint(keys_BHKD: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def reasons(press: Any) -> Iterator[None]:
-    """A third party's failure as one sentence: it says why the press is not measured, it does not end the table."""
+    """A context in which a press' failure becomes :class:`PressFailed` with one sentence, so that the table goes on."""
     try:
         yield
     except PressFailed:

@@ -20,7 +20,7 @@ from unmask.kvcache.positions import PositionedCache
 
 
 class Prefill:
-    """A context that the model has read.
+    """A prefilled context: the uncompressed cache, to be copied and compressed.
 
     Args:
         model: a causal model.
@@ -107,7 +107,7 @@ class Prefill:
 
 @torch.inference_mode()
 def prefill_compressed(model: Any, ids_BL: Tensor, press: Any, tokens: int | None) -> tuple[PositionedCache, Tensor]:
-    """Prefill and compress at once, as it is done when it is timed: nothing is kept for another press.
+    """The compressed cache of a context and its last logits, prefilled for this press alone, as it is timed.
 
     Args:
         model: a causal model.

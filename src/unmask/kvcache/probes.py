@@ -104,7 +104,7 @@ def ask_probes(
     query_aware: bool = False,
     progress: Callable[[str], None] = lambda what: None,
 ) -> list[ProbeRow]:
-    """Every probe to the full cache and to every arm.
+    """Answers to every probe by the full cache and by every arm: one row an arm.
 
     Args:
         model: a causal model.

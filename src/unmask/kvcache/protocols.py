@@ -20,7 +20,7 @@ from unmask.kvcache.result import Sizes
 
 
 class When(Protocol):
-    """A protocol: it runs new tokens over a compressed cache."""
+    """A protocol of compression: when a cache is compressed while new tokens are processed."""
 
     mode: str
 
@@ -79,7 +79,7 @@ class Rolling:
 
 
 class Track:
-    """A cache on its way through new tokens; it notes the sizes that it really had."""
+    """A compressed cache that processes new tokens and records its sizes."""
 
     press: Any = None
     target: int = 0
@@ -131,7 +131,7 @@ class Track:
 
     @torch.inference_mode()
     def generate(self, first_B: Tensor, tokens: int, *, seed: int = 0, row: int = 0, sample: bool = True) -> Tensor:
-        """Write ``tokens`` tokens [B, N]; the first is given (the prefill chose it, no press changes it).
+        """Greedily generated tokens [B, N]; the first is given (the prefill chose it, no press changes it).
 
         Draws are named by ``seed``, ``row`` and place, so that all arms share their noise.
         """

@@ -66,7 +66,7 @@ def interval(windows_WS: NDArray[np.float64], seed: int = 0, resamples: int = 10
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """A self-check: what was held to what, and the pitfall it would have caught."""
+    """The outcome of a self-check, with the pitfall that it rules out."""
 
     name: str
     passed: bool
@@ -76,7 +76,7 @@ class SelfCheck:
 
 @dataclass
 class Sizes:
-    """What a cache really holds.
+    """The measured size of a cache, in slots, visible tokens and bytes.
 
     Attributes:
         slots: least and most slots stored in a layer, over layers and over time.
@@ -102,7 +102,7 @@ class Sizes:
 
 @dataclass
 class GenerationQuality:
-    """What an arm writes by itself: the full model's mean nats a token of it, beside what a low number can hide."""
+    """The quality of an arm's own continuation: the full model's nats a token, and the repetition these can hide."""
 
     nats: float
     entropy: float
@@ -211,7 +211,7 @@ class Timing:
 
 @dataclass
 class KvResult:
-    """Everything `unmask kv` found."""
+    """The result of `unmask kv`: arms, probes, timings, self-checks and notes."""
 
     protocol: dict[str, Any]
     environment: dict[str, Any]

@@ -31,7 +31,7 @@ PARTS = 8
 
 @dataclass
 class ArmSpec:
-    """An arm to measure."""
+    """The specification of an arm: a press (or bits) and a budget."""
 
     press: PressSpec | None
     budget: CacheBudget
@@ -83,7 +83,7 @@ def score(
     cache: type[PositionedCache] = PositionedCache,
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[BlockBootstrapInterval, list[Arm]]:
-    """Measure every arm on every window.
+    """The full cache's nats and every arm's scores over all windows.
 
     Args:
         model: a causal model.

@@ -37,7 +37,7 @@ def selfchecks(
     mode: str = "original",
     cache: type[PositionedCache] = PositionedCache,
 ) -> list[SelfCheck]:
-    """Run every check.
+    """The outcomes of all self-checks.
 
     Args:
         model: the model that will be measured.
@@ -69,7 +69,7 @@ def selfchecks(
 
 
 def require(checks: list[SelfCheck]) -> None:
-    """Raise where a check failed.
+    """Raise :class:`SelfCheckFailed` if a check failed.
 
     Raises:
         SelfCheckFailed: with the check's name, what was found and the pitfall.

@@ -53,7 +53,7 @@ def time_arms(
     seed: int = 0,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Timing:
-    """Time every arm at every size.
+    """Latency and memory of every arm at every size.
 
     Args:
         model: a causal model.

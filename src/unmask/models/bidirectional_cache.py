@@ -16,7 +16,7 @@ from unmask.core.errors import UsageError
 
 @dataclass
 class BidirectionalKVCache:
-    """Each position as it was when it was last run; handed back explicitly, never kept in a module.
+    """The key-value cache of a bidirectional body: each position as it was when last run; never kept in a module.
 
     Attributes:
         keys, values: [B, G, L, K] each, one a layer, rotated where the body rotates.
@@ -33,7 +33,7 @@ class BidirectionalKVCache:
 
     @classmethod
     def start(cls, memory: BidirectionalKVCache | None, at_BL: Tensor | None) -> BidirectionalKVCache:
-        """An empty memory to run all positions into, or ``memory`` set to run those of ``at_BL``.
+        """An empty cache for a pass over all positions, or ``memory`` prepared for a pass over those of ``at_BL``.
 
         Raises:
             UsageError: some positions, and nothing remembered of the others.
@@ -45,7 +45,7 @@ class BidirectionalKVCache:
         return replace(memory, index_BC=packed(at_BL))
 
     def exchange(self, layer: int, k_BGCK: Tensor, v_BGCK: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember what is run now at a layer; keys and values of all positions come back."""
+        """Keys and values of all positions of a layer, after those of the positions being run are stored."""
         if self.index_BC is None:
             assert len(self.keys) == layer, "layers are remembered in the order in which they are run"
             self.keys.append(k_BGCK)
@@ -57,7 +57,7 @@ class BidirectionalKVCache:
         return self.keys[layer], self.values[layer]
 
     def finish(self, state: Tensor) -> Tensor:
-        """Remember what the body made of the positions being run; the states [B, L, D] of all come back."""
+        """The hidden states [B, L, D] of all positions, after those of the positions being run are stored."""
         if self.index_BC is None or self.state_BLD is None:
             self.state_BLD = state
         else:
@@ -85,7 +85,7 @@ class BidirectionalKVCache:
         )
 
     def put_rows(self, rows: Tensor, other: BidirectionalKVCache) -> None:
-        """Put another memory's rows in the place of these."""
+        """Replace these rows by another cache's."""
         for mine, new in zip(self._tensors(), other._tensors(), strict=True):
             mine[rows] = new
 

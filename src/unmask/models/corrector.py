@@ -16,7 +16,7 @@ FAINT = 1e-3
 
 @dataclass(frozen=True)
 class ConditionFeatures:
-    """A condition as the layers see it; None for what a model does not have.
+    """The encoded condition that the layers are modulated by; None for what a model does not have.
 
     Attributes:
         steer_BD: what modulates the blocks.

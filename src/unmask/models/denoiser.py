@@ -182,7 +182,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.bag.logits(words_BW, self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
-        """Fix the relations between positions; they are saved with the model."""
+        """Set the fixed relations between positions, which are saved with the model."""
         wanted = tuple(self.relations_RLL.shape)  # type: ignore[union-attr,arg-type]
         if tuple(relations_RLL.shape) != wanted:
             raise UsageError(f"relations of shape {tuple(relations_RLL.shape)} do not fit the model's {wanted}")
@@ -480,7 +480,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
 
 def special_ids(net: MaskedDiffusionModel) -> list[int]:
-    """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
+    """The ids of the special tokens that there are: mask, padding and end of text."""
     c = net.config
     return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})
 

@@ -35,7 +35,7 @@ POOLINGS = ("mean", "cls")
 
 
 class SentenceEncoder:
-    """A frozen encoder. Make one with :meth:`load`.
+    """A frozen sentence encoder: texts to vectors [N, Z]. Make one with :meth:`load`.
 
     Attributes:
         name: hub id, or the name of the folder.
@@ -66,7 +66,7 @@ class SentenceEncoder:
         device: str | torch.device | None = None,
         dtype: str | None = None,
     ) -> SentenceEncoder:
-        """Load from a folder, the hub or its cache, or (all-MiniLM-L6-v2, also ``minilm``) the package that ships it.
+        """The encoder of a folder, the hub or its cache, or (all-MiniLM-L6-v2, ``minilm``) the package that ships it.
 
         Args:
             name_or_path: ``BAAI/bge-m3`` (CLS, 1024), ``roberta-base`` (mean, 768), ``minilm`` (mean, 384), any other.

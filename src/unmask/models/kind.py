@@ -32,7 +32,7 @@ _MASKS = ("mask_token_id", "mask_id", "mask_index")
 
 @dataclass(frozen=True)
 class ModelKind:
-    """What a config.json describes, in words and for those who load it.
+    """The kind of model that a config.json describes: the family that reads it, and words for messages.
 
     Attributes:
         family: what reads it; "other" if nothing here does.
@@ -50,7 +50,7 @@ class ModelKind:
 
 
 def kind_of(raw: Mapping[str, Any]) -> ModelKind:
-    """What the tree of a config.json describes.
+    """The kind of model that a parsed config.json describes.
 
     A class that transformers lists as masked is masked, one that it lists as causal is causal, with one exception: the
     BERT kind is causal if and only if ``is_decoder`` is set (XLM: ``causal``), whatever class is named, as it looks at

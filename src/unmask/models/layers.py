@@ -42,7 +42,7 @@ def rotary(length: int, width: int, device: torch.device, base: float = 10_000.0
 
 
 def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
+    """Queries or keys with rotary embeddings applied: pairs (x_i, x_{i + K/2}) turned by their position's angle."""
     cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)
     if torch.compiler.is_compiling():
         # the compiler fuses this, and would stop at what is written into halves
@@ -120,7 +120,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens look at the latent's tokens."""
+    """Cross-attention from the canvas to the latent tokens."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ M = TypeVar("M", bound=PreTrainedModel)
 
 @dataclass
 class TextModelCard:
-    """What ``unmask.json`` says beside the weights.
+    """The contents of ``unmask.json``: how a model was made, and checksums of its files.
 
     Attributes:
         length: canvas length the model was trained on.
@@ -116,7 +116,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Laid:
-    """What is to be written, laid out.
+    """A batch laid out for the sampler: canvas, condition, and which positions exist.
 
     Attributes:
         x_BL: ids; positions to be written hold the mask id.
@@ -142,7 +142,7 @@ class Laid:
 
 
 class TextModel(Bundle):
-    """Text to text through a denoiser.
+    """A masked diffusion model with its tokenizer and sentence encoder: texts in, texts out.
 
     Args:
         denoiser: native model or adapter.
@@ -215,7 +215,7 @@ class TextModel(Bundle):
         return [*self.frame[0], *self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]]
 
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
+        """Masks [N, L] of the scored and of the existing positions, for ids of :meth:`tokenize`; None: all."""
         if not self.denoiser.models_length:
             return None, None
         valid_NL = ids_NL != self.denoiser.pad_id
@@ -267,7 +267,7 @@ class TextModel(Bundle):
         return self.denoiser.length_log_probs(cond, rows)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
-        """What was written into the rows, as texts."""
+        """The texts of the generated rows."""
         return self.decode(sequences_BL)
 
     def canvas(self, rows: int, length: int | None = None) -> Tensor:

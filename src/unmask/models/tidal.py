@@ -97,7 +97,7 @@ class TidalConfig(PretrainedConfig):
 
 @dataclass
 class TidalCache:
-    """Keys and values of every layer, and where their positions stand."""
+    """The key-value cache of every layer, with the places of its positions."""
 
     layers: list[Past]
     places: Places
@@ -125,7 +125,7 @@ class TidalCache:
 
 @dataclass
 class BlockState:
-    """A batch of blocks being written: what :meth:`TidalModel.begin` and :meth:`TidalModel.step` hand back.
+    """The decoding state of a batch of blocks, which :meth:`TidalModel.begin` and :meth:`TidalModel.step` return.
 
     Attributes:
         prefixes: each row's tokens.
@@ -296,7 +296,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @torch.no_grad()
     def attention_weights(self, ids_BL: Tensor, places: Places | None = None) -> Tensor:
-        """Who looks at whom: [layers, B, H, L, L]; each query's weights sum to one."""
+        """Attention weights [layers, B, H, L, L]; each query's sum to one."""
         shown: list[Tensor] = []
         self.read(ids_BL, places or Places.of_ids(ids_BL, self.config.bob_token_id), shown=shown)
         return torch.stack(shown)
@@ -304,7 +304,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     # -- writing a block --------------------------------------------------------------------------------------------
     @torch.no_grad()
     def begin(self, prefixes: Sequence[Sequence[int]], before: BlockState | None = None) -> tuple[Tensor, BlockState]:
-        """Read each row's tokens and ``<bob>``; the law of its first character.
+        """Logits of each row's first character, and the state, after its tokens and ``<bob>`` are read.
 
         What ``before`` has cached is used again where it still holds. Causal tokens keep their states when the text
         grows, so everything up to the first changed token is kept. Tokens that see both ways change with every token
@@ -343,7 +343,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @torch.no_grad()
     def step(self, ids_B: Tensor, writing: BlockState) -> tuple[Tensor, BlockState]:
-        """Read one more id a row; the law of the next.
+        """Logits of each row's next character, and the state, after one more id is read.
 
         Returns:
             logits [B, V] and the writing that goes on.

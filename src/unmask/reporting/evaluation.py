@@ -50,7 +50,7 @@ def grids(result: Evaluation, samples: int = SHOWN) -> list[PageTable]:
 
 
 def page(result: Evaluation, title: str = "Evaluation") -> str:
-    """The page as self-contained HTML."""
+    """The page of an evaluation as self-contained HTML."""
     one, text = result.likelihood, result.likelihood.text
     found = {grid.title: grid for grid in grids(result, SHOWN_IN_PAGE)}
     lines = {"true latent" if result.latent else "text": text.loss()}

@@ -18,7 +18,7 @@ _DASH = "\u2013"
 
 
 def page(result: KvResult) -> str:
-    """HTML of a result; every text in it is escaped."""
+    """The page of a KV benchmark as self-contained HTML; every text in it is escaped."""
     protocol = result.protocol
     lead = (
         f"{protocol['when']}; {protocol['scored_tokens']} tokens scored behind contexts of {protocol['context']}; "
@@ -60,14 +60,14 @@ def percent(interval: BlockBootstrapInterval | None) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes for people."""
+    """A number of bytes in a readable unit."""
     if count is None:
         return "not measured"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def span(pair: tuple[int, int]) -> str:
-    """One number, or least and most."""
+    """A range as text: one number where both ends agree, else least and most."""
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}-{pair[1]}"
 
 

@@ -32,7 +32,7 @@ TITLES = {
 
 
 def blocks(ledger: Ledger) -> list[PageBlock]:
-    """The section of a page."""
+    """The page's blocks of a loss account: sentence, waterfall and tables."""
     if ledger.why:
         return [Text(f"There is no account: {ledger.why}.")]
     drawn = Figure(
@@ -43,7 +43,7 @@ def blocks(ledger: Ledger) -> list[PageBlock]:
 
 
 def sentence(ledger: Ledger) -> str:
-    """The account in words."""
+    """The account in one sentence."""
     if ledger.total is None or ledger.reference is None or ledger.yardstick is None:
         return f"There is no account: {ledger.why}."
     said = (
@@ -58,7 +58,7 @@ def sentence(ledger: Ledger) -> str:
 
 
 def table(ledger: Ledger) -> PageTable:
-    """The lines, which add up to the distance."""
+    """A table of the account's lines, which add up to the distance."""
     rows = [(TITLES[x.name], mean_cell(x.nats), _gain(x), _words(x)) for x in ledger.lines]
     rows.append(("distance", mean_cell(ledger.total), "", "What the lines add up to."))
     left = "; ".join(f"{TITLES[name]}: {why}" for name, why in ledger.left_out.items())

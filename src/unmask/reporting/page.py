@@ -129,7 +129,7 @@ class Section:
 
 
 def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer: str = "") -> str:
-    """A whole HTML page.
+    """A self-contained HTML page of sections.
 
     Raises:
         UsageError: a figure or an :class:`Html` block whose markup is plain text.
@@ -150,7 +150,7 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
 def page_from_template(
     template: str, title: str, subtitle: str = "", footer: str = "", scripts: Collection[str] = (), **values: Any
 ) -> str:
-    """A page from the template that draws its middle; text is escaped.
+    """A self-contained page whose body is one template; text is escaped.
 
     ``scripts`` are the hashes of those that may run: a browser does nothing else with the page than show it.
     """
@@ -164,13 +164,13 @@ def page_from_template(
 
 
 def fragment(template: str, **values: Any) -> Markup:
-    """A part of a page from its template; text is escaped."""
+    """The markup of one template; text is escaped."""
     return Markup(templates().get_template(template).render(values))
 
 
 @lru_cache(maxsize=1)
 def templates() -> Environment:
-    """The templates of this package."""
+    """The package's Jinja environment, autoescaped."""
     import jinja2
 
     return jinja2.Environment(

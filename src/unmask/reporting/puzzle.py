@@ -65,7 +65,7 @@ def solving(puzzle: Puzzle, trace: Trace, said: str = "") -> list[Section]:
 
 
 def grid(result: BoardScores) -> PageTable:
-    """What came out, for the terminal and the page."""
+    """The table of solved boards, for the terminal and the page."""
     rows = [
         ("boards solved", between(result.solved)),
         ("solved at the first attempt", between(result.at_once)),
@@ -84,7 +84,7 @@ def tables(result: BoardScores, samples: int = 0) -> list[Any]:
 
 
 def page(result: BoardScores, title: str = "Evaluation") -> str:
-    """The page as self-contained HTML."""
+    """The page of solved boards as self-contained HTML."""
     tiles = [("solved", f"{100 * result.solved.value:.1f} %", f"of {result.boards} boards")]
     about = " · ".join(f"{key}: {value}" for key, value in result.about.items())
     sections = [Section("At a glance", [Tiles(tiles)]), Section("Measured", [grid(result)])]

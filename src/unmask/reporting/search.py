@@ -20,7 +20,7 @@ _ROWS = 50
 
 
 def page(trace: SearchTrace, *, title: str = "", output: Output | None = None) -> str:
-    """The page as HTML.
+    """The page of a search's trace as HTML.
 
     Args:
         trace: what to show; the first fifty rows of it.

@@ -20,7 +20,7 @@ _DASH = "\u2013"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number for people; a dash for NaN."""
+    """A number as text with few digits; a dash for NaN."""
     if math.isnan(value):
         return _DASH
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -36,7 +36,7 @@ def between(interval: Interval | None, digits: int = 3) -> str:
 
 
 def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> PageTable:
-    """The bound in its units.
+    """A table of the likelihood bound in its units.
 
     Args:
         likelihood, conditional: what was measured, and whether given a latent.
@@ -81,7 +81,7 @@ def _odd(values: Sequence[float]) -> list[str]:
 
 
 def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> PageTable:
-    """Loss, accuracy and penalties by mask ratio."""
+    """A table of loss, accuracy and penalties by mask ratio."""
     names = [] if latent is None else list(FALSE)
     padded = pays_padding(likelihood)
     columns = ["masked fraction", "loss", "accuracy, %"] + ["padding loss"] * padded + [f"{name}, +" for name in names]
@@ -105,7 +105,7 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> PageTable:
 
 
 def latent_table(latent: LatentUse) -> PageTable:
-    """Penalties of false latents, and the bottleneck."""
+    """A table of the penalties of false latents, and of the bottleneck."""
     what = {"shuffled": "another text's latent", "null": "the trained null", "noise": "noise of the same covariance"}
     rows = [
         (f"D_{name}: {what[name]}", between(latent.penalty(name)), between(latent.penalty_by_ratio(name)[-1]))
@@ -125,7 +125,7 @@ def latent_table(latent: LatentUse) -> PageTable:
 
 
 def match_table(match: Match, texts: int) -> PageTable:
-    """Outputs against their references."""
+    """A table of outputs scored against their references."""
 
     def percent(interval: Interval) -> str:
         return between(interval.map(lambda share: 100 * share), 1)
@@ -188,7 +188,7 @@ def quality_table(scores: GenerationScores) -> PageTable:
 
 
 def sample_table(scores: GenerationScores, count: int) -> PageTable:
-    """Prompt beside output."""
+    """A table of prompts beside outputs."""
     if scores.inputs is None:
         return PageTable("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
     if scores.inputs == scores.references:

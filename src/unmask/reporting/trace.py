@@ -27,7 +27,7 @@ def page(
     title: str = "",
     output: Output | None = None,
 ) -> str:
-    """The page as HTML.
+    """The page of a sampler's trace as HTML: who was unmasked when.
 
     Args:
         trace: what to show.

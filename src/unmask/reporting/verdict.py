@@ -30,7 +30,7 @@ from unmask.reporting.writing import measures_table, pairs_table
 
 
 def page(verdict: Verdict) -> str:
-    """The whole page."""
+    """The page of a verdict as self-contained HTML."""
     roots = {c.finding.check: c for c in verdict.causes}
     # the ledger's cause is no check's
     short: list[PageBlock] = [
@@ -114,7 +114,7 @@ def _tiles(verdict: Verdict) -> list[tuple[str, str, str]]:
 
 
 def draw(spec: Plot, alt: str) -> Markup:
-    """A plot from its numbers."""
+    """The SVG of a finding's plot."""
     with plot() as (figure, axes):
         if spec.kind == "bars":
             _bars(axes, spec)

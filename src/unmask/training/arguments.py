@@ -68,7 +68,7 @@ def _help(text: str, default: Any) -> Any:
 
 @dataclass
 class ModelArguments:
-    """The denoiser and what stands before it."""
+    """Settings of the network and its conditioning."""
 
     tokenizer: str = _help(
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
@@ -115,7 +115,7 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is read."""
+    """Settings of the data: what is read, how it is split and encoded."""
 
     data: str = _help(
         "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",

@@ -45,7 +45,7 @@ SHARDS_ON_CPUS = ACCELERATE_SHARDS and tuple(int(part) for part in torch.__versi
 
 @dataclass(frozen=True)
 class Part:
-    """What a micro-batch of one process is of its optimiser step.
+    """The share of an optimiser step that one process's micro-batch makes up.
 
     Attributes:
         rows: (first, total): where its rows stand among those of the step, for noise that is drawn for the whole step.
@@ -175,7 +175,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         ]
 
     def over_processes(self, sums: Tensor) -> Tensor:
-        """Sums added up over the processes, on the CPU."""
+        """Sums over all processes, on the CPU."""
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device), "sum").cpu()
         return sums

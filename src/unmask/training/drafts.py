@@ -55,7 +55,7 @@ class Drafts:
 
     @classmethod
     def load(cls, folder: str | Path) -> Drafts:
-        """Read them back.
+        """The drafts saved beside a checkpoint.
 
         Raises:
             CheckpointError: they are missing or cannot be read.

@@ -32,7 +32,7 @@ from unmask.training.recipe import Recipe
 
 @dataclass(kw_only=True)
 class MaskedPrepared(Prepared):
-    """Rows are canvases; the model is fresh, or starts from another's weights.
+    """A prepared masked diffusion run: canvases, and a new network or one with another's weights.
 
     Attributes:
         validation_texts: some of what is held out, for the probe; ``validation_sources`` what the encoder reads for it.
@@ -45,7 +45,7 @@ class MaskedPrepared(Prepared):
 
 
 def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepared:
-    """Read the data, train or load the tokenizer, encode the latents (cached), build the model.
+    """The prepared run of a recipe: data read, tokenizer trained or loaded, latents encoded (cached), network built.
 
     Args:
         recipe: from :func:`unmask.training.recipe.parse`.

@@ -105,7 +105,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
 
     def condition(self, inputs: Mapping[str, Tensor]) -> Condition | None:
-        """What the rows of a batch are trained to be written from; None without vectors."""
+        """The condition that a batch is trained under; None without latents."""
         if "latent" not in inputs:
             return None
         latent_BZ, rows = inputs["latent"], self.part.rows

@@ -22,7 +22,7 @@ def train(
     make_probes: Callable[[Any], list[ProbeFunction]] | None = None,
     say: Callable[[str], None] = print,
 ) -> Any:
-    """Run a recipe to its end, going on where an earlier start of it stopped, and save the best weights.
+    """The trained model of a recipe, resumed where an earlier start stopped, with its best weights saved.
 
     Args:
         recipe: the settings.

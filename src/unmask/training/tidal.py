@@ -35,7 +35,7 @@ ARITHMETIC = "arithmetic"
 
 @dataclass(kw_only=True)
 class TidalPrepared(Prepared):
-    """Rows are samples.
+    """A prepared run of a tidal model, whose rows are packed samples.
 
     Attributes:
         longer: problems with longer operands than any trained on; empty for texts.
@@ -45,7 +45,7 @@ class TidalPrepared(Prepared):
 
 
 def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
-    """Read or make the examples, train or load the tokenizer, build the network.
+    """The prepared run of a recipe: examples read or made, tokenizer trained or loaded, network built.
 
     Args:
         recipe: with ``family: tidal``.

@@ -19,7 +19,7 @@ POPCOUNT = ((np.arange(1 << 16)[:, None] >> np.arange(16)) & 1).sum(axis=1).asty
 
 
 class ConstraintRules(Protocol):
-    """What the search needs to know of a kind of problem."""
+    """Constraint propagation of one kind of problem, as the search calls it."""
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Remove candidates that the rules exclude, in place; False for the states that broke a rule.
@@ -35,7 +35,7 @@ class ConstraintRules(Protocol):
 
 
 def propagate(rules: ConstraintRules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Apply ``rules.step`` until nothing changes, in place; False for the states that broke a rule."""
+    """Whether each state is consistent after propagating the constraints to a fixed point, in place."""
     alive_W = np.ones(cand_CW.shape[1], dtype=bool)
     live = np.arange(cand_CW.shape[1])
     work = cand_CW
@@ -62,7 +62,7 @@ def search(
     cand_CB: Masks,
     limit: int | NDArray[np.int64] = 2,
 ) -> tuple[NDArray[np.int64], Masks]:
-    """Count the solutions of B problems, each up to its ``limit``.
+    """The number of solutions of B problems, each counted up to its ``limit``, and the first solution found.
 
     Args:
         rules: the rules of this kind of problem.

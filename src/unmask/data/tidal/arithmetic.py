@@ -15,7 +15,7 @@ LARGEST = 100_000
 
 @dataclass(frozen=True)
 class ArithmeticProblem:
-    """One sum or difference.
+    """One addition or subtraction with its answer.
 
     Attributes:
         a, b: operands, not negative.

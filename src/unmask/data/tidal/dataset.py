@@ -26,7 +26,7 @@ def examples_of(problems: Sequence[ArithmeticProblem]) -> list[Example]:
 
 
 class TidalDataset(Dataset[Row]):
-    """Rows for a :class:`unmask.models.tidal.TidalModel`.
+    """A dataset of packed rows for a :class:`unmask.models.tidal.TidalModel`.
 
     What a row is follows from how the model sees: with a prefix that looks both ways it is one block of one example,
     cut to ``length`` from the left; a causal model trains all blocks of an example in one row; a plain baseline reads
@@ -111,7 +111,7 @@ class TidalDataset(Dataset[Row]):
 
 
 def collate(rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
-    """Rows to the tensors of :func:`unmask.data.tidal.samples.layout`.
+    """A batch of rows as the tensors of :func:`unmask.data.tidal.samples.layout`.
 
     Args:
         length: samples share rows of up to so many positions, which leaves less padding; None keeps the rows.

@@ -29,7 +29,7 @@ CacheState = tuple[Any, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class CausalGenerationConfig:
-    """How a causal model writes.
+    """The decoding settings of a causal model.
 
     Attributes:
         temperature: 0 takes the most probable token.

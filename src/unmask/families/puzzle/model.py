@@ -55,7 +55,7 @@ class PuzzleModel(Model):
 
     @property
     def puzzle(self) -> Puzzle:
-        """What is solved."""
+        """The kind of puzzle."""
         return self.denoiser.puzzle
 
     @property
@@ -108,7 +108,7 @@ class PuzzleModel(Model):
         )
 
     def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: SamplingRequest) -> Filled:
-        """Fill boards in, and again from the start where an answer breaks a rule and the config asks for it."""
+        """Completed boards; where an answer breaks a rule and the config asks for it, tried again from the start."""
         chosen = fastest(
             self.denoiser, min(config.batch_size, len(batch)) * self.puzzle.length, self.device, config.precision
         )
@@ -180,7 +180,7 @@ class PuzzleModel(Model):
         )
 
     def boards(self, data: Any, column: str | None, count: int, seed: int) -> tuple[PuzzleBatch, tuple[str, ...]]:
-        """Boards to measure on, and what a reader has to be told of them.
+        """Boards to evaluate on, and notes about them for the reader.
 
         Args:
             data: boards as texts, a file of them, or None for new ones from the side that training leaves out.
@@ -267,7 +267,7 @@ class PuzzleModel(Model):
 
 @dataclass(frozen=True)
 class Filled:
-    """Boards that were filled in.
+    """Completed boards with their cost.
 
     Attributes:
         x_BL: the canvases. correct_B: whether each obeys every rule. once_B: whether its first attempt did.
@@ -296,6 +296,6 @@ def joined(batches: Sequence[PuzzleBatch]) -> PuzzleBatch:
 
 
 def noisy(plan: DecodingPlan) -> bool:
-    """Whether another seed may give another answer."""
+    """Whether a plan is stochastic: another seed may give another answer."""
     leaf = plan.order_leaf
     return plan.temperature > 0 or "order" not in plan.sampler_leaf.uses or getattr(leaf, "noise", "none") != "none"

@@ -73,7 +73,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @classmethod
     def fresh(cls, puzzle: Puzzle, shape: Shape, seed: int) -> PuzzleDenoiser:
-        """Random weights, named by the seed."""
+        """A denoiser with random weights that depend on the seed alone."""
         torch.manual_seed(seed)
         count = len(puzzle.relation_names) if shape.relations else 0
         config = MaskedDiffusionConfig(
@@ -111,7 +111,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @property
     def parameters_count(self) -> int:
-        """Trained numbers."""
+        """The number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def body(
@@ -144,7 +144,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """What torch.compile is worth on."""
+        """The transformer blocks, each of which is compiled."""
         return self.net.blocks
 
     def loops(self, times: int) -> None:
@@ -160,7 +160,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
 @dataclass
 class PuzzleCard:
-    """What a checkpoint says of itself.
+    """The metadata of a puzzle checkpoint.
 
     Attributes:
         puzzle: spec of the puzzle it was trained on.
@@ -187,7 +187,7 @@ def save(model: PuzzleDenoiser, card: PuzzleCard, folder: str | Path, dtype: tor
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, PuzzleCard]:
-    """Read what :func:`save` wrote.
+    """The denoiser and the card of a folder that :func:`save` wrote.
 
     Raises:
         UsageError: no such folder. CheckpointError: it holds no puzzle model, or one whose parts do not fit.

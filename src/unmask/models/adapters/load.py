@@ -23,7 +23,7 @@ CANVAS = 128
 def load_adapter(
     path_or_id: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> AdapterModel:
-    """Load somebody else's masked model: LLaDA, Dream, or any ``AutoModelForMaskedLM``.
+    """A public masked model behind the denoiser contract: LLaDA, Dream, or any ``AutoModelForMaskedLM``.
 
     Args:
         path_or_id: a folder with config.json, safetensors (sharded or not) and a tokenizer, or a hub id.
