@@ -53,7 +53,7 @@ def usual_name(name: str, usual: Sequence[str] = USUAL) -> bool:
 
 
 def cell_kind(cell: Any) -> str:
-    """The kind of a cell's value, as messages call it: ``texts``, ``nothing`` (null or blank), ``URLs``, ``chats`` ..."""
+    """The kind of a value, as messages call it: ``texts``, ``nothing`` (null or blank), ``URLs``, ``chats`` ..."""
     if cell is None or (isinstance(cell, float) and cell != cell):
         return NOTHING
     if isinstance(cell, str):

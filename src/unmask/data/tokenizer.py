@@ -212,7 +212,7 @@ def encode_fixed(
 def decode(
     tokenizer: PreTrainedTokenizerBase, ids_BL: NDArray[Any] | torch.Tensor | Sequence[Sequence[int]]
 ) -> list[str]:
-    """The texts of rows of ids: each is cut at its first EOS, and special tokens (PAD, a left-over mask) are dropped."""
+    """The texts of rows of ids: each is cut at its first EOS, and special tokens (PAD, an open mask) are dropped."""
     eos, specials = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
     rows = ids_BL.tolist() if isinstance(ids_BL, (np.ndarray, torch.Tensor)) else ids_BL
     kept = []
