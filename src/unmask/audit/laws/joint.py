@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw, draw_ids
+from unmask.audit.exact import ExactLaw
 
 
 class Joint(ExactLaw):
@@ -62,8 +62,13 @@ class Joint(ExactLaw):
         return self.p_ZX[self._vector(z_B, len(x_BL)), (x_BL * self._place_L).sum(1)].log()
 
     def exact(self, count: int, seed: int, z_B: Tensor | None = None) -> Tensor:
-        draw = torch.Generator().manual_seed(seed)
-        return self.texts_XL[draw_ids(self.p_ZX[self._vector(z_B, count)], draw)]
+        u_B = torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        vector_B, number_B = self._vector(z_B, count), torch.empty(count, dtype=torch.long)
+        for z in vector_B.unique().tolist():  # a vector's table once, not once a text
+            edges_X = self.p_ZX[z].cumsum(0)
+            mine_B = vector_B == z
+            number_B[mine_B] = torch.searchsorted(edges_X, u_B[mine_B] * edges_X[-1], right=True)
+        return self.texts_XL[number_B.clamp(max=len(self.texts_XL) - 1)]
 
     def number(self, x_BL: Tensor) -> Tensor:
         """Which row of ``texts_XL`` each text is [B]."""
