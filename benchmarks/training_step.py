@@ -94,7 +94,7 @@ class Step:
         ).train()
         settings = TrainArguments(output_dir="unused", precision=args.precision, report_to="none")
         self.optimizer, self.ema = muon_and_adamw(self.net, settings), Ema(self.net, 0.999)
-        self.law = MaskingProcess("count", tilt=2.0)
+        self.law = MaskingProcess("count", time_power=2.0)
         g = generator(0)
         self.ids_BL = torch.randint(5, 4096, (args.rows, args.width), generator=g)
         self.length_B = torch.randint(args.width - 7, args.width + 1, (args.rows,), generator=g)

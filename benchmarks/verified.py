@@ -34,13 +34,13 @@ from unmask.families.puzzle.solving import interval_dict, wilson
 from unmask.metrics.bleu import bleu
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.word_recall import word_recall
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Found, search
-from unmask.search.plan import SearchPlan, Weights
-from unmask.search.units import cut
-from unmask.search.verifiers.cosine import THRESHOLDS, CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.loop import SearchResult, search
+from unmask.search.plan import RankingWeights, SearchPlan
+from unmask.search.units import split_units
+from unmask.search.verifiers.cosine import THRESHOLDS, CosineVerifier
+from unmask.search.writer import MaskFiller
 from where import where
 
 BUCKETS = {"<= 8": (1, 8), "9-16": (9, 16), "17-32": (17, 32)}
@@ -49,7 +49,7 @@ LOCAL = ("replace", "insert", "delete", "move")
 SWAPS = {"one": "two", "two": "three", "three": "four", "seven": "eight", "ten": "nine", "hundred": "thousand"}
 #: texts that are written together, and kept when they are
 PIECE = 10
-UNGUIDED = Weights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
+UNGUIDED = RankingWeights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
 
 Way = tuple[SearchPlan, "Starts | None"]
 Starts = Callable[[Sequence[str], torch.Tensor], list[list[str]]]
@@ -85,15 +85,15 @@ class Bench:
                 name: [texts[int(i)] for i in np.linspace(0, len(texts) - 1, min(per, len(texts))).round()]
                 for name, texts in self.drawn.items()
             }
-        trained = {" ".join(words(s)) for t in self.known for s in [t, *_sentences(t)]}
+        trained = {" ".join(word_tokens(s)) for t in self.known for s in [t, *_sentences(t)]}
         whole = {t: n for t, n in zip(self.texts, self._tokens(self.texts), strict=True)}
         found = {}
         for name, (low, high) in BUCKETS.items():
-            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(words(t)) not in trained]
+            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(word_tokens(t)) not in trained]
             if name == "<= 8" and len(mine) < per:
                 parts = sorted({s for t in self.texts for s in _sentences(t) if s[0].isupper() and '"' not in s})
                 fits = [s for s, n in zip(parts, self._tokens(parts), strict=True) if 4 <= n <= high]
-                fits = [s for s in fits if " ".join(words(s)) not in trained and s not in mine]
+                fits = [s for s in fits if " ".join(word_tokens(s)) not in trained and s not in mine]
                 mine += random.Random(0).sample(fits, min(len(fits), per - len(mine)))
             found[name] = [mine[int(i)] for i in np.linspace(0, len(mine) - 1, min(per, len(mine))).round()]
         return found
@@ -106,11 +106,11 @@ class Bench:
 
     def search(
         self, texts: Sequence[str], numbers: Sequence[int], plan: SearchPlan, starts: Starts | None = None
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         """What was found for the vectors of texts, whose numbers name the noise."""
         z_BZ = self.encode(texts)
-        check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
-        writer = Writer(self.model.denoiser, self.model.tokenizer)
+        check = CosineVerifier(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
+        writer = MaskFiller(self.model.denoiser, self.model.tokenizer)
         first = None if starts is None else starts(texts, z_BZ)
         return search(list(numbers), z_BZ, check, writer, self.lexicon, plan, starts=first)
 
@@ -121,11 +121,13 @@ class Bench:
         seconds = (time.process_time() - begun) / len(texts)
         return [row(t, one, seconds, self.kinds.get(t, "")) for t, one in zip(texts, found, strict=True)]
 
-    def once(self, texts: Sequence[str]) -> list[Found]:
+    def once(self, texts: Sequence[str]) -> list[SearchResult]:
         """One generation in 16 steps at temperature 0, which asks the encoder nothing."""
         out = unmask.sample(self.model, list(texts), steps=16, temperature=0.0, precision="fp32")
         score = (self.encode(out.texts) * self.encode(texts)).sum(1).tolist()
-        return [Found(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)]
+        return [
+            SearchResult(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)
+        ]
 
     def nearest(self, texts: Sequence[str], z_BZ: torch.Tensor) -> list[list[str]]:
         """The training texts whose vectors are nearest, and clauses of them."""
@@ -169,10 +171,10 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
     return {
         "best of N": (replace(bare, proposals=(), drafts=calls, waves=0), None),
         "nearest training text + edits": (
-            replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)),
+            replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)),
             bench.nearest,
         ),
-        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)), bench.n_grams),
+        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)), bench.n_grams),
         "random remask": (replace(bare, proposals=("span", "whole")), None),
         "local edits": (replace(bare, proposals=LOCAL, weights=UNGUIDED), None),
         "+ probes": (replace(whole, proposals=LOCAL, join=False), None),
@@ -182,10 +184,10 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
 
 
 def plain(text: str) -> str:
-    return " ".join(words(text.replace("'", "")))
+    return " ".join(word_tokens(text.replace("'", "")))
 
 
-def row(text: str, one: Found, seconds: float, kind: str) -> dict[str, Any]:
+def row(text: str, one: SearchResult, seconds: float, kind: str) -> dict[str, Any]:
     """One text: what was written, whether it is right, and when it was first right for good."""
     path = [(h.calls, h.text) for h in one.path] or [(one.calls, one.text)]
     return {
@@ -220,7 +222,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found["bleu"] = bleu(*pairs).bleu
     held, wanted = word_recall(*pairs)
     found["recall"] = float(held.sum() / wanted.sum())
-    found["rep_2"] = [float(np.nanmean(rep_n([words(t) for t in part], 2))) for part in pairs]
+    found["rep_2"] = [float(np.nanmean(rep_n([word_tokens(t) for t in part], 2))) for part in pairs]
     found |= {key: float(np.mean([row[key] for row in rows])) for key in ("cosine", "calls", "forwards", "seconds")}
     found["curve"] = {mark: share([row["curve"][mark] for row in rows]) for mark in rows[0]["curve"]}
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("whole", "sentence")}
@@ -232,7 +234,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def near_misses(texts: Sequence[str], count: int) -> list[tuple[str, str, str]]:
     """(kind, text, a text that differs from it by little)."""
     draw, found = random.Random(0), []
-    names = sorted({u for t in texts for u in cut(t)[1:] if u[0].isupper()})
+    names = sorted({u for t in texts for u in split_units(t)[1:] if u[0].isupper()})
     kinds = ("comma", "name", "number", "order", "mark")
     while len(found) < count:
         text = draw.choice(texts)

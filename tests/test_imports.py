@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from unmask.data.tokenizer import train_bpe
+from unmask.models.card import TextModelCard
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel
 
 #: what a command waits for when it is imported, and no sample of a native model needs
 HEAVY = ("sklearn", "pandas", "datasets", "pyarrow", "matplotlib", "networkx", "nltk", "mauve", "lm_eval", "kvpress")
@@ -55,7 +56,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = MaskedDiffusionConfig(
         vocab_size=len(words), max_position_embeddings=8, dim=16, layers=1, heads=2, ffn_dim=16
     )
-    TextModel(MaskedDiffusionModel(config).eval(), words, Card(length=8)).save(place)
+    TextModel(MaskedDiffusionModel(config).eval(), words, TextModelCard(length=8)).save(place)
     return place
 
 

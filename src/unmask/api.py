@@ -16,7 +16,7 @@ from unmask.core.condition import Condition
 from unmask.core.device import device_of
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.family import families
-from unmask.core.model import Evaluation, Model, Output, Scores, Task
+from unmask.core.model import EvaluationRequest, EvaluationResult, Model, Output, SamplingRequest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.families import adopted
 from unmask.families import load as load_model
@@ -138,7 +138,7 @@ def sample(
         UsageError: a setting that has no effect on this model, counts below 1, or a plan that does not fit.
     """
     model = adopted(model, "sample")
-    task = Task(texts, n, canvas, condition, trace, callback, live, share)
+    task = SamplingRequest(texts, n, canvas, condition, trace, callback, live, share)
     return model.sample(task, SamplingConfig.of(settings, config or model.config))
 
 
@@ -212,7 +212,7 @@ def evaluate(
     share: bool = False,
     config: SamplingConfig | None = None,
     **settings: Any,
-) -> Scores:
+) -> EvaluationResult:
     """Score a model on held-out texts: bound, loss by mask ratio, use of the latent, and what it writes.
 
     Args:
@@ -232,7 +232,7 @@ def evaluate(
         ``.metrics``, ``.tables()``, ``.save(folder)``.
     """
     model = adopted(model, "evaluate")
-    what = Evaluation(data, column, texts, length, judge, samples, trace, share)
+    what = EvaluationRequest(data, column, texts, length, judge, samples, trace, share)
     return model.evaluate(what, SamplingConfig.of(settings, config or model.config))
 
 

@@ -20,7 +20,7 @@ from unmask.diagnosis.context import BUDGETS, CheckContext, moved
 from unmask.diagnosis.division import best_cost, even_cost
 from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.staircase import Curve
+from unmask.diagnosis.staircase import LossCurve
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
 
@@ -117,9 +117,9 @@ def test_certain_predictions_tell_no_temperature() -> None:
     assert likelihood(sure, best, 0.5) == pytest.approx(0.0, abs=1e-9) and likelihood(sure, best, 0.0) == 0.0
 
 
-def curve_of(*losses: float) -> Curve:
+def curve_of(*losses: float) -> LossCurve:
     ratios = torch.arange(1, len(losses) + 1).double() / len(losses)
-    return Curve(ratios, [Estimate(loss, {}) for loss in losses])
+    return LossCurve(ratios, [Estimate(loss, {}) for loss in losses])
 
 
 def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:

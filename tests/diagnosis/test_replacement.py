@@ -24,7 +24,7 @@ from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, Generated, Wrapped
 from unmask.diagnosis.symptom import symptoms
 from unmask.diagnosis.verdict import judge
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
 L = 4
 SMALL = replace(BUDGETS["full"], rows=24, samples=24, fit=64, ratios=(0.25, 0.5, 0.75, 1.0), rollout_steps=4)
@@ -122,7 +122,7 @@ def test_settings_that_are_refused_are_no_plan() -> None:
 
 
 def test_only_the_full_budget_tries() -> None:
-    bad, good = Writing("fail", "It writes badly."), Writing("pass", "It writes well.")
+    bad, good = WritingReport("fail", "It writes badly."), WritingReport("pass", "It writes well.")
     lab = CheckContext(tempered(), SMALL)
     quick = CheckContext(tempered(), replace(SMALL, name="quick"))
     assert [what_helps(*pair) for pair in ((quick, bad), (lab, good), (lab, None))] == [((), None)] * 3

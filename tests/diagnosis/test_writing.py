@@ -14,7 +14,7 @@ from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, Generated, Subject, Wrapped
-from unmask.diagnosis.writing import Writing, shuffled_pieces, writing
+from unmask.diagnosis.writing import WritingReport, shuffled_pieces, writing
 
 SMALL = replace(BUDGETS["quick"], rows=32)
 
@@ -39,7 +39,7 @@ class Writes(Wrapped):
         return Generated(self.write(batch))
 
 
-def of(subject: Subject) -> Writing:
+def of(subject: Subject) -> WritingReport:
     return writing(CheckContext(subject, SMALL))
 
 

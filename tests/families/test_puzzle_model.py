@@ -15,7 +15,7 @@ from unmask.data.puzzles import PUZZLES
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.families.puzzle.model import PuzzleModel
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save, shipped
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save, shipped
 from unmask.families.puzzle.subject import cells, rows_of
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
@@ -23,7 +23,7 @@ TINY = Shape(dim=16, layers=1, heads=2, ffn_dim=32, loops=1)
 
 
 def made(puzzle=MINI):
-    return PuzzleModel(PuzzleDenoiser.fresh(puzzle, TINY, 0).eval(), Card(PUZZLES.spec_of(puzzle), "unknown"))
+    return PuzzleModel(PuzzleDenoiser.fresh(puzzle, TINY, 0).eval(), PuzzleCard(PUZZLES.spec_of(puzzle), "unknown"))
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,6 @@ def test_weights_are_found_beside_the_user_and_in_a_wheel(model, tmp_path, monke
 
 
 def test_a_folder_that_cannot_be_loaded_is_said(tmp_path):
-    save(PuzzleDenoiser.fresh(MINI, TINY, 0), Card("sudoku:size=9", "unknown"), tmp_path / "other")
+    save(PuzzleDenoiser.fresh(MINI, TINY, 0), PuzzleCard("sudoku:size=9", "unknown"), tmp_path / "other")
     with pytest.raises(unmask.core.errors.CheckpointError, match="does not fit its puzzle"):
         unmask.load(tmp_path / "other", "cpu")

@@ -13,7 +13,7 @@ from unmask.auditing.price import ChainPrices
 from unmask.auditing.subject import Sampled, vectors
 from unmask.core.registry import Registry
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import Budget, CheckContext
+from unmask.diagnosis.context import CheckContext, DiagnosisBudget
 
 #: texts that are measured against the law at a time
 TEXTS = 256
@@ -28,7 +28,9 @@ class Bench(CheckContext):
         budget, seed: as for any check.
     """
 
-    def __init__(self, make: Callable[[ExactLaw], Sampled], law: ExactLaw, budget: Budget, seed: int = 0) -> None:
+    def __init__(
+        self, make: Callable[[ExactLaw], Sampled], law: ExactLaw, budget: DiagnosisBudget, seed: int = 0
+    ) -> None:
         self.make, self.law, self.sampled = make, law, make(law)
         super().__init__(self.sampled, budget, seed)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model was asked for.
+    """The place a model is loaded from: a name, its folder, its config.
 
     Attributes:
         name: what the user said: a folder, a hub id, or an alias.
@@ -33,13 +33,13 @@ class Place:
 
     @cached_property
     def files(self) -> frozenset[str]:
-        """Names of the files in the folder."""
+        """The names of the files in the folder."""
         return frozenset() if self.folder is None else frozenset(p.name for p in self.folder.iterdir())
 
 
 @dataclass(kw_only=True)
 class Prepared:
-    """Everything that a training run needs before its first step.
+    """Data, network, tokenizer and trainer of a training run, ready for its first step.
 
     Attributes:
         recipe: what it was made for.
@@ -80,7 +80,7 @@ class Family(Leaf):
     @classmethod
     @abstractmethod
     def load(cls, place: Place, device: torch.device) -> Model:
-        """The model there.
+        """The model stored at the place.
 
         Raises:
             CheckpointError: unfinished, damaged, or parts that do not belong together.

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; what is there at the end takes the place of ``path`` in one step.
+    """A temporary path beside ``path``, which replaces it atomically when the block ends without an error.
 
     After an error nothing is left, and what stood at ``path`` still does. Two processes may write one path: each has a
     name of its own, and the later one stays.
@@ -53,7 +53,7 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 
 
 def sha256(path: str | Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
+    """The SHA-256 digest of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
         while block := handle.read(1 << 20):

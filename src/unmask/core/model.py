@@ -16,16 +16,25 @@ from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
-from unmask.core.task import ContinuationScore, Evaluation, Task
+from unmask.core.task import ContinuationScore, EvaluationRequest, SamplingRequest
 
 if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
     import torch
     from torch import Tensor
 
-__all__ = ["ContinuationScore", "Diagnosable", "Evaluation", "Model", "Output", "Recorded", "Scores", "Task"]
+__all__ = [
+    "ContinuationScore",
+    "Diagnosable",
+    "EvaluationRequest",
+    "Model",
+    "Output",
+    "RecordedTrace",
+    "EvaluationResult",
+    "SamplingRequest",
+]
 
 
-class Recorded(Protocol):
+class RecordedTrace(Protocol):
     """A trace: who was unmasked when. What draws it is found by its class (:mod:`unmask.core.render`)."""
 
     def save(self, path: str | Path) -> Path:
@@ -33,8 +42,8 @@ class Recorded(Protocol):
         ...
 
 
-class Scores(Protocol):
-    """What :meth:`Model.evaluate` returns."""
+class EvaluationResult(Protocol):
+    """Scores of a model with their tables and page, as :meth:`Model.evaluate` returns them."""
 
     @property
     def metrics(self) -> dict[str, float]: ...
@@ -48,7 +57,7 @@ class Diagnosable:
 
 @dataclass
 class Output:
-    """What a model wrote.
+    """Generated texts with their token ids, cost and settings.
 
     Attributes:
         texts: one a row, without the prompt it was written behind.
@@ -75,7 +84,7 @@ class Output:
     prompts: list[Any] | None = None
     config: SamplingConfig = field(default_factory=SamplingConfig)
     precision: str = "fp32"
-    trace: Recorded | None = None
+    trace: RecordedTrace | None = None
     ended: list[bool] | None = None
     verified: list[bool] | None = None
     cosine: list[float] | None = None
@@ -86,7 +95,7 @@ class Output:
     stopped: list[str] | None = None
 
     def pieces(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return self.model.piece(token)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,7 +157,7 @@ class Model(ABC):
     config: SamplingConfig = SamplingConfig()
 
     def piece(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return f"{token} "
 
     @property
@@ -158,14 +167,14 @@ class Model(ABC):
     @property
     @abstractmethod
     def limit(self) -> int | None:
-        """Most tokens of a text together with what is read before it; None where nothing limits it."""
+        """The context length: most tokens of a text together with its prompt; None where nothing limits it."""
 
     @abstractmethod
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         """Write; ``config`` holds nothing that has no effect here. :meth:`sample` is what is called."""
 
-    def sample(self, task: Task, config: SamplingConfig | None = None) -> Output:
-        """Write what the task asks for, under a config or the model's default plan.
+    def sample(self, task: SamplingRequest, config: SamplingConfig | None = None) -> Output:
+        """Generated texts for a request, under a config or the model's default plan.
 
         Raises:
             UsageError: a setting that has no effect on this model, or values that do not fit.
@@ -178,7 +187,7 @@ class Model(ABC):
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def token_count(self, text: str) -> int:
-        """Tokens of a text, without those that frame it."""
+        """The number of tokens of a text, without special tokens around it."""
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def fill(
@@ -238,8 +247,8 @@ class Model(ABC):
         """
         raise UsageError(f"continuations are scored by masked and causal models, this is {self.words}")
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
-        """Score it on held-out texts.
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
+        """Scores of the model on held-out texts.
 
         Raises:
             UsageError: there is nothing to score it by.

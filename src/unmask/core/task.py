@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
 
 
 @dataclass(frozen=True)
-class Task:
+class SamplingRequest:
     """What :meth:`unmask.core.model.Model.sample` is to write.
 
     Attributes:
@@ -53,7 +53,7 @@ class Task:
         free = self.texts is None and self.condition is None and self.canvas is None
         return 1.0 if free or (self.n or 1) > 1 else 0.0
 
-    def without(self, who: str, *names: str) -> Task:
+    def without(self, who: str, *names: str) -> SamplingRequest:
         """This task, if none of these was asked of a model that cannot do it.
 
         Raises:
@@ -66,7 +66,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationRequest:
     """What :meth:`unmask.core.model.Model.evaluate` is to score.
 
     Attributes:
@@ -89,13 +89,13 @@ class Evaluation:
     trace: bool = True
     share: bool = False
 
-    def without(self, who: str, *names: str) -> Evaluation:
+    def without(self, who: str, *names: str) -> EvaluationRequest:
         """This, if none of these was asked of a model that has no use for them.
 
         Raises:
             UsageError: naming the first that was.
         """
-        usual = Evaluation()
+        usual = EvaluationRequest()
         for name in names:
             if getattr(self, name) != getattr(usual, name):
                 raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")

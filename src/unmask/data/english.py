@@ -43,7 +43,7 @@ class Sentence:
 
 
 def folder(cache_dir: str | Path | None = None) -> Path:
-    """Where the corpus lies: ``english`` in ``cache_dir``, ``$UNMASK_CACHE`` or ``~/.cache/unmask``."""
+    """The corpus' folder: ``english`` in ``cache_dir``, ``$UNMASK_CACHE`` or ``~/.cache/unmask``."""
     return cache_root(cache_dir) / NAME
 
 

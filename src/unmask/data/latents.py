@@ -32,7 +32,7 @@ _OPEN_SHARDS = 64
 
 
 class Encoder(Protocol):
-    """What the cache needs of an encoder; a ``precision`` attribute, where there is one, keeps its vectors apart."""
+    """A sentence encoder: texts to vectors [N, width]; the cache keeps those of a ``precision`` attribute apart."""
 
     @property
     def width(self) -> int: ...

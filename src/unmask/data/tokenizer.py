@@ -127,7 +127,7 @@ def _load(name: str) -> PreTrainedTokenizerBase:
 
 @dataclass(frozen=True)
 class Canvases:
-    """Texts as rows of ids of one length.
+    """Tokenized texts: ids [N, L] with their lengths, and what was cut or left out.
 
     Attributes:
         ids: int32 [N, L]; the tokens, EOS (where texts have one), then PAD up to L.
@@ -173,7 +173,7 @@ def encode_fixed(
     spill: Path | None = None,
     ends: bool = True,
 ) -> Canvases:
-    """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
+    """Texts as ids [N, ``max_length``]: the tokens, one EOS, then PAD.
 
     Args:
         tokenizer: has an EOS and a PAD id; its own specials ([CLS], <s>) are not added.
@@ -233,7 +233,7 @@ def encode_fixed(
 def decode(
     tokenizer: PreTrainedTokenizerBase, ids_BL: NDArray[Any] | torch.Tensor | Sequence[Sequence[int]]
 ) -> list[str]:
-    """Rows of ids to texts: each is cut at its first EOS, and specials (PAD, an unfilled mask) are left out."""
+    """The texts of rows of ids: each is cut at its first EOS, and special tokens (PAD, an open mask) are dropped."""
     eos, specials = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
     rows = ids_BL.tolist() if isinstance(ids_BL, (np.ndarray, torch.Tensor)) else ids_BL
     kept = []

@@ -9,7 +9,7 @@ from typing import Literal
 from unmask.core import distributed
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.diagnosis.check import Check, checks, run_check
-from unmask.diagnosis.context import BUDGETS, Budget, CheckContext
+from unmask.diagnosis.context import BUDGETS, CheckContext, DiagnosisBudget
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.ledger import Ledger, ledger
 from unmask.diagnosis.prescription import Prescription, prescription
@@ -17,13 +17,13 @@ from unmask.diagnosis.replacement import Replacement, replacements
 from unmask.diagnosis.shortfall import with_cause
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
-from unmask.diagnosis.writing import Writing, writing
+from unmask.diagnosis.writing import WritingReport, writing
 
 
 def diagnose(
     subject: Subject,
     *,
-    budget: Literal["quick", "full"] | Budget = "quick",
+    budget: Literal["quick", "full"] | DiagnosisBudget = "quick",
     only: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool | Callable[[str], None] = False,
@@ -43,7 +43,7 @@ def diagnose(
     Raises:
         UsageError: an unknown check or budget, or not a subject.
     """
-    if not isinstance(budget, Budget):
+    if not isinstance(budget, DiagnosisBudget):
         if budget not in BUDGETS:
             raise UsageError(f"budget={budget!r} is unknown: {did_you_mean(str(budget), BUDGETS)}")
         budget = BUDGETS[budget]
@@ -85,7 +85,7 @@ def diagnose(
     )
 
 
-def what_helps(lab: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
+def what_helps(lab: CheckContext, wrote: WritingReport | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
     """With the full budget, and where the writing is not as it should be: what helps."""
     if lab.budget.name != "full" or wrote is None or wrote.status not in ("fail", "warn"):
         return (), None

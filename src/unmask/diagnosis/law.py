@@ -29,7 +29,7 @@ OPEN = 1e-6
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnTokens:
     """States of a sampler's steps and the values that were drawn from the answers to them.
 
     Attributes:
@@ -107,7 +107,7 @@ class DrawLaw(Leaf):
         """:attr:`words`, with the settings."""
         return self.words
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         """Log-probabilities [N, V] under this law; None where it means nothing, or is the law that is told."""
         raise NotImplementedError
 

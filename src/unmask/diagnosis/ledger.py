@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from unmask.core.errors import CheckpointError
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.finding import Finding, plain
-from unmask.diagnosis.record import Record, Recorded, scores
-from unmask.diagnosis.staircase import Curve, best, divided, weights
+from unmask.diagnosis.record import Record, RecordedSplit, scores
+from unmask.diagnosis.staircase import LossCurve, best, divided, weights
 from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, NotProvided, State
 from unmask.diagnosis.validated_subject import SubjectFault
@@ -236,7 +236,7 @@ class _Account:
         path = along(lab, own_time=True)
         return path, path - one - self.found["steps"] - self.found["division"] - self.found["order"]
 
-    def _schedule(self, curve: Curve, length: int, one: Estimate) -> Estimate:
+    def _schedule(self, curve: LossCurve, length: int, one: Estimate) -> Estimate:
         """Staircases of the plan's own steps and of the best division of as many; and what its order saves."""
         lab, steps = self.lab, self.lab.samples().steps
         if not steps:
@@ -255,12 +255,12 @@ class _Account:
             self.found["order"] = along(lab) - along(lab, shuffled=True)
         return own
 
-    def _conditional(self, curve: Curve, length: int) -> None:
+    def _conditional(self, curve: LossCurve, length: int) -> None:
         lab, cond = self.lab, self.batch.cond
         if not self.s.conditional or cond is None:
             return
 
-        def without(ratio: float) -> Scores:
+        def without(ratio: float) -> TokenScores:
             state = replace(lab.state(ratio).rows(0, self.texts), cond=cond.nulled())
             return lab.score(state, self.batch.ids_BL)
 
@@ -268,20 +268,20 @@ class _Account:
         if self.s.asks:
             self.open["vector"] = curve.bound(length)
 
-    def _apart(self, curve: Curve, sample: str, ask: Callable[[float], Scores], length: int) -> Estimate:
+    def _apart(self, curve: LossCurve, sample: str, ask: Callable[[float], TokenScores], length: int) -> Estimate:
         """The bound minus that of another way to ask; both from a few of the ratios, as that is half the forwards."""
         few = list(range(len(curve.loss)))
         if len(few) > FEW:
             few = sorted({*few[::2], few[-1]})
-        own = Curve(curve.ratios_R[few], [curve.loss[i] for i in few])
+        own = LossCurve(curve.ratios_R[few], [curve.loss[i] for i in few])
         return own.bound(length) - self._curve(sample, ask, own.ratios_R.tolist()).bound(length)
 
-    def _curve(self, sample: str, ask: Callable[[float], Scores], ratios: Sequence[float]) -> Curve:
+    def _curve(self, sample: str, ask: Callable[[float], TokenScores], ratios: Sequence[float]) -> LossCurve:
         asked = [ask(r) for r in ratios]
         loss = [self._mean(sample, s) for s in asked]
-        return Curve(torch.tensor(ratios, dtype=torch.float64), loss)
+        return LossCurve(torch.tensor(ratios, dtype=torch.float64), loss)
 
-    def _mean(self, sample: str, found: Scores) -> Estimate:
+    def _mean(self, sample: str, found: TokenScores) -> Estimate:
         """Nats a token of the account's rows."""
         mine_N = found.row_N.cpu() < self.texts
         return Estimate.of_tokens(sample, found.ce_N[mine_N], found.row_N.cpu()[mine_N], self.texts)
@@ -297,7 +297,7 @@ class _Account:
         return reference, reference * 0.0
 
     # -- training -----------------------------------------------------------------------------------------------------
-    def _of_training(self, curve: Curve | None, length: int) -> None:
+    def _of_training(self, curve: LossCurve | None, length: int) -> None:
         self._try("inference", self._inference)
         self._try("held_out", lambda: self._generalisation(curve, length))
         self._try("recorded", self._recorded)
@@ -313,7 +313,7 @@ class _Account:
         gap_N = found.ce_N - view.ce_N.double().cpu()[at_BL[view.scored_BL].cpu()]
         return Estimate.of_tokens("held_out", gap_N, found.row_N, self.texts)
 
-    def _generalisation(self, curve: Curve | None, length: int) -> Estimate:
+    def _generalisation(self, curve: LossCurve | None, length: int) -> Estimate:
         lab = self.lab
         train = self.s.data(self.texts, "train")
         if self.s.conditional and train.cond is None:
@@ -324,7 +324,7 @@ class _Account:
             known = lab.score(State(train.ids_BL, lab.some(at_BL), train.cond), train.ids_BL)
             return self._mean("held_out", lab.next_token()) - self._mean("train", known)
 
-        def known_at(ratio: float) -> Scores:
+        def known_at(ratio: float) -> TokenScores:
             return lab.score(lab.state(ratio, batch=train), train.ids_BL)
 
         return self._apart(curve, "train", known_at, length)
@@ -376,7 +376,7 @@ def _texts(lab: CheckContext, ids_BL: torch.Tensor) -> list[list[Any]]:
     return [row[inside].tolist() for row, inside in zip(ids_BL.cpu(), inside_BL.cpu(), strict=True)]
 
 
-def _bound(record: Record, rows: Recorded, ce_SB: torch.Tensor) -> Estimate:
+def _bound(record: Record, rows: RecordedSplit, ce_SB: torch.Tensor) -> Estimate:
     """Nats a token of recorded rows, one token a step."""
     count_SB = rows.asked_SBL.sum(2).cpu()
     loss = [
@@ -384,4 +384,4 @@ def _bound(record: Record, rows: Recorded, ce_SB: torch.Tensor) -> Estimate:
     ]
     if len(loss) == 1:
         return loss[0]
-    return Curve(torch.tensor(record.ratios, dtype=torch.float64), loss).bound(rows.batch.ids_BL.shape[1])
+    return LossCurve(torch.tensor(record.ratios, dtype=torch.float64), loss).bound(rows.batch.ids_BL.shape[1])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.context import CheckContext
-from unmask.diagnosis.law import DrawLaw, Drawn, laws, opened
+from unmask.diagnosis.law import DrawLaw, DrawnTokens, laws, opened
 from unmask.diagnosis.subject import Batch, Generated
 
 #: nats between two laws that chance exceeds in fewer than 6 of 100,000 runs; log of the number of laws is added
@@ -154,7 +154,7 @@ def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int
     )
 
 
-def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: int) -> Drawn | None:
+def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: int) -> DrawnTokens | None:
     """The steps of some rows that drew a value, with what they drew; None where they drew nothing."""
     steps = out.steps or ()
     mask_id = -1 if lab.subject.mask_id is None else lab.subject.mask_id
@@ -178,7 +178,7 @@ def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: in
     if not x:
         return None
     own, earlier, later = _vectors(batch.cond, torch.cat(row), len(out.ids_BL))
-    return Drawn(
+    return DrawnTokens(
         out,
         lambda state: lab.logits(state).double().log_softmax(-1),
         torch.cat(x),

@@ -13,7 +13,7 @@ from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.validated_subject import SubjectFault
 from unmask.diagnosis.word_probe import Held, word_probe
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
 #: nats a token that are worth a repair
 WORTH = 0.05
@@ -108,7 +108,7 @@ class _Learning:
         return "; ".join(said)
 
 
-def with_cause(account: Ledger, lab: CheckContext, wrote: Writing) -> Ledger:
+def with_cause(account: Ledger, lab: CheckContext, wrote: WritingReport) -> Ledger:
     """The account with what the model is short of, if it writes badly."""
     if account.why or wrote.status != "fail":
         return account

@@ -22,8 +22,8 @@ from unmask.diagnosis.record import Record
 from unmask.diagnosis.rows import Batch, Kind, NotProvided, Split, State
 
 __all__ = [
-    "Batch", "CachedRun", "Generated", "Kind", "NotProvided", "Record", "Split", "State", "Step", "Subject",
-    "TrainingView", "Wrapped", "everywhere",
+    "Batch", "CachedRun", "Generated", "NotProvided", "Step", "Record", "Split", "State", "Subject",
+    "Kind", "TrainingView", "Wrapped", "everywhere",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
 from unmask.diagnosis.ledger import Ledger
 from unmask.diagnosis.prescription import Prescription
 from unmask.diagnosis.replacement import Replacement
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
 FORMAT = "unmask-verdict-2"
 
@@ -69,7 +69,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     plan: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    writing: Writing | None = None
+    writing: WritingReport | None = None
     ledger: Ledger | None = None
     replacements: tuple[Replacement, ...] = ()
     prescription: Prescription | None = None
@@ -151,7 +151,7 @@ def _leads_to(name: str) -> tuple[str, ...]:
 
 
 def judge(
-    findings: Sequence[Finding], writing: Writing | None = None, ledger: Ledger | None = None, **about: Any
+    findings: Sequence[Finding], writing: WritingReport | None = None, ledger: Ledger | None = None, **about: Any
 ) -> Verdict:
     """Rank findings and say what they come to.
 
@@ -194,7 +194,9 @@ def judge(
     )
 
 
-def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding], writing: Writing | None) -> str:
+def _headline(
+    status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding], writing: WritingReport | None
+) -> str:
     """What is written first, then the wiring; "healthy" needs both."""
     wiring = _wiring(status, causes, findings)
     if writing is None:

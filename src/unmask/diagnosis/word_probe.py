@@ -16,7 +16,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.native import TRAIN_VECTORS
 from unmask.diagnosis.statistics import Mean, plain_mean
 from unmask.diagnosis.subject import NotProvided
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 #: training texts a written text that the probe is fitted on, as many as the writing's yardstick asks for
 TEXTS_EACH = 8
@@ -49,9 +49,9 @@ def word_probe(lab: CheckContext) -> Held:
     train = lab.subject.data(min(TEXTS_EACH * len(asked), TRAIN_VECTORS), "train")
     if train.cond is None or len(train) < 32:
         raise NotProvided("32 training texts with their vectors")
-    known = [set(words(t)) for t in _spelled(lab, train.texts, train.ids_BL)]
-    wanted = [set(words(t)) for t in _spelled(lab, asked.texts, asked.ids_BL)]
-    written = [set(words(t)) for t in _spelled(lab, None, lab.samples().ids_BL)]
+    known = [set(word_tokens(t)) for t in _spelled(lab, train.texts, train.ids_BL)]
+    wanted = [set(word_tokens(t)) for t in _spelled(lab, asked.texts, asked.ids_BL)]
+    written = [set(word_tokens(t)) for t in _spelled(lab, None, lab.samples().ids_BL)]
     often = Counter(w for text in known for w in text)
     vocabulary = sorted(w for w, times in often.items() if times > 1)
     has_NW = np.array([[w in text for w in vocabulary] for text in known], dtype=np.float64)

@@ -32,7 +32,7 @@ from unmask.metrics.ngram_model import NgramModel
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.token_entropy import token_entropy
 from unmask.metrics.word_recall import word_recall
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 #: pairs of asked and written that are shown
 SHOWN = 8
@@ -81,7 +81,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Writing:
+class WritingReport:
     """What the model writes, and how far off it is.
 
     Attributes:
@@ -118,11 +118,11 @@ class Writing:
         return plain(asdict(self))  # type: ignore[no-any-return]
 
 
-def writing(lab: CheckContext) -> Writing:
+def writing(lab: CheckContext) -> WritingReport:
     """Write under the subject's plan and compare; ``not_run`` where the subject writes nothing or has no data."""
     missing = [m for m in ("data", "generate") if not lab.subject.provides(m)]
     if missing:
-        return Writing(
+        return WritingReport(
             "not_run", f"What it writes was not looked at: the subject does not provide {', '.join(missing)}."
         )
     try:
@@ -133,7 +133,7 @@ def writing(lab: CheckContext) -> Writing:
     if texts.asked:
         measures = [*texts.asked_measures(), *measures]
     status = worst([m.status for m in measures])
-    return Writing(
+    return WritingReport(
         status=status,
         sentence=_sentence(status, measures),
         asked=texts.asked,
@@ -144,8 +144,8 @@ def writing(lab: CheckContext) -> Writing:
     )
 
 
-def _unseen(what: str) -> Writing:
-    return Writing("not_run", f"What it writes was not looked at: the subject does not provide {what}.")
+def _unseen(what: str) -> WritingReport:
+    return WritingReport("not_run", f"What it writes was not looked at: the subject does not provide {what}.")
 
 
 def _sentence(status: Status, measures: Sequence[Measure]) -> str:
@@ -214,10 +214,10 @@ class _Texts:
         """Share of words that no training text has; None without a tokenizer."""
         if self.lab.subject.tokenizer is None:
             return None
-        known = {w for text in self.lab.spelled(self.train) for w in words(text)}
+        known = {w for text in self.lab.spelled(self.train) for w in word_tokens(text)}
 
         def share(texts: Sequence[str]) -> Mean:
-            found = [(i, float(w not in known)) for i, text in enumerate(texts) for w in words(text)]
+            found = [(i, float(w not in known)) for i, text in enumerate(texts) for w in word_tokens(text)]
             return mean_by_text(torch.tensor([x for _, x in found]), torch.tensor([i for i, _ in found]))
 
         mine, data = share(self.written_texts), share([*self.data_texts, *self.lab.spelled(self.other)])

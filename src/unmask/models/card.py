@@ -17,7 +17,7 @@ CARD = "unmask.json"
 
 
 @dataclass
-class Card:
+class TextModelCard:
     """What ``unmask.json`` says beside the weights.
 
     Attributes:
@@ -73,7 +73,7 @@ def run_of(folder: Path) -> Path:
     return folder.parent if folder.name.startswith("checkpoint-") and not is_native(folder) else folder
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> TextModelCard:
     """The card of a finished model folder.
 
     Raises:
@@ -89,14 +89,14 @@ def read_card(folder: Path) -> Card:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        card = Card(**raw)
+        card = TextModelCard(**raw)
         card.recipe = current(card.recipe)
         return card
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
 
 
-def check_files(folder: Path, card: Card) -> None:
+def check_files(folder: Path, card: TextModelCard) -> None:
     """Refuse a folder whose files are not those that were saved together.
 
     Raises:

@@ -98,7 +98,7 @@ def load_causal(
     Args:
         name_or_path: ``smollm2`` (works without a network), a hub id, or a folder.
         dtype: ``fp32``, ``bf16``, ``fp16`` or a torch dtype; ``auto``: whichever of fp32 and bf16 is faster here
-            (:func:`unmask.core.precision.choose`). None: fp32 on a CPU, the checkpoint's own elsewhere.
+            (:func:`unmask.core.precision.choose_precision`). None: fp32 on a CPU, the checkpoint's own elsewhere.
         device: None takes CUDA where there is one.
         attention: transformers' attention implementation; ``eager`` for methods that look at attention weights.
         trust_remote_code: run code that comes with the checkpoint. Off: a checkpoint that needs it is refused.

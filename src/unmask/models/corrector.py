@@ -17,8 +17,8 @@ FAINT = 1e-3
 
 
 @dataclass(frozen=True)
-class Told:
-    """A condition as the layers see it; None for what a model does not have.
+class ConditionFeatures:
+    """The encoded condition that the layers are modulated by; None for what a model does not have.
 
     Attributes:
         steer_BD: what modulates the blocks.
@@ -81,7 +81,7 @@ class HypothesisInput(nn.Module):
         x_BLD: Tensor,
         turn: tuple[Tensor, Tensor] | None,
         keys_BL: Tensor | None,
-        told: Told,
+        told: ConditionFeatures,
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
         """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
 

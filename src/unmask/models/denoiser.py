@@ -17,13 +17,13 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
-from unmask.models.corrector import HypothesisInput, Told
+from unmask.models.bidirectional_cache import BidirectionalKVCache
+from unmask.models.corrector import ConditionFeatures, HypothesisInput
 from unmask.models.denoiser_config import MaskedDiffusionConfig
 from unmask.models.initial import start_weights
 from unmask.models.latent import LatentInput
-from unmask.models.layers import Block, Places, beside, rotary, sinusoid, unturned
+from unmask.models.layers import Block, RotaryTables, beside, rotary, sinusoid, unturned
 from unmask.models.length import NEVER, LengthHead
-from unmask.models.memory import Memory
 from unmask.models.network import Network
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
@@ -150,7 +150,7 @@ class MaskedDiffusionModel(Network, Denoiser):
         return self.bag.logits(words_BW, self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
-        """Fix the relations between positions; they are saved with the model."""
+        """Set the fixed relations between positions, which are saved with the model."""
         wanted = tuple(self.relations_RLL.shape)  # type: ignore[union-attr,arg-type]
         if tuple(relations_RLL.shape) != wanted:
             raise UsageError(f"relations of shape {tuple(relations_RLL.shape)} do not fit the model's {wanted}")
@@ -199,7 +199,7 @@ class MaskedDiffusionModel(Network, Denoiser):
         h_BLD = self._states(x_BL, told, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
         return self._answer(h_BLD, told, earlier)
 
-    def _answer(self, h_BLD: Tensor, told: Told, earlier: list[Tensor] | None, carry: Any = None) -> Body:
+    def _answer(self, h_BLD: Tensor, told: ConditionFeatures, earlier: list[Tensor] | None, carry: Any = None) -> Body:
         """The head's states of the last loop and of those before it."""
         states = [self._beside(x, told.words_BW) for x in (h_BLD, *(earlier or ()))]
         return Body(states[0], carry=carry, kl_BZ=told.kl_BZ, earlier_BLD=tuple(states[1:]))
@@ -218,8 +218,8 @@ class MaskedDiffusionModel(Network, Denoiser):
         *,
         valid_BL: Tensor | None = None,
         at_BL: Tensor | None = None,
-        memory: Memory | None = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: BidirectionalKVCache | None = None,
+    ) -> tuple[Tensor, BidirectionalKVCache]:
         """Hidden states of all positions, those outside ``at_BL`` as ``memory`` has them; all are run when it is None.
 
         Latent tokens are remembered too, as is the time at which a position was run.
@@ -232,7 +232,7 @@ class MaskedDiffusionModel(Network, Denoiser):
                 "a model with self-conditioning or relations, or a corrector, remembers no keys: leave cache out"
             )
         self._fits(x_BL)
-        memory = Memory.start(memory, at_BL)
+        memory = BidirectionalKVCache.start(memory, at_BL)
         told = self._conditions(x_BL, cond, t_B, valid_BL)
         states = self._states(x_BL, told, valid_BL, memory)
         return memory.finish(self._beside(states, told.words_BW)), memory
@@ -245,12 +245,12 @@ class MaskedDiffusionModel(Network, Denoiser):
     def _states(
         self,
         x_BL: Tensor,
-        told: Told,
+        told: ConditionFeatures,
         valid_BL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         carry: Any = None,
         relations_RLL: Tensor | None = None,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
         earlier: list[Tensor] | None = None,
     ) -> Tensor:
         """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``.
@@ -315,12 +315,12 @@ class MaskedDiffusionModel(Network, Denoiser):
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
-    def _told(self, cond: Condition) -> Told:
+    def _told(self, cond: Condition) -> ConditionFeatures:
         """What a condition says, without the time."""
         assert self.latent is not None
         z, kl = self.latent.code(cond)
         steer, tokens = self.latent(z, cond.present_B)
-        told = Told(steer, tokens, kl)
+        told = ConditionFeatures(steer, tokens, kl)
         if self.hypothesis is None:
             if cond.hypothesis_BL is not None:
                 raise UsageError("this model is no corrector: it takes no hypothesis")
@@ -333,12 +333,14 @@ class MaskedDiffusionModel(Network, Denoiser):
             gap_BZ = self.latent.whiten.difference(cond.latent_BZ, cond.hypothesis_latent_BZ)
             features = HypothesisInput.features(gap_BZ.to(z.dtype), told_B)
             more, gap = self.hypothesis(features, told_B)
-            told = Told(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
+            told = ConditionFeatures(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
             z = torch.cat([z, features], dim=1)
         return told if self.bag is None else replace(told, words_BW=self.bag(z, cond.present_B))
 
-    def _conditions(self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None) -> Told:
-        c, told = self.config, Told()
+    def _conditions(
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
+    ) -> ConditionFeatures:
+        c, told = self.config, ConditionFeatures()
         if self.latent is not None:
             told = self._told(Condition.null(len(x_BL), c.latent_dim, x_BL.device) if cond is None else cond)
         steer = told.steer_BD
@@ -349,6 +351,12 @@ class MaskedDiffusionModel(Network, Denoiser):
             clock = self.time(sinusoid(t_B, c.dim).to(self.time[0].weight.dtype))
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return replace(told, steer_BD=steer)
+
+    @torch.no_grad()
+    def posterior(self, latents_NZ: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.latent is None or self.latent.bottleneck is None:
+            return None
+        return self.latent.bottleneck.posterior(self.latent.whiten(latents_NZ))
 
     def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
         if self.lengths is None:
@@ -386,6 +394,6 @@ class MaskedDiffusionModel(Network, Denoiser):
 
 
 def special_ids(net: MaskedDiffusionModel) -> list[int]:
-    """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
+    """The ids of the special tokens that there are: mask, padding and end of text."""
     c = net.config
     return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})

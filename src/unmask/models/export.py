@@ -28,7 +28,7 @@ PARTS = (
     "core.errors",
     "core.condition",
     "core.denoiser",
-    "models.memory",
+    "models.bidirectional_cache",
     "models.layers",
     "models.latent",
     "models.bag_of_words",

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unmask.models.memory import Memory
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 
 #: row and column numbers [N] of positions in a batch
-Places = tuple[Tensor, Tensor]
+RotaryTables = tuple[Tensor, Tensor]
 
 #: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
 PLAIN_ATTENTION_LENGTH = 256
@@ -53,7 +53,7 @@ def beside(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple
 
 
 def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
+    """Queries or keys with rotary embeddings applied: pairs (x_i, x_{i + K/2}) turned by their position's angle."""
     cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)
     if torch.compiler.is_compiling():
         # the compiler fuses this, and would stop at what is written into halves
@@ -147,9 +147,9 @@ class SelfAttention(nn.Module):
         turn: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         relations_RLL: Tensor | None = None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -167,7 +167,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens look at the latent's tokens."""
+    """Cross-attention from the canvas to the latent tokens."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -237,9 +237,9 @@ class Block(nn.Module):
         steer_BD: Tensor | None,
         latent_BMD: Tensor | None,
         relations_RLL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         """States [B, L, D]; with ``at`` (no cross attention) only those of its N places, [N, D]."""
         if self.modulation is not None:

@@ -24,7 +24,7 @@ from unmask.core.files import sha256, write_json
 from unmask.core.sampling import drawn_lengths
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.stored_tokenizer import stored_tokenizer
-from unmask.models.card import CARD, Card, Encoder, check_files, is_native, read_card, run_of
+from unmask.models.card import CARD, Encoder, TextModelCard, check_files, is_native, read_card, run_of
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
 from unmask.models.weights import load_weights
@@ -32,7 +32,7 @@ from unmask.models.weights import load_weights
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CARD", "Bundle", "Card", "Encoder", "Laid", "TextModel", "is_native", "load_native"]
+__all__ = ["CARD", "Bundle", "TextModelCard", "Encoder", "Laid", "TextModel", "is_native", "load_native"]
 
 
 class Bundle:
@@ -40,7 +40,7 @@ class Bundle:
 
     config: SamplingConfig = SamplingConfig()
 
-    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: TextModelCard, path: str | None = None) -> None:
         self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
 
     @property
@@ -85,7 +85,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Laid:
-    """What is to be written, laid out.
+    """A batch laid out for the sampler: canvas, condition, and which positions exist.
 
     Attributes:
         x_BL: ids; positions to be written hold the mask id.
@@ -111,7 +111,7 @@ class Laid:
 
 
 class TextModel(Bundle):
-    """Text to text through a denoiser.
+    """A masked diffusion model with its tokenizer and sentence encoder: texts in, texts out.
 
     Args:
         denoiser: native model or adapter.
@@ -125,14 +125,19 @@ class TextModel(Bundle):
     own_canvas = True
 
     def __init__(
-        self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
+        self,
+        denoiser: Denoiser,
+        tokenizer: Any,
+        card: TextModelCard,
+        path: str | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__(denoiser, tokenizer, card, path)
         self._encoder = encoder
 
     @property
     def encoder(self) -> Encoder:
-        """The frozen sentence encoder, loaded when it is first needed (:meth:`Card.load_encoder`)."""
+        """The frozen sentence encoder, loaded when it is first needed (:meth:`TextModelCard.load_encoder`)."""
         if self._encoder is None:
             self._encoder = self.card.load_encoder()
         return self._encoder
@@ -156,7 +161,7 @@ class TextModel(Bundle):
         return [*self.frame[0], *self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]]
 
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
+        """Masks [N, L] of the scored and of the existing positions, for ids of :meth:`tokenize`; None: all."""
         if not self.denoiser.models_length:
             return None, None
         valid_NL = ids_NL != self.denoiser.pad_id
@@ -208,7 +213,7 @@ class TextModel(Bundle):
         return self.denoiser.length_log_probs(cond, rows)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
-        """What was written into the rows, as texts."""
+        """The texts of the generated rows."""
         return self.decode(sequences_BL)
 
     def canvas(self, rows: int, length: int | None = None) -> Tensor:

@@ -18,11 +18,11 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.models.text_model import TextModel
 from unmask.search.learned import LearnedCorrector
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Found, search
+from unmask.search.loop import SearchResult, search
 from unmask.search.plan import SearchPlan
 from unmask.search.verifier import verifiers
-from unmask.search.verifiers.cosine import Cosine, CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.verifiers.cosine import CosineVerifier, CosineVerifierKind
+from unmask.search.writer import MaskFiller
 
 #: calls of the verifier a text where nobody says how many
 CALLS = 2000
@@ -35,7 +35,7 @@ class Ended:
     """A row is done: what a callback gets."""
 
     row: int
-    found: Found
+    found: SearchResult
 
 
 def write_from_vectors(
@@ -48,7 +48,7 @@ def write_from_vectors(
     share: bool = False,
     stored: str = "fp32",
     plan: SearchPlan | None = None,
-) -> tuple[list[Found], str, float]:
+) -> tuple[list[SearchResult], str, float]:
     """What was found for each vector, the precision of the network, and the seconds it took.
 
     Args:
@@ -66,8 +66,8 @@ def write_from_vectors(
     """
     started = time.perf_counter()
     kind = verifiers.make(config.verify or "cosine")
-    if not isinstance(kind, Cosine):
-        raise UsageError(f"verify={config.verify!r} does not check {Cosine.checks}: 'cosine' does")
+    if not isinstance(kind, CosineVerifierKind):
+        raise UsageError(f"verify={config.verify!r} does not check {CosineVerifierKind.checks}: 'cosine' does")
     rows = list(range(len(z_NZ))) if rows is None else list(rows)
     encoder = model.encoder
     if z_NZ.shape[1] != encoder.width:
@@ -90,14 +90,16 @@ def write_from_vectors(
     z_BZ = z_NZ[mine.start : mine.stop].float().cpu()
     numbers = rows[mine.start : mine.stop]
     coarse = model.card.load_encoder("bf16") if chosen.precision == "bf16" and model.card.encoder is not None else None
-    check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), encoder, coarse, kind.least(stored), config.batch_size)
+    check = CosineVerifier(
+        dict(zip(numbers, z_BZ, strict=True)), encoder, coarse, kind.least(stored), config.batch_size
+    )
     lexicon = lexicon_of(model, share)
     lengths = _lengths(model, z_BZ)
     found = search(
         numbers,
         z_BZ,
         check,
-        Writer(model.denoiser, model.tokenizer, lambda: chosen.autocast(model.device)),
+        MaskFiller(model.denoiser, model.tokenizer, lambda: chosen.autocast(model.device)),
         lexicon,
         plan,
         lengths_BL=lengths,

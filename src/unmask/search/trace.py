@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from unmask.core.files import write_json
-from unmask.search.loop import Found
+from unmask.search.loop import SearchResult
 
 FORMAT = "unmask-search-trace-1"
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """A hypothesis that rose above all before it.
 
     Attributes:
@@ -41,15 +41,15 @@ class SearchTrace:
         verifier: what checked them.
     """
 
-    rows: list[list[Step]]
+    rows: list[list[SearchStep]]
     ends: list[str]
     verifier: str = "cosine"
 
     @classmethod
-    def of(cls, found: Sequence[Found], verifier: str) -> SearchTrace:
+    def of(cls, found: Sequence[SearchResult], verifier: str) -> SearchTrace:
         """Of what searches ended with."""
         steps = [
-            [Step(h.text, h.score, h.source, h.parent.text if h.parent else None, h.calls) for h in one.path]
+            [SearchStep(h.text, h.score, h.source, h.parent.text if h.parent else None, h.calls) for h in one.path]
             for one in found
         ]
         return cls(steps, [one.stopped for one in found], verifier)

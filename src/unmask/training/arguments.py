@@ -60,7 +60,7 @@ _AT_LEAST = (
 #: steps of a run that time ends: more than any has
 UNBOUNDED = 10**9
 
-#: measured with tests/distributed: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
+#: measured with tests/integration/test_processes.py: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
 
 
@@ -70,7 +70,7 @@ def _help(text: str, default: Any) -> Any:
 
 @dataclass
 class ModelArguments:
-    """The denoiser and what stands before it."""
+    """Settings of the network and its conditioning."""
 
     tokenizer: str = _help(
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
@@ -117,7 +117,7 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is read."""
+    """Settings of the data: what is read, how it is split and encoded."""
 
     data: str = _help(
         "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",

@@ -25,17 +25,17 @@ from unmask.core import distributed
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, hashed
 from unmask.training.arguments import ACCELERATE_SHARDS, UNBOUNDED, TrainArguments
-from unmask.training.budget import Budget
+from unmask.training.budget import TimeBudget
 from unmask.training.checkpoint import last_checkpoint
 from unmask.training.checkpointed import CheckpointedTrainer
-from unmask.training.ema import Ema, whole
+from unmask.training.ema import Ema, unsharded
 from unmask.training.passes import EvenSteps, Passes, Steps
 from unmask.training.shuffle import BatchesOfSteps, ShuffledRows, StepsByTokens
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
-Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
+ProbeFunction = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 
-__all__ = ["Part", "Probe", "BaseTrainer", "last_checkpoint"]
+__all__ = ["Part", "ProbeFunction", "BaseTrainer", "last_checkpoint"]
 
 
 #: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
@@ -44,7 +44,7 @@ SHARDS_ON_CPUS = ACCELERATE_SHARDS and tuple(int(part) for part in torch.__versi
 
 @dataclass(frozen=True)
 class Part:
-    """What a micro-batch of one process is of its optimiser step.
+    """The share of an optimiser step that one process's micro-batch makes up.
 
     Attributes:
         rows: (first, total): where its rows stand among those of the step, for noise that is drawn for the whole step.
@@ -68,7 +68,9 @@ class BaseTrainer(CheckpointedTrainer):
 
     args: TrainArguments
 
-    def __init__(self, *, probes: list[Probe] | None = None, shown: nn.Module | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, probes: list[ProbeFunction] | None = None, shown: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         if kwargs["args"].n_gpu > 1:
             # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
             # several GPUs are for `torchrun` or `accelerate launch`
@@ -96,7 +98,7 @@ class BaseTrainer(CheckpointedTrainer):
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
         minutes = self.args.minutes
-        self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
+        self.budget = None if minutes is None else TimeBudget(minutes, self.callback_handler.callbacks)
         if self.budget is not None:
             self.add_callback(self.budget)
         if self.pop_callback(PrinterCallback) is not None:
@@ -219,7 +221,7 @@ class BaseTrainer(CheckpointedTrainer):
         ]
 
     def over_processes(self, sums: Tensor) -> Tensor:
-        """Sums added up over the processes, on the CPU."""
+        """Sums over all processes, on the CPU."""
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device), "sum").cpu()
         return sums
@@ -247,7 +249,7 @@ class BaseTrainer(CheckpointedTrainer):
             UnmaskError: naming the step and the file that holds the batch.
         """
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        finite = bool(torch.isfinite(whole(torch.nn.utils.get_total_norm(grads)))) if grads else True
+        finite = bool(torch.isfinite(unsharded(torch.nn.utils.get_total_norm(grads)))) if grads else True
         if finite and self._bad_batch is None:
             self.skipped_in_a_row = 0
             return

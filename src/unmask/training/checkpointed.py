@@ -20,7 +20,7 @@ from unmask.models.hub import silenced
 from unmask.models.weights import check_fit, read_weights
 from unmask.training.arguments import TrainArguments
 from unmask.training.checkpoint import STAGING, drop_old, publish
-from unmask.training.ema import Ema, whole
+from unmask.training.ema import Ema, unsharded
 
 
 class CheckpointedTrainer(Trainer):  # type: ignore[misc]
@@ -80,7 +80,7 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
             super().save_model(output_dir, _internal_call)
             return
         # beside torch's own shards, which only this kind of run reads: whole weights for whoever looks at a checkpoint
-        state = {name: whole(v) for name, v in self._net.state_dict().items()}
+        state = {name: unsharded(v) for name, v in self._net.state_dict().items()}
         if self.args.should_save:
             self._save(output_dir, state)
 
@@ -134,7 +134,7 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
         """What is evaluated and saved: the average where there is one; whole, whatever the sharding."""
         if self.ema is not None:
             return self.ema.full()
-        return {name: whole(p.detach()) for name, p in self._net.named_parameters()}
+        return {name: unsharded(p.detach()) for name, p in self._net.named_parameters()}
 
     @torch.no_grad()
     def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:

@@ -165,7 +165,7 @@ def useless(model: Any, data: Any, train: Any, given: Mapping[str, Any]) -> list
 
 
 def refuse_useless(found: list[tuple[str, Need]], given: Mapping[str, Any]) -> None:
-    """Say of the first of them what it needs.
+    """Refuse the first setting without effect, naming what it needs.
 
     Raises:
         UsageError: there is one.

@@ -21,7 +21,7 @@ from unmask.data.tokenizer import tokenizer_for
 from unmask.diffusion.bag_loss import tokens_held
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.models.fresh import fresh
-from unmask.models.text_model import Card, TextModel, load_native
+from unmask.models.text_model import TextModel, TextModelCard, load_native
 from unmask.training.correction import CorrectionTrainer, corrector_of
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.recipe import Recipe
@@ -32,7 +32,7 @@ COUNTED = 50_000
 
 @dataclass(kw_only=True)
 class MaskedPrepared(Prepared):
-    """Rows are canvases; the model is fresh, or starts from another's weights.
+    """A prepared masked diffusion run: canvases, and a new network or one with another's weights.
 
     Attributes:
         held_out: rows with their texts, for the probe.
@@ -44,7 +44,7 @@ class MaskedPrepared(Prepared):
 
 
 def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepared:
-    """Read the data, train or load the tokenizer, encode the latents (cached), build the model.
+    """The prepared run of a recipe: data read, tokenizer trained or loaded, latents encoded (cached), network built.
 
     Args:
         recipe: from :func:`unmask.training.recipe.parse`.
@@ -61,7 +61,7 @@ def prepare(recipe: Recipe, say: Callable[[str], None] = print) -> MaskedPrepare
             f"task='paraphrase' needs pairs, and {d.data!r} holds single texts: try 'kjv-web' or two columns"
         )
     start, decoder = _start(recipe)
-    said = start.card if start else Card(m.length, m.encoder if m.conditioning != "none" else None, m.pooling)
+    said = start.card if start else TextModelCard(m.length, m.encoder if m.conditioning != "none" else None, m.pooling)
     card = replace(said, length=m.length, task=d.task, recipe=recipe.settings(), scores={}, checksums={})
     encoder: Any = None
     if card.encoder is not None:

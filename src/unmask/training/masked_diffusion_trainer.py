@@ -19,13 +19,13 @@ from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import ModelArguments
-from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
+from unmask.training.base_trainer import BaseTrainer, ProbeFunction, last_checkpoint
 from unmask.training.compiled import compiled_blocks
 from unmask.training.passes import Steps
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
 from unmask.training.shuffle import RowsByLength, StepsByTokens
 
-__all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
+__all__ = ["MaskedDiffusionTrainer", "ProbeFunction", "last_checkpoint"]
 
 
 class MaskedDiffusionTrainer(BaseTrainer):
@@ -120,7 +120,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
 
     def condition(self, inputs: Mapping[str, Tensor]) -> Condition | None:
-        """What the rows of a batch are trained to be written from; None without vectors."""
+        """The condition that a batch is trained under; None without latents."""
         if "latent" not in inputs:
             return None
         latent_BZ, rows = inputs["latent"], self.part.rows

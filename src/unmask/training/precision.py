@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from unmask.core import distributed
-from unmask.core.precision import Shape, fastest
+from unmask.core.precision import MatmulShape, fastest
 from unmask.training.arguments import TrainArguments
 
 
@@ -27,11 +27,11 @@ class KeptPrecision(TrainerCallback, ExportableState):  # type: ignore[misc]
         return {"args": {"precision": self.precision}, "attributes": {}}
 
 
-def settle(
+def resolve_precision(
     args: TrainArguments,
     net: torch.nn.Module,
     positions: int,
-    head: Shape | None,
+    head: MatmulShape | None,
     checkpoint: str | None,
     say: Callable[[str], None],
 ) -> KeptPrecision:

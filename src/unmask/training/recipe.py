@@ -107,7 +107,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The settings in a recipe's YAML file.
 
     Raises:
         UsageError: no such file, not YAML, or not a mapping.
@@ -141,7 +141,7 @@ class _Parser(HfArgumentParser):  # type: ignore[misc]
 
 
 def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
-    """Settings from a mapping, overridden by command-line flags.
+    """The checked recipe of a mapping of settings, overridden by command-line flags.
 
     Args:
         settings: names and values, as from :func:`read_recipe`.

@@ -47,7 +47,7 @@ class ShuffledRows(Sampler[int]):
             yield from self.at(torch.arange(start, min(start + _AT_ONCE, self.total))).tolist()
 
     def at(self, place_N: Tensor) -> Tensor:
-        """The row numbers at some places."""
+        """The row numbers at the given places of the order."""
         return shuffled(place_N % self.rows, self.rows, self.seed, place_N // self.rows)
 
 
@@ -202,7 +202,7 @@ class BatchesOfSteps(Sampler[list[int]]):
 
 
 def shuffled(place_N: Tensor, rows: int, seed: int, epoch_N: Tensor) -> Tensor:
-    """Which row stands at each place of an epoch's order.
+    """The row number at each place of an epoch's shuffled order.
 
     A Feistel network (Luby & Rackoff 1988, doi:10.1137/0217022) permutes the numbers below the next power of four; one
     that lands outside the rows is sent through again until it is inside, so the rows are permuted among themselves.

@@ -22,7 +22,7 @@ from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.training.base_trainer import BaseTrainer
@@ -34,7 +34,7 @@ ARITHMETIC = "arithmetic"
 
 @dataclass(kw_only=True)
 class TidalPrepared(Prepared):
-    """Rows are samples.
+    """A prepared run of a tidal model, whose rows are packed samples.
 
     Attributes:
         longer: problems with longer operands than any trained on; empty for texts.
@@ -44,7 +44,7 @@ class TidalPrepared(Prepared):
 
 
 def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
-    """Read or make the examples, train or load the tokenizer, build the network.
+    """The prepared run of a recipe: examples read or made, tokenizer trained or loaded, network built.
 
     Args:
         recipe: with ``family: tidal``.
@@ -88,7 +88,7 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     ]
     for name, part in zip(("train", "held out"), parts, strict=True):
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
-    card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
+    card = TextModelCard(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     rows = partial(collate, length=m.length) if m.packed else collate
     return TidalPrepared(
         recipe=recipe,

@@ -30,7 +30,7 @@ WHY = {
 
 
 @dataclass(frozen=True)
-class Cache(Check):
+class CacheCheck(Check):
     """Do cached answers equal uncached ones, with true positions and the cache that was asked for?
 
     The prefix is put into the cache, the true tokens follow one by one. Positions given to them must be their true

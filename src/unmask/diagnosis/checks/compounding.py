@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import Batch, State
@@ -78,12 +78,12 @@ class Compounding(Check):
         )
 
     @staticmethod
-    def _surprise(lab: CheckContext, batch: Batch) -> tuple[Mean, Scores]:
+    def _surprise(lab: CheckContext, batch: Batch) -> tuple[Mean, TokenScores]:
         """Cross-entropy minus expected entropy of hidden tokens, over a few maskings."""
         parts = []
         for name in range(2):
             x_BL, hidden_BL = lab.hide(batch.ids_BL, 0.15, name)
             at_BL = hidden_BL & lab.in_text(batch.ids_BL)
             parts.append(lab.score(State(x_BL, at_BL, batch.cond), batch.ids_BL))
-        scores = Scores(*(torch.cat([getattr(p, f) for p in parts]) for f in Scores.__dataclass_fields__))
+        scores = TokenScores(*(torch.cat([getattr(p, f) for p in parts]) for f in TokenScores.__dataclass_fields__))
         return mean_by_text(scores.ce_N - scores.entropy_N, scores.row_N.cpu()), scores

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import State
@@ -31,7 +31,7 @@ class Gap(Check):
         rows = lab.subject.data(lab.budget.rows, "train")
         if rows.cond is None and lab.batch.cond is not None:
             return Finding("not_run", why="the training rows come without their semantic vectors")
-        asked: dict[float, tuple[Scores, Scores]] = {}
+        asked: dict[float, tuple[TokenScores, TokenScores]] = {}
         if lab.subject.kind == "masked":
             for ratio in RATIOS:
                 asked[ratio] = lab.score(lab.state(ratio, rows), rows.ids_BL), lab.at_ratio(ratio)
@@ -81,5 +81,5 @@ class Gap(Check):
         )
 
     @staticmethod
-    def _known(lab: CheckContext, scores: Scores) -> Mean:
+    def _known(lab: CheckContext, scores: TokenScores) -> Mean:
         return mean_by_text(lab.counts.unigram_ce(scores.target_N.cpu()) - scores.ce_N, scores.row_N.cpu())

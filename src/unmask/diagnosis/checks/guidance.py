@@ -16,7 +16,7 @@ GAMMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Guidance(Check):
+class GuidanceCheck(Check):
     """Is the null condition trained, and does guidance help?
 
     At r = 1, where guidance matters most, the true text is scored under gamma l_c + (1 - gamma) l_u for several gammas.

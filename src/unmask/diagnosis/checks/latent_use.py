@@ -17,7 +17,7 @@ from unmask.evaluation.latent_use import derangement, matched_noise, measure_pos
 
 
 @dataclass(frozen=True)
-class LatentUse(Check):
+class LatentUseCheck(Check):
     """Does the model listen to its semantic vector?
 
     The same states are scored under the texts' own vectors, another text's, none (the null condition) and noise of the

@@ -12,7 +12,7 @@ from unmask.diagnosis.statistics import Mean, mean_by_text
 
 
 @dataclass(frozen=True)
-class Order(Check):
+class OrderCheck(Check):
     """Do the sampler's settings do anything, and is "any order" secretly left to right?
 
     Each setting that the subject names is tried with its values on the same rows and seed: two values that give the

@@ -9,7 +9,7 @@ from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.diagnosis.record import Record, Recorded, scores
+from unmask.diagnosis.record import Record, RecordedSplit, scores
 from unmask.diagnosis.subject import NotProvided
 
 #: what loading may move at most without being called damage: a hundredth of the loss, or a hundredth of a nat
@@ -97,7 +97,7 @@ class AsRecorded(Check):
         return float(gap.mean()), floor, plot
 
     def _laid_out(
-        self, lab: CheckContext, split: str, rows: Recorded, numbers: dict[str, Any]
+        self, lab: CheckContext, split: str, rows: RecordedSplit, numbers: dict[str, Any]
     ) -> tuple[str, str, float] | None:
         """What is wrong with the recorded texts' ids or vectors today: repair, words, share."""
         if rows.batch.texts is None:

@@ -13,7 +13,7 @@ from unmask.diagnosis.subject import NotProvided
 
 
 @dataclass(frozen=True)
-class Weights(Check):
+class WeightsCheck(Check):
     """Did all weights arrive, and do they survive saving and loading?
 
     The load's own report of missing and unexpected names must be empty; no weight may be NaN or infinite; no matrix

@@ -18,11 +18,11 @@ from unmask.models.adapters import load_adapter
 from unmask.models.adapters.text import AdapterModel
 from unmask.models.text_model import TextModel, is_native, load_native
 
-__all__ = ["AdaptedText", "Masked", "MaskedText"]
+__all__ = ["AdaptedText", "MaskedFamily", "MaskedText"]
 
 
 @dataclass(frozen=True)
-class Masked(Family):
+class MaskedFamily(Family):
     """Any-order models: masked positions are predicted from both sides."""
 
     reference: ClassVar[str] = "arXiv 2406.07524"

@@ -13,7 +13,15 @@ import torch
 from unmask.core import distributed
 from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
-from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import (
+    ContinuationScore,
+    Diagnosable,
+    EvaluationRequest,
+    EvaluationResult,
+    Model,
+    Output,
+    SamplingRequest,
+)
 from unmask.core.precision import fastest
 from unmask.core.registry import spec_of
 from unmask.core.sampling_config import SamplingConfig
@@ -49,7 +57,7 @@ class MaskedModel(TextModel, Model):
 
         return spelling(self.tokenizer, self.denoiser.mask_id)(token)
 
-    def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
+    def plan(self, config: SamplingConfig, task: SamplingRequest) -> DecodingPlan:
         """The decoder's plan under a config; what is left open is chosen by the task."""
         given = {name: getattr(config, name) for name in _PLAN}
         auto = config.steps == "auto"
@@ -71,7 +79,7 @@ class MaskedModel(TextModel, Model):
             length=None,
         )
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         plan, started = self.plan(config, task), time.perf_counter()
         given = (task.texts, task.n, config.length, task.canvas, task.condition)
         laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
@@ -134,7 +142,7 @@ class MaskedModel(TextModel, Model):
         cut: bool = False,
     ) -> list[str | None]:
         config = self.unsearched(config, "an answer")
-        plan = self.plan(config, Task(canvas=torch.empty(0)))
+        plan = self.plan(config, SamplingRequest(canvas=torch.empty(0)))
         names = range(len(before)) if rows is None else rows
         return [
             filled(self, ahead, behind, length, plan, row, cut, config.precision)
@@ -166,7 +174,7 @@ class MaskedModel(TextModel, Model):
         pairs = zip(contexts, continuations, strict=True)
         return [scored(self, *pair, count, greedy, batch_size, seed) for pair in pairs]
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
         from unmask.evaluation.evaluate import evaluate as score
         from unmask.evaluation.generation import score_generation
         from unmask.evaluation.scored import rows_at_once, scored_texts
@@ -182,7 +190,7 @@ class MaskedModel(TextModel, Model):
         ids = self.tokenize(references, found.length)
         latents = self.encode(sources) if paired else None
         rows = rows_at_once(found.length)
-        task = Task(
+        task = SamplingRequest(
             n=None if paired else len(references),
             condition=None if latents is None else Condition.of(latents),
             trace=what.trace,
@@ -208,7 +216,11 @@ class MaskedModel(TextModel, Model):
         named = what.data if isinstance(what.data, (str, Path)) else self.card.recipe.get("data", "given texts")
         about = {"model": self.path or "in memory", "data": named, "length": found.length}
         about |= {name: value for name, value in written.config.to_dict().items() if name != "batch_size"}
-        about |= {"order": config.order or "margin", "precision of writing": written.precision, "seed": config.seed}
+        about |= {
+            "order": config.order or "margin",
+            "precision of writing": written.precision,
+            "seed": config.seed,
+        }
         about |= {"written with": self.settled(config, self.plan(config, task))}
         open_NL, valid_NL = self.texts_in(ids)
         return score(
@@ -242,7 +254,7 @@ class MaskedModel(TextModel, Model):
 
         config = self.unsearched(config, "a diagnosis")
         # a conditional model writes one text from each vector, another one writes freely
-        plan = self.plan(config, Task(texts=[""] if self.denoiser.conditional else None))
+        plan = self.plan(config, SamplingRequest(texts=[""] if self.denoiser.conditional else None))
         length = config.length if length is None else length
         # words are counted in what is left when there is no training data to count them in
         found = scored_texts(self, data, column, 256 if self.own_canvas else 4096, length)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unmask.core.condition import Condition
-from unmask.core.model import Task
+from unmask.core.model import SamplingRequest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.text import evenly
 from unmask.families.masked.model import MaskedModel
@@ -37,7 +37,7 @@ def generation_probe(model: MaskedModel, prepared: Any) -> Any:
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
         free = cond is None
         # free samples at temperature 0 are one text again and again
-        found = model.sample(Task(n=len(texts) if free else None, condition=cond, share=True), plan)
+        found = model.sample(SamplingRequest(n=len(texts) if free else None, condition=cond, share=True), plan)
         score = word_distribution_overlap(found.texts, texts) if free else float(word_f1(found.texts, texts).mean())
         lines = [f"step {step}: generation {score:.3f}"]
         for i in range(min(t.show_texts, len(found.texts))):
@@ -54,13 +54,13 @@ def correction_probe(model: MaskedModel, prepared: Any) -> Any:
 
     ``generation`` is the mean cosine of the corrected texts' vectors, ``cosine_draft`` that of the drafts'.
     """
-    from unmask.decoding.corrections import corrections, written
+    from unmask.decoding.corrections import corrections, sampled_drafts
 
     t, decoder = prepared.recipe.train, prepared.decoder
     _, sources = _shown(prepared)
     z_BZ = model.encode(sources)
     how = {"steps": t.probe_steps, "order": t.probe_order, "temperature": 0.0, "seed": t.seed}
-    drafts = decoder.decode(written(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
+    drafts = decoder.decode(sampled_drafts(decoder.denoiser, Condition.of(z_BZ), **how)[:, 0])
     ids_BL = model.tokenize(drafts)
     z_h_BZ = model.encode(model.decode(ids_BL))
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from unmask.core.errors import UsageError
-from unmask.core.model import Output, Task
+from unmask.core.model import Output, SamplingRequest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.families.masked.model import SEARCHED, MaskedModel
 from unmask.models.adapters.text import AdapterModel
@@ -19,7 +19,7 @@ class MaskedText(MaskedModel):
 
     honours: ClassVar[frozenset[str]] = MaskedModel.honours | SEARCHED
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         if config.verify is None:
             vain = [name for name in ("calls", "forwards", "seconds") if getattr(config, name) is not None]
             if vain:

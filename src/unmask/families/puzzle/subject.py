@@ -20,10 +20,10 @@ from unmask.core.denoiser import Body
 from unmask.core.random import Stream, uniform
 from unmask.data.puzzles import PuzzleBatch
 from unmask.decoding.plan import DecodingPlan
-from unmask.diagnosis.native import NativeSubject, law_of
+from unmask.diagnosis.native import NativeSubject, masking_process_of
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.wrapper import Through
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, load, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, load, save
 
 
 class CellDenoiser(Through):
@@ -68,7 +68,7 @@ class PuzzleSubject(NativeSubject):
     def __init__(
         self,
         net: PuzzleDenoiser,
-        card: Card,
+        card: PuzzleCard,
         held_out: PuzzleBatch,
         train: PuzzleBatch | None = None,
         *,
@@ -81,7 +81,7 @@ class PuzzleSubject(NativeSubject):
             CellDenoiser(net),
             rows_of(held_out, count),
             None if train is None else rows_of(train, count),
-            law=law_of(card.trained),
+            law=masking_process_of(card.trained),
             plan=plan,
             name=Path(path).name if path else "model",
             path=path,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from test_adapters import masked_lm, native, tokenizer
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 import unmask
+from adapted import masked_lm, native, tokenizer
 from unmask.cli import main
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
@@ -22,7 +22,7 @@ from unmask.evaluation.likelihood import bound
 from unmask.evaluation.scored import WIDEST, rows_at_once, scored_texts
 from unmask.models.adapters import AdapterModel
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 SHORT = ["the river runs to the sea", "a house stands by the river", "birds fly over the house"]
 
@@ -183,7 +183,7 @@ def test_a_model_of_ours_pays_for_its_padding_and_says_so() -> None:
     config = MaskedDiffusionConfig(
         vocab_size=len(words), max_position_embeddings=64, dim=16, layers=1, heads=2, ffn_dim=16
     )
-    model = TextModel(MaskedDiffusionModel(config).eval(), words, Card(length=32))
+    model = TextModel(MaskedDiffusionModel(config).eval(), words, TextModelCard(length=32))
     texts = [*SHORT, "birds " * 40, "the <mask> runs"]  # its tokenizer spells the word
     found = unmask.evaluate(model, texts, steps=2, samples=2, trace=False)
     assert found.metrics["texts"] == 4 and found.metrics["texts_left_out_too_long"] == 1

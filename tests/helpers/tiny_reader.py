@@ -3,6 +3,7 @@
 import re
 
 import torch
+
 from tiny_causal import VOCAB, make
 
 

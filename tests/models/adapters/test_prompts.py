@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 import typer
-from test_adapters import masked_lm, native, tokenizer
 
 import unmask
+from adapted import masked_lm, native, tokenizer
 from unmask.cli import build, main
 from unmask.core.errors import UsageError
 from unmask.decoding.plan import DecodingPlan

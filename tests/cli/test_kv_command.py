@@ -5,12 +5,12 @@ from string import printable
 
 import pytest
 import typer
-from tiny_causal import make
-from tiny_reader import PROSE
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
+from tiny_causal import make
+from tiny_reader import PROSE
 from unmask.cli import kv as command
 from unmask.core.errors import MissingExtra, UsageError
 

@@ -9,9 +9,9 @@ import torch
 from unmask.data.tokenizer import train_bpe
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.denoiser_config import MaskedDiffusionConfig
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 from unmask.search.lexicon import Lexicon
-from unmask.search.units import cut
+from unmask.search.units import split_units
 
 WIDTH = 24
 NAMES = "Anna Boris Clara David Emma Felix".split()
@@ -40,7 +40,7 @@ class ToyEncoder:
 
     @staticmethod
     def _vector(text):
-        units = cut(text.lower())
+        units = split_units(text.lower())
         found = sum((_drawn(unit) for unit in units), np.zeros(WIDTH))
         found = found + sum((0.4 * _drawn(f"{a}_{b}") for a, b in zip(units, units[1:], strict=False)), np.zeros(WIDTH))
         return (found / max(np.linalg.norm(found), 1e-9)).astype(np.float32)
@@ -68,4 +68,6 @@ def model(**more):
         conditioning="adaln", latent_dim=WIDTH, **more,
     )  # fmt: skip
     net = MaskedDiffusionModel(config).eval()
-    return TextModel(net, tokenizer, Card(length=32, encoder="toy", encoder_identity="toy"), encoder=ToyEncoder())
+    return TextModel(
+        net, tokenizer, TextModelCard(length=32, encoder="toy", encoder_identity="toy"), encoder=ToyEncoder()
+    )

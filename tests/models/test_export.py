@@ -19,7 +19,7 @@ from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.export import export, source
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 #: run in a process of its own; importing unmask fails there as if it were not installed
 ELSEWHERE = """
@@ -64,7 +64,7 @@ def tiny(conditioning: str = "none", **more: Any) -> TextModel:
     net = MaskedDiffusionModel(config).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return TextModel(net, words, Card(length=12))
+    return TextModel(net, words, TextModelCard(length=12))
 
 
 def elsewhere(folder: Path, given: dict[str, Any], tmp: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_adapters import masked_lm, native
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import unmask
+from adapted import masked_lm, native
 from unmask.cli import main
 from unmask.core.errors import UsageError
 from unmask.data.hub import local_folder, may_be_id, results_place
@@ -22,7 +22,7 @@ from unmask.models.causal import load_causal
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.encoders import encoder_folder
 from unmask.models.hub import find
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 LINES = [f"the river {i} runs to the sea by the house and birds fly" for i in range(12)]
 
@@ -129,7 +129,7 @@ def ours(folder: Path) -> Path:
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=len(words), max_position_embeddings=64, dim=16, layers=1, heads=2, ffn_dim=16)
     )
-    return TextModel(net, words, Card(length=64)).save(folder)
+    return TextModel(net, words, TextModelCard(length=64)).save(folder)
 
 
 def test_a_model_of_ours_loads_from_the_hub_too(cache: Path, tmp_path: Path) -> None:

@@ -14,15 +14,14 @@ import torch
 
 pytest.importorskip("lm_eval")
 
-from test_adapters import native
-
+from adapted import native
 from oracles import JointDenoiser
 from unmask.core.errors import UsageError
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.lm_eval_model import UnmaskLM, main
 from unmask.families.masked import MaskedText, answers
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 
 LETTERS = "abc"
 
@@ -50,7 +49,7 @@ def exact(length: int = 3) -> tuple[UnmaskLM, torch.Tensor]:
     g = torch.Generator().manual_seed(3)
     joint = torch.rand(*[3] * length, generator=g, dtype=torch.float64)
     joint = joint / joint.sum()
-    model = OnCpu(JointDenoiser(joint), Spelling(), Card(length=length))
+    model = OnCpu(JointDenoiser(joint), Spelling(), TextModelCard(length=length))
     model.denoiser.max_length = length
     return UnmaskLM(model, samples=512, batch_size=256), joint
 
@@ -106,7 +105,7 @@ def tiny() -> MaskedText:
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=len(words), max_position_embeddings=32, dim=16, layers=1, heads=2, ffn_dim=24)
     )
-    return MaskedText(net.eval(), words, Card(length=32))
+    return MaskedText(net.eval(), words, TextModelCard(length=32))
 
 
 def test_a_long_text_is_scored_in_pieces_once(tiny: MaskedText, monkeypatch: pytest.MonkeyPatch) -> None:

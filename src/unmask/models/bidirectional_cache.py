@@ -15,8 +15,8 @@ from unmask.core.errors import UsageError
 
 
 @dataclass
-class Memory:
-    """Each position as it was when it was last run; handed back explicitly, never kept in a module.
+class BidirectionalKVCache:
+    """The key-value cache of a bidirectional body: each position as it was when last run; never kept in a module.
 
     Attributes:
         keys, values: [B, G, L, K] each, one a layer, rotated where the body rotates.
@@ -32,8 +32,8 @@ class Memory:
     prefix: int = 0
 
     @classmethod
-    def start(cls, memory: Memory | None, at_BL: Tensor | None) -> Memory:
-        """An empty memory to run all positions into, or ``memory`` set to run those of ``at_BL``.
+    def start(cls, memory: BidirectionalKVCache | None, at_BL: Tensor | None) -> BidirectionalKVCache:
+        """An empty cache for a pass over all positions, or ``memory`` prepared for a pass over those of ``at_BL``.
 
         Raises:
             UsageError: some positions, and nothing remembered of the others.
@@ -45,7 +45,7 @@ class Memory:
         return replace(memory, index_BC=packed(at_BL))
 
     def exchange(self, layer: int, k_BGCK: Tensor, v_BGCK: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember what is run now at a layer; keys and values of all positions come back."""
+        """Keys and values of all positions of a layer, after those of the positions being run are stored."""
         if self.index_BC is None:
             assert len(self.keys) == layer, "layers are remembered in the order in which they are run"
             self.keys.append(k_BGCK)
@@ -57,7 +57,7 @@ class Memory:
         return self.keys[layer], self.values[layer]
 
     def finish(self, state: Tensor) -> Tensor:
-        """Remember what the body made of the positions being run; the states [B, L, D] of all come back."""
+        """The hidden states [B, L, D] of all positions, after those of the positions being run are stored."""
         if self.index_BC is None or self.state_BLD is None:
             self.state_BLD = state
         else:
@@ -77,13 +77,15 @@ class Memory:
         if self.state_BLD is not None:
             yield self.state_BLD
 
-    def index_rows(self, rows: Tensor) -> Memory:
+    def index_rows(self, rows: Tensor) -> BidirectionalKVCache:
         """A copy of these rows."""
         state_BLD = None if self.state_BLD is None else self.state_BLD[rows]
-        return Memory([k[rows] for k in self.keys], [v[rows] for v in self.values], state_BLD, prefix=self.prefix)
+        return BidirectionalKVCache(
+            [k[rows] for k in self.keys], [v[rows] for v in self.values], state_BLD, prefix=self.prefix
+        )
 
-    def put_rows(self, rows: Tensor, other: Memory) -> None:
-        """Put another memory's rows in the place of these."""
+    def put_rows(self, rows: Tensor, other: BidirectionalKVCache) -> None:
+        """Replace these rows by another cache's."""
         for mine, new in zip(self._tensors(), other._tensors(), strict=True):
             mine[rows] = new
 

@@ -23,10 +23,8 @@ def texts(path):
     return path
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def launched(root, *how):
     """What one process and what two saw; 8 rows a step either way."""
-    root = tmp_path_factory.mktemp("launches")
     lines = texts(root / "texts.txt")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     found = []
@@ -34,13 +32,18 @@ def seen(tmp_path_factory):
         folder = root / str(rows)
         folder.mkdir()
         words = [*start, str(HERE / "launched.py"), str(folder), str(lines), str(rows)]
-        if rows == 4:
+        if rows == 4 and not how:
             subprocess.run([*words, "cut"], capture_output=True, timeout=300, env=TELLING)
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=300, env=TELLING)
+        ended = subprocess.run([*words, *how], capture_output=True, text=True, timeout=300, env=TELLING)
         assert ended.returncode == 0, "\n".join((ended.stderr[:5000], ended.stderr[-1000:]))
         found.append(json.loads((folder / "seen.json").read_text()) | {"folder": folder, "said": ended.stdout})
     assert [f["processes"] for f in found] == [1, 2]
     return found
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    return launched(tmp_path_factory.mktemp("launches"))
 
 
 def close(a, b):
@@ -49,9 +52,17 @@ def close(a, b):
     return max(gaps) < 2e-5 and sum(gaps) / len(gaps) < 5e-6
 
 
+def test_two_processes_train_what_one_does(tmp_path):
+    """The part that `make test` runs; the others take a minute or two."""
+    one, two = launched(tmp_path, "brief")
+    assert close(one["copies"]["losses"], two["copies"]["losses"])
+    assert two["copies"]["weights"] == pytest.approx(one["copies"]["weights"] * 2, rel=1e-5)
+
+
 sharding = pytest.mark.skipif(not SHARDS_ON_CPUS, reason="this PyTorch cannot shard on CPUs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["copies", pytest.param("sharded", marks=sharding)])
 def test_the_loss_curve_is_the_one_of_a_single_process(seen, way):
     one, two = seen
@@ -61,6 +72,7 @@ def test_the_loss_curve_is_the_one_of_a_single_process(seen, way):
     assert two[way]["weights"] == pytest.approx(one["copies"]["weights"] * 2, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["norms", "norms by tokens"])
 def test_the_gradient_does_not_depend_on_the_split(seen, which):
     whole = seen[0][which]["1"]
@@ -70,29 +82,34 @@ def test_the_gradient_does_not_depend_on_the_split(seen, which):
             assert norms == pytest.approx(whole, rel=1e-4), (found["processes"], micros)
 
 
+@pytest.mark.slow
 @sharding
 def test_sharded_training_went_on_from_its_last_checkpoint(seen):
     assert seen[1]["cut at"] == ["checkpoint-5"]
     assert "resuming from" in seen[1]["said"]
 
 
+@pytest.mark.slow
 def test_latents_are_encoded_once_and_everyone_has_all(seen):
     one, two = (f["latents"] for f in seen)
     assert sum(two["encoded"]) == one["encoded"][0] and max(two["encoded"]) < one["encoded"][0]
     assert one["right"] == [True] and two["right"] == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["texts", "replayed", "findings"])
 def test_results_do_not_depend_on_the_processes(seen, what):
     assert seen[0][what] == seen[1][what]
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_processes(seen):
     assert seen[0]["metrics"].keys() == seen[1]["metrics"].keys()
     for name, value in seen[0]["metrics"].items():
         assert seen[1]["metrics"][name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_speaks_and_writes(seen):
     for found in seen:
         assert found["said"].count(f"saved {found['folder'] / 'copies'}") == 1

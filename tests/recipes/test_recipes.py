@@ -117,7 +117,7 @@ def test_the_papers_vocabularies_train_without_a_logit_tensor(vocab):
         MaskedDiffusionConfig(vocab_size=vocab, dim=8, heads=2, layers=1, ffn_dim=16, max_position_embeddings=64)
     )
     ids = torch.randint(3, vocab, (48, 64), generator=generator(0))
-    c = MaskingProcess(tilt=2.0).corrupt(ids, net.mask_id, generator(1))
+    c = MaskingProcess(time_power=2.0).corrupt(ids, net.mask_id, generator(1))
     with Largest() as seen:
         token_losses(net, c).loss.backward()
     assert int(c.masked_BL.sum()) * vocab > 2 * seen.numbers

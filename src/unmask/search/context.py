@@ -11,10 +11,10 @@ from unmask.search.hypothesis import Hypothesis
 from unmask.search.lexicon import Lexicon
 from unmask.search.plan import SearchPlan
 from unmask.search.units import Units
-from unmask.search.writer import Writer
+from unmask.search.writer import MaskFiller
 
 
-class Asked(Protocol):
+class SearchContext(Protocol):
     """One search.
 
     Attributes:
@@ -31,7 +31,7 @@ class Asked(Protocol):
     square_W: Tensor
     lexicon: Lexicon
     plan: SearchPlan
-    writer: Writer
+    writer: MaskFiller
     rng: random.Random
 
     def best(self, count: int, fluency: float | None = None) -> list[Hypothesis]:

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from test_adapters import masked_lm, native, tokenizer
 
 import unmask
+from adapted import masked_lm, native, tokenizer
 from unmask.core.errors import UsageError
 from unmask.models.adapters import AdapterModel
 from unmask.models.mask_words import foreign_mask, layout_ids, mask_word

@@ -1,6 +1,6 @@
-"""What the test in this folder runs alone and, with torchrun, in two processes; the first one writes down what it saw.
+"""What ``test_processes.py`` runs alone and, with torchrun, in two processes; the first one writes down what it saw.
 
-python launched.py FOLDER TEXTS ROWS_A_PROCESS [cut]
+python launched.py FOLDER TEXTS ROWS_A_PROCESS [cut|brief]
 """
 
 import contextlib
@@ -77,12 +77,15 @@ def cut_off(folder: Path, texts: str, rows: int) -> None:
         train(sharded, interrupted())
 
 
-def main(folder: Path, texts: str, rows: int) -> dict:
+def main(folder: Path, texts: str, rows: int, brief: bool = False) -> dict:
+    """All of it, or only training with whole copies."""
     torch.set_num_threads(1)
     found = {"processes": distributed.world_size()}
     # training with whole copies; its probe samples together
     model = unmask.train(recipe(texts, folder / "copies", rows))
     found["copies"] = {"losses": losses(folder / "copies"), "weights": distributed.gather_object([total(model)])}
+    if brief:
+        return found
 
     # one step's gradient, whole and in micro-batches: SGD, for AdamW hides a factor
     found["norms"] = {}
@@ -126,12 +129,12 @@ def main(folder: Path, texts: str, rows: int) -> dict:
 
 
 if __name__ == "__main__":
-    out, texts, rows, *cut = sys.argv[1:]
-    if cut:
+    out, texts, rows, *how = sys.argv[1:]
+    if how == ["cut"]:
         if SHARDS_ON_CPUS:
             cut_off(Path(out), texts, int(rows))
         os._exit(0)  # as after a crash: nobody says goodbye
-    seen = main(Path(out), texts, int(rows))
+    seen = main(Path(out), texts, int(rows), brief=how == ["brief"])
     if distributed.is_main_process():
         (Path(out) / "seen.json").write_text(json.dumps(seen))
     distributed.barrier()

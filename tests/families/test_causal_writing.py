@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import unmask
 from unmask.core.errors import UsageError
-from unmask.families.causal.generation import Writing, write_on
+from unmask.families.causal.generation import CausalGenerationConfig, write_on
 from unmask.models.causal import CausalModel
 from unmask.models.causal_prompts import end_ids
 
@@ -96,7 +96,9 @@ def test_every_end_of_generation_config_ends_a_text(tmp_path: Path) -> None:
     several = unmask.load(save(tmp_path / "several", eos_token_id=[1, stop]), device="cpu")
     assert end_ids(several) == [1, stop]
     ids = [several.encode(PROMPTS[0])]
-    assert write_on(several, ids, Writing(length=12))[0].tolist() == by_argmax(several, PROMPTS[0], 12, {1, stop})
+    assert write_on(several, ids, CausalGenerationConfig(length=12))[0].tolist() == by_argmax(
+        several, PROMPTS[0], 12, {1, stop}
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,4 +107,4 @@ def test_every_end_of_generation_config_ends_a_text(tmp_path: Path) -> None:
 )
 def test_writing_refuses_what_does_not_fit(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        Writing(**settings)
+        CausalGenerationConfig(**settings)

@@ -24,7 +24,7 @@ from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.tasks import Problem, run_task
 from unmask.models.causal import CausalModel
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 TEXTS = ["the river runs to the sea", "a house stands by the river", "birds fly over the house"]
 SHAPE: dict[str, Any] = {
@@ -47,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=len(words), max_position_embeddings=32, dim=16, layers=1, heads=2, ffn_dim=16)
     )
-    TextModel(net, words, Card(length=32)).save(place / "ours")
+    TextModel(net, words, TextModelCard(length=32)).save(place / "ours")
     sdar = place / "sdar"
     sdar.mkdir()
     (sdar / "config.json").write_text(

@@ -22,7 +22,7 @@ from unmask.evaluation.tasks.kinds._humaneval import hole
 from unmask.evaluation.tasks.problem import same_number, tasks
 from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 ROW = {
     "task_id": "Example/0",
@@ -69,7 +69,7 @@ class OnCpu(MaskedText):
 
 def knowing(text: str) -> MaskedText:
     words = train_bpe([ROW["canonical_solution"], "the answer is 42"], 280)
-    return OnCpu(Knows(words, text), words, Card(length=512))
+    return OnCpu(Knows(words, text), words, TextModelCard(length=512))
 
 
 @pytest.mark.parametrize("cut", ["single", "multi", "span"])
@@ -200,7 +200,7 @@ def test_the_command_runs_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
     config = MaskedDiffusionConfig(
         vocab_size=len(words), max_position_embeddings=900, dim=8, layers=1, heads=2, ffn_dim=8
     )
-    TextModel(MaskedDiffusionModel(config), words, Card(length=900)).save(tmp_path / "run")
+    TextModel(MaskedDiffusionModel(config), words, TextModelCard(length=900)).save(tmp_path / "run")
     base = ["evaluate", str(tmp_path / "run")]
     build()(args=[*base, "--task", "gsm_symbolic", "--texts", "2", "--out", str(tmp_path)], standalone_mode=False)
     tree = json.loads((tmp_path / "gsm_symbolic.json").read_text())
