@@ -51,12 +51,12 @@ class Chain(Subject):
         return logits
 
 
-def lab(subject: Subject) -> CheckContext:
+def context(subject: Subject) -> CheckContext:
     return CheckContext(subject, BUDGETS["quick"])
 
 
 def test_a_linear_reading_finds_the_words_of_a_vector() -> None:
-    bench = lab(Chain())
+    bench = context(Chain())
     batch = bench.batch
     row, col = torch.ones_like(batch.ids_BL).nonzero(as_tuple=True)
     assert batch.cond is not None
@@ -83,13 +83,13 @@ def test_the_area_under_a_line() -> None:
 
 
 def test_shuffled_training_text_is_told_from_ordered() -> None:
-    assert run_check(checks.make("data"), lab(Chain())).status == "pass"
-    finding = run_check(checks.make("data"), lab(Chain(order=False)))
+    assert run_check(checks.make("data"), context(Chain())).status == "pass"
+    finding = run_check(checks.make("data"), context(Chain(order=False)))
     assert finding.status == "fail" and finding.repair == "training.data" and "order of words" in finding.measured
 
 
 def test_a_model_that_knows_nothing_has_no_skill() -> None:
-    finding = run_check(checks.make("skill"), lab(Chain()))
+    finding = run_check(checks.make("skill"), context(Chain()))
     assert finding.status == "fail" and finding.repair == "training.steps"
     pairs = Baselines.fit(Chain().data(4000, "train").ids_BL, V, None, None)
     assert finding.numbers["bigram_nats"] < pairs.entropy < finding.numbers["nats_a_token"]
@@ -138,7 +138,7 @@ def test_another_segmentation_gives_other_ids(merged: bool, changed: float) -> N
 
     subject = Spelled()
     subject.tokenizer, subject.pad_id = Letters(merged), 0
-    bench = lab(subject)
+    bench = context(subject)
     assert other_ids(bench, replace(Batch(ids), texts=texts)) == changed
     # what comes back is the same text under both
     assert [subject.tokenizer.decode(row) for row in rows] == list(texts)

@@ -37,7 +37,7 @@ class Check(Leaf):
     repair: ClassVar[str] = ""
     leads_to: ClassVar[tuple[str, ...]] = ()
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         """Measure and judge; the runner adds name, title and cost."""
         raise NotImplementedError
 
@@ -45,11 +45,11 @@ class Check(Leaf):
 checks: Registry[Check] = Registry("check", "unmask.diagnosis.checks", Check)
 
 
-def run_check(check: Check, lab: CheckContext) -> Finding:
+def run_check(check: Check, context: CheckContext) -> Finding:
     """A finding, whatever happens."""
     name = checks.name_of(check)
-    before, start = lab.subject.forwards, time.perf_counter()
-    finding = sound(_result(check, lab))
+    before, start = context.subject.forwards, time.perf_counter()
+    finding = sound(_result(check, context))
     return replace(
         finding,
         check=name,
@@ -57,13 +57,13 @@ def run_check(check: Check, lab: CheckContext) -> Finding:
         fault=finding.fault or check.fault,
         share=clip_share(finding.share),
         repair=(finding.repair or check.repair) if finding.status in ("fail", "warn") else "",
-        forwards=lab.subject.forwards - before,
+        forwards=context.subject.forwards - before,
         seconds=round(time.perf_counter() - start, 3),
     )
 
 
-def _result(check: Check, lab: CheckContext) -> Finding:
-    subject = lab.subject
+def _result(check: Check, context: CheckContext) -> Finding:
+    subject = context.subject
     if subject.kind not in check.kinds:
         return Finding(
             "not_run", why=f"this question is for {' and '.join(check.kinds)} models, this one is {subject.kind}"
@@ -72,7 +72,7 @@ def _result(check: Check, lab: CheckContext) -> Finding:
     if missing:
         return _missing(", ".join(missing))
     try:
-        return check.run(lab)
+        return check.run(context)
     except NotProvided as absent:
         return _missing(str(absent))
     except SubjectFault as fault:

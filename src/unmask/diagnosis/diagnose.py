@@ -56,14 +56,14 @@ def diagnose(
     if only is None and budget.name == "quick":
         asked = [c for c in asked if c.quick]
     start = time.perf_counter()
-    lab = CheckContext(subject, budget, seed)
+    context = CheckContext(subject, budget, seed)
     world, me = (distributed.world_size(), distributed.rank()) if share else (1, 0)
     # what it writes is looked at once, by the first process, and before anything else; not where one check is wanted
-    wrote = writing(lab) if only is None and me == 0 else None
-    account: Ledger | None = None if wrote is None else with_cause(ledger(lab), lab, wrote)
-    helped = what_helps(lab, wrote)
-    findings = _run(asked[me::world], lab, progress)
-    forwards = lab.subject.forwards
+    wrote = writing(context) if only is None and me == 0 else None
+    account: Ledger | None = None if wrote is None else with_cause(ledger(context), context, wrote)
+    helped = what_helps(context, wrote)
+    findings = _run(asked[me::world], context, progress)
+    forwards = context.subject.forwards
     if share:
         dealt = [iter(part) for part in distributed.gather_object([findings])]
         findings = [next(dealt[i % world]) for i in range(len(asked))]
@@ -85,27 +85,27 @@ def diagnose(
     )
 
 
-def what_helps(lab: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
+def what_helps(context: CheckContext, wrote: Writing | None) -> tuple[tuple[Replacement, ...], Prescription | None]:
     """With the full budget, and where the writing is not as it should be: what helps."""
-    if lab.budget.name != "full" or wrote is None or wrote.status not in ("fail", "warn"):
+    if context.budget.name != "full" or wrote is None or wrote.status not in ("fail", "warn"):
         return (), None
-    return replacements(lab), prescription(lab, lab.subject.path or lab.subject.name)
+    return replacements(context), prescription(context, context.subject.path or context.subject.name)
 
 
-def _run(asked: Sequence[Check], lab: CheckContext, progress: bool | Callable[[str], None]) -> list[Finding]:
+def _run(asked: Sequence[Check], context: CheckContext, progress: bool | Callable[[str], None]) -> list[Finding]:
     if callable(progress):
         findings = []
         for check in asked:
             progress(checks.name_of(check))
-            findings.append(run_check(check, lab))
+            findings.append(run_check(check, context))
         return findings
     if not progress:
-        return [run_check(check, lab) for check in asked]
+        return [run_check(check, context) for check in asked]
     from tqdm import tqdm
 
     with tqdm(asked, unit="check", leave=False) as bar:
         found = []
         for check in bar:
             bar.set_postfix_str(checks.name_of(check))
-            found.append(run_check(check, lab))
+            found.append(run_check(check, context))
     return found

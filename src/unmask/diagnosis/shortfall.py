@@ -108,7 +108,7 @@ class _Learning:
         return "; ".join(said)
 
 
-def with_cause(account: Ledger, lab: CheckContext, wrote: Writing) -> Ledger:
+def with_cause(account: Ledger, context: CheckContext, wrote: Writing) -> Ledger:
     """The account with what the model is short of, if it writes badly."""
     if account.why or wrote.status != "fail":
         return account
@@ -123,12 +123,12 @@ def with_cause(account: Ledger, lab: CheckContext, wrote: Writing) -> Ledger:
         fault, do = SAID[line.name]
         cause = _finding(fault, f"{line.cost} nats a token", do, line.repair, _share(account, line))
     else:
-        cause = _not_learned(account, line, lab)
+        cause = _not_learned(account, line, context)
     return replace(account, cause=cause)
 
 
-def _not_learned(account: Ledger, line: Line, lab: CheckContext) -> Finding:
-    known = _learning(account, lab)
+def _not_learned(account: Ledger, line: Line, context: CheckContext) -> Finding:
+    known = _learning(account, context)
     repair = known.repair
     fault = {
         "training.steps": "Too little trained: its loss at r = 1 was still falling.",
@@ -141,15 +141,15 @@ def _not_learned(account: Ledger, line: Line, lab: CheckContext) -> Finding:
     return _finding(fault, said, DO[repair], repair, _share(account, line))
 
 
-def _learning(account: Ledger, lab: CheckContext) -> _Learning:
+def _learning(account: Ledger, context: CheckContext) -> _Learning:
     more, held = None, None
     try:
-        record = lab.subject.record()
+        record = context.subject.record()
         more = trend(record.curve) if record.when == "training" else None
     except (NotProvided, SubjectFault, CheckpointError):
         pass
     try:
-        held = word_probe(lab) if lab.subject.asks else None
+        held = word_probe(context) if context.subject.asks else None
     except (NotProvided, SubjectFault):
         pass
     lines = {x.name: x.nats for x in account.lines}

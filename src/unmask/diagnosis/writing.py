@@ -118,15 +118,15 @@ class Writing:
         return plain(asdict(self))  # type: ignore[no-any-return]
 
 
-def writing(lab: CheckContext) -> Writing:
+def writing(context: CheckContext) -> Writing:
     """Write under the subject's plan and compare; ``not_run`` where the subject writes nothing or has no data."""
-    missing = [m for m in ("data", "generate") if not lab.subject.provides(m)]
+    missing = [m for m in ("data", "generate") if not context.subject.provides(m)]
     if missing:
         return Writing(
             "not_run", f"What it writes was not looked at: the subject does not provide {', '.join(missing)}."
         )
     try:
-        texts = _Texts.of(lab)
+        texts = _Texts.of(context)
     except NotProvided as absent:
         return _unseen(str(absent))
     measures = [*texts.free_measures()]
@@ -138,7 +138,7 @@ def writing(lab: CheckContext) -> Writing:
         sentence=_sentence(status, measures),
         asked=texts.asked,
         texts=len(texts.written),
-        plan=lab.subject.plan_words,
+        plan=context.subject.plan_words,
         pairs=texts.pairs(),
         measures=tuple(measures),
     )
@@ -171,7 +171,7 @@ class _Texts:
         asked: whether each written text was to be its row.
     """
 
-    lab: CheckContext
+    context: CheckContext
     written: Sequences
     data: Sequences
     other: Sequences
@@ -181,23 +181,23 @@ class _Texts:
     asked: bool
 
     @classmethod
-    def of(cls, lab: CheckContext) -> _Texts:
-        s, out = lab.subject, lab.samples()
-        n, start = len(lab.prompts), first_column(lab)
+    def of(cls, context: CheckContext) -> _Texts:
+        s, out = context.subject, context.samples()
+        n, start = len(context.prompts), first_column(context)
         further = s.data(2 * n).ids_BL[n:]
         if len(further) < 2:
-            further = lab.fit_ids[:n]
-        written, data = lab.sequences(out.ids_BL, start), lab.sequences(lab.prompts.ids_BL, start)
+            further = context.fit_ids[:n]
+        written, data = context.sequences(out.ids_BL, start), context.sequences(context.prompts.ids_BL, start)
         asked = s.asks and start == 0
-        own = lab.prompts.texts if asked else None
+        own = context.prompts.texts if asked else None
         return cls(
-            lab,
+            context,
             written,
             data,
-            lab.sequences(further, start),
-            lab.sequences(lab.fit_ids, start),
-            lab.spelled(written),
-            lab.spelled(data) if own is None else list(own),
+            context.sequences(further, start),
+            context.sequences(context.fit_ids, start),
+            context.spelled(written),
+            context.spelled(data) if own is None else list(own),
             asked,
         )
 
@@ -212,15 +212,15 @@ class _Texts:
 
     def _unknown_words(self) -> Measure | None:
         """Share of words that no training text has; None without a tokenizer."""
-        if self.lab.subject.tokenizer is None:
+        if self.context.subject.tokenizer is None:
             return None
-        known = {w for text in self.lab.spelled(self.train) for w in words(text)}
+        known = {w for text in self.context.spelled(self.train) for w in words(text)}
 
         def share(texts: Sequence[str]) -> Mean:
             found = [(i, float(w not in known)) for i, text in enumerate(texts) for w in words(text)]
             return mean_by_text(torch.tensor([x for _, x in found]), torch.tensor([i for i, _ in found]))
 
-        mine, data = share(self.written_texts), share([*self.data_texts, *self.lab.spelled(self.other)])
+        mine, data = share(self.written_texts), share([*self.data_texts, *self.context.spelled(self.other)])
         if not mine.texts:
             return None
         double = Mean(2 * data.value, 2 * data.error, data.texts)
@@ -246,15 +246,15 @@ class _Texts:
         """Texts that mean nothing, as many as were written: a 5-gram chain's, and clauses shuffled between texts."""
         _, source = self._halves()
         longest = max((len(x) for x in self.data), default=1)
-        chain = NgramModel(source, ORDER, self.lab.subject.vocab_size)
+        chain = NgramModel(source, ORDER, self.context.subject.vocab_size)
         return {
-            "a 5-gram chain of training text": chain.sample(len(self.written), longest, self.lab.seed),
-            "clauses of training texts shuffled": shuffled_pieces(source, len(self.written), self.lab.seed),
+            "a 5-gram chain of training text": chain.sample(len(self.written), longest, self.context.seed),
+            "clauses of training texts shuffled": shuffled_pieces(source, len(self.written), self.context.seed),
         }
 
     def _judged(self) -> Measure:
         """Cross-entropy under a 5-gram model of one half of the training text; the chain is of the other half."""
-        judge = NgramModel(self._halves()[0], ORDER, self.lab.subject.vocab_size)
+        judge = NgramModel(self._halves()[0], ORDER, self.context.subject.vocab_size)
 
         def price(part: Sequences) -> Mean:
             nats = [judge.nats(x) for x in part]
@@ -282,13 +282,13 @@ class _Texts:
 
     def _distance(self) -> Measure | None:
         """Energy distance between sentence vectors of what was written and of held-out text."""
-        vectors = self._vectors([self.written_texts, self.lab.spelled(self.data), self.lab.spelled(self.other)])
+        vectors = self._vectors([self.written_texts, self.context.spelled(self.data), self.context.spelled(self.other)])
         if vectors is None:
             return None
         mine, data, other = vectors
         far, same = _energy(mine, data), _energy(other, data)
         worthless = self._meaningless()
-        spelled = self._vectors([self.lab.spelled(part) for part in worthless.values()])
+        spelled = self._vectors([self.context.spelled(part) for part in worthless.values()])
         assert spelled is not None
         sticks = {name: _energy(z, data) for name, z in zip(worthless, spelled, strict=True)}
         name, stick = min(sticks.items(), key=lambda pair: pair[1].value)
@@ -309,7 +309,7 @@ class _Texts:
 
     def _vectors(self, parts: Sequence[list[str]]) -> list[np.ndarray[Any, Any]] | None:
         try:
-            latents = [self.lab.subject.encode(part)[1] for part in parts]
+            latents = [self.context.subject.encode(part)[1] for part in parts]
         except NotProvided:
             return None
         if any(z is None for z in latents):
@@ -365,8 +365,8 @@ class _Texts:
         found = []
         nearest = self._nearest()
         vectors = self._vectors([self.written_texts])
-        if vectors is not None and self.lab.prompts.cond is not None:
-            asked = self.lab.prompts.cond.latent_BZ.float().cpu()
+        if vectors is not None and self.context.prompts.cond is not None:
+            asked = self.context.prompts.cond.latent_BZ.float().cpu()
             mine = plain_mean(_cosine(torch.from_numpy(vectors[0]), asked))
             stick = None if nearest is None else plain_mean(nearest[1])
             found.append(self._against("cosine of the re-encoded text", mine, stick))
@@ -398,7 +398,7 @@ class _Texts:
 
     def _nearest(self) -> tuple[list[str], Tensor] | None:
         """For each row the nearest of eight training texts by the vectors, and its cosine; None without vectors."""
-        s, cond = self.lab.subject, self.lab.prompts.cond
+        s, cond = self.context.subject, self.context.prompts.cond
         if cond is None:
             return None
         try:
@@ -408,8 +408,10 @@ class _Texts:
         if train.cond is None or len(train) < NEAREST_OF:
             return None
         asked_BZ, known_NZ = cond.latent_BZ.float().cpu(), train.cond.latent_BZ.float().cpu()
-        spelled = list(train.texts) if train.texts is not None else self.lab.spelled(self.lab.sequences(train.ids_BL))
-        rng = random.Random(self.lab.seed)
+        spelled = (
+            list(train.texts) if train.texts is not None else self.context.spelled(self.context.sequences(train.ids_BL))
+        )
+        rng = random.Random(self.context.seed)
         texts, cosines = [], []
         for z in asked_BZ:
             drawn = rng.sample(range(len(spelled)), NEAREST_OF)
@@ -441,10 +443,10 @@ def below(mean: Mean) -> float:
 _NEAREST = f"the nearest of {NEAREST_OF} training texts"
 
 
-def first_column(lab: CheckContext) -> int:
+def first_column(context: CheckContext) -> int:
     """The first column that the sampler wrote: 0, or behind a prompt."""
-    steps = lab.samples().steps
-    if lab.subject.kind == "masked" or not steps:
+    steps = context.samples().steps
+    if context.subject.kind == "masked" or not steps:
         return 0
     drawn_L = torch.stack([s.drawn_BL.any(0) for s in steps]).any(0)
     return int(drawn_L.int().argmax())

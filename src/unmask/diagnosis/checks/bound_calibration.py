@@ -32,13 +32,13 @@ class BoundCalibration(Check):
     slack: float = 0.01
     repair = "report"
 
-    def run(self, lab: CheckContext) -> Finding:
-        batch = lab.batch
-        inside_BL = lab.in_text(batch.ids_BL)
+    def run(self, context: CheckContext) -> Finding:
+        batch = context.batch
+        inside_BL = context.in_text(batch.ids_BL)
         tokens = float(inside_BL.sum())
         factors, numbers_off, low, losses = [], [], 0.0, []
-        for seed in range(2 * lab.budget.repeats):
-            view = lab.view(seed)
+        for seed in range(2 * context.budget.repeats):
+            view = context.view(seed)
             losses.append(view.loss)
             if not view.bound:
                 return Finding(
@@ -50,7 +50,7 @@ class BoundCalibration(Check):
                     numbers={"loss_nats": view.loss, "claims_bound": False},
                 )
             if view.weight_N is None:
-                return self._against_own(lab, losses)
+                return self._against_own(context, losses)
             weight_N = view.weight_N.double().cpu()
             ce_N = view.ce_N.double().cpu()
             low = min(low, float(weight_N.min()))
@@ -93,9 +93,11 @@ class BoundCalibration(Check):
             share=min(off, abs(1 - 1 / max(factor.value, 1e-9))),
         )
 
-    def _against_own(self, lab: CheckContext, first: list[float]) -> Finding:
-        published = plain_mean(torch.tensor(first + [lab.view(k).loss for k in range(1, 2 * lab.budget.repeats)]))
-        own = mean_bound(lab)
+    def _against_own(self, context: CheckContext, first: list[float]) -> Finding:
+        published = plain_mean(
+            torch.tensor(first + [context.view(k).loss for k in range(1, 2 * context.budget.repeats)])
+        )
+        own = mean_bound(context)
         ratio = published.value / own.value
         room = self.slack + (published.room + own.room * abs(ratio)) / abs(own.value)
         wrong = abs(ratio - 1) > room

@@ -30,17 +30,17 @@ class ByLength(Check):
     needs = ("data", "training_view")
     repair = "report"
 
-    def run(self, lab: CheckContext) -> Finding:
-        inside_BL = lab.in_text(lab.batch.ids_BL).cpu()
-        if lab.subject.kind == "causal":
+    def run(self, context: CheckContext) -> Finding:
+        inside_BL = context.in_text(context.batch.ids_BL).cpu()
+        if context.subject.kind == "causal":
             inside_BL[:, 0] = False  # given, so it is neither scored nor divided by
         length_B = inside_BL.sum(1).double()
         x_B = length_B.log() - length_B.log().mean()
         if float(x_B.square().sum()) < 1e-3 * len(x_B):
             return Finding("not_run", why="all texts are about equally long")
         weights = []
-        for seed in range(2 * lab.budget.repeats):
-            view = lab.view(seed)
+        for seed in range(2 * context.budget.repeats):
+            view = context.view(seed)
             if not view.bound or view.weight_N is None:
                 why = "the number watched claims no bound" if not view.bound else "the view tells no weights"
                 return Finding("not_run", why=why)

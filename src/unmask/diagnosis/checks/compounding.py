@@ -30,14 +30,14 @@ class Compounding(Check):
     repair = "training.inputs"
     leads_to = ("safe_words", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        rows = min(lab.budget.samples, 32)
-        batch = lab.batch.rows(0, rows)
-        own = Batch(lab.once("rollout", lambda: lab.rollout(batch)), batch.cond)
-        gold_gap, gold = self._surprise(lab, batch)
-        own_gap, mine = self._surprise(lab, own)
+    def run(self, context: CheckContext) -> Finding:
+        rows = min(context.budget.samples, 32)
+        batch = context.batch.rows(0, rows)
+        own = Batch(context.once("rollout", lambda: context.rollout(batch)), batch.cond)
+        gold_gap, gold = self._surprise(context, batch)
+        own_gap, mine = self._surprise(context, own)
         excess = difference(own_gap, gold_gap)
-        at_one = lab.at_ratio(1.0)
+        at_one = context.at_ratio(1.0)
         worth = float(at_one.ce_N.mean() - gold.ce_N.mean())
         share = excess.value / max(worth, 1e-9)
         sure = excess.surely_above > 0
@@ -78,12 +78,12 @@ class Compounding(Check):
         )
 
     @staticmethod
-    def _surprise(lab: CheckContext, batch: Batch) -> tuple[Mean, Scores]:
+    def _surprise(context: CheckContext, batch: Batch) -> tuple[Mean, Scores]:
         """Cross-entropy minus expected entropy of hidden tokens, over a few maskings."""
         parts = []
         for name in range(2):
-            x_BL, hidden_BL = lab.hide(batch.ids_BL, 0.15, name)
-            at_BL = hidden_BL & lab.in_text(batch.ids_BL)
-            parts.append(lab.score(State(x_BL, at_BL, batch.cond), batch.ids_BL))
+            x_BL, hidden_BL = context.hide(batch.ids_BL, 0.15, name)
+            at_BL = hidden_BL & context.in_text(batch.ids_BL)
+            parts.append(context.score(State(x_BL, at_BL, batch.cond), batch.ids_BL))
         scores = Scores(*(torch.cat([getattr(p, f) for p in parts]) for f in Scores.__dataclass_fields__))
         return mean_by_text(scores.ce_N - scores.entropy_N, scores.row_N.cpu()), scores

@@ -45,20 +45,20 @@ class SameData(Check):
     repair = "training.data"
     leads_to = ("loss_by_ratio", "memorisation", "gap", "skill", "safe_words", "frontier", "length", "compounding")
 
-    def run(self, lab: CheckContext) -> Finding:
-        if not lab.subject.rows_are_texts:
+    def run(self, context: CheckContext) -> Finding:
+        if not context.subject.rows_are_texts:
             raise NotProvided("rows that are texts: here they are blocks, and one block stands in many texts")
-        train_NL = lab.train_ids
-        held_NL = lab.subject.data(HELD_ROWS).ids_BL
+        train_NL = context.train_ids
+        held_NL = context.subject.data(HELD_ROWS).ids_BL
         numbers: dict[str, Any] = {"training_rows": len(train_NL), "held_out_rows": len(held_NL)}
         # (size, repair, words) of what fails and of what warns
         faults: list[tuple[float, str, str]] = []
         warnings: list[str] = []
         self._repeated(train_NL, held_NL, numbers, faults, warnings)
         if numbers["training_kinds"] > 0.5 and len(train_NL) >= 200:
-            self._alike(lab, train_NL, held_NL, numbers, faults, warnings)
-            self._ordered(lab, train_NL, held_NL, numbers, faults)
-        self._encoded(lab, numbers, faults)
+            self._alike(context, train_NL, held_NL, numbers, faults, warnings)
+            self._ordered(context, train_NL, held_NL, numbers, faults)
+        self._encoded(context, numbers, faults)
         worst = max(faults, default=(0.0, "", ""))
         status = "fail" if faults else "warn" if warnings else "pass"
         said = [words for _, _, words in faults] + warnings
@@ -110,18 +110,18 @@ class SameData(Check):
 
     @staticmethod
     def _alike(
-        lab: CheckContext,
+        context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
         numbers: dict[str, Any],
         faults: list[tuple[float, str, str]],
         warnings: list[str],
     ) -> None:
-        s, half = lab.subject, len(train_NL) // 2
+        s, half = context.subject, len(train_NL) // 2
         counts = Baselines.fit(train_NL[:half].cpu(), s.vocab_size, s.eos_id, s.pad_id)
         sides = (train_NL[half : half + 3000].cpu(), held_NL.cpu())
-        cost = [_priced(lab, counts, side) for side in sides]
-        length = [plain_mean(lab.in_text(side).sum(1).double()) for side in sides]
+        cost = [_priced(context, counts, side) for side in sides]
+        length = [plain_mean(context.in_text(side).sum(1).double()) for side in sides]
         for (train, held), what, unit in (
             (cost, "pairs of neighbours", "nats a token"),
             (length, "length", "tokens"),
@@ -137,14 +137,14 @@ class SameData(Check):
 
     @staticmethod
     def _ordered(
-        lab: CheckContext,
+        context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
         numbers: dict[str, Any],
         faults: list[tuple[float, str, str]],
     ) -> None:
         """Whether the order of words tells anything in training, where it does in held-out text."""
-        s, half = lab.subject, len(held_NL) // 2
+        s, half = context.subject, len(held_NL) // 2
         if half < ORDERED_ROWS:
             return
         told = []
@@ -152,19 +152,19 @@ class SameData(Check):
             first = len(side) // 2
             counts = Baselines.fit(side[:first], s.vocab_size, s.eos_id, s.pad_id)
             rows = side[first : first + 1000]
-            told.append(difference(_priced(lab, counts, _shuffled(lab, rows)), _priced(lab, counts, rows)))
+            told.append(difference(_priced(context, counts, _shuffled(context, rows)), _priced(context, counts, rows)))
         train, held = told
         numbers |= {"order_tells_in_training": train.value, "order_tells_held_out": held.value}
-        cost = max(abs(lab.counts.entropy), 1e-9)
+        cost = max(abs(context.counts.entropy), 1e-9)
         gap = difference(held, train)
         if gap.surely_above > 0.02 * cost:
             words = f"the order of words tells {train} nats a token in training rows, {held} in held-out rows"
             faults.append((min(1.0, gap.value / max(held.value, 1e-9)), "training.data", words))
 
     @staticmethod
-    def _encoded(lab: CheckContext, numbers: dict[str, Any], faults: list[tuple[float, str, str]]) -> None:
+    def _encoded(context: CheckContext, numbers: dict[str, Any], faults: list[tuple[float, str, str]]) -> None:
         try:
-            changed = other_ids(lab, lab.subject.data(CODED_ROWS, "train"))
+            changed = other_ids(context, context.subject.data(CODED_ROWS, "train"))
         except NotProvided:
             return
         if changed is None:
@@ -175,18 +175,18 @@ class SameData(Check):
             faults.append((changed, "tokenizer", words))
 
 
-def _shuffled(lab: CheckContext, ids_NL: Tensor) -> Tensor:
+def _shuffled(context: CheckContext, ids_NL: Tensor) -> Tensor:
     """Rows whose text, but for its end, stands in another order."""
-    inside_NL = lab.in_text(ids_NL)
-    if lab.subject.eos_id is not None:
-        inside_NL = inside_NL & (ids_NL != lab.subject.eos_id)
-    noise_NL = torch.rand(ids_NL.shape, generator=generator(lab.seed, Stream.SHUFFLE))
+    inside_NL = context.in_text(ids_NL)
+    if context.subject.eos_id is not None:
+        inside_NL = inside_NL & (ids_NL != context.subject.eos_id)
+    noise_NL = torch.rand(ids_NL.shape, generator=generator(context.seed, Stream.SHUFFLE))
     order_NL = torch.where(inside_NL, noise_NL, 2.0 + torch.arange(ids_NL.shape[1])).argsort(1)
     return ids_NL.gather(1, order_NL)
 
 
-def _priced(lab: CheckContext, counts: Baselines, ids_NL: Tensor) -> Mean:
+def _priced(context: CheckContext, counts: Baselines, ids_NL: Tensor) -> Mean:
     """Nats a token of rows under pairs of neighbours."""
-    inside_NL = lab.in_text(ids_NL)
+    inside_NL = context.in_text(ids_NL)
     left_NL = torch.nn.functional.pad(ids_NL[:, :-1], (1, 0), value=-1)
     return mean_by_text(counts.bigram_ce(left_NL[inside_NL], ids_NL[inside_NL]), inside_NL.nonzero()[:, 0])

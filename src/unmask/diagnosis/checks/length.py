@@ -29,11 +29,11 @@ class Length(Check):
     repair = "sampler.length"
     leads_to = ("safe_words", "frontier", "compounding")
 
-    def run(self, lab: CheckContext) -> Finding:
-        s = lab.subject
-        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
+    def run(self, context: CheckContext) -> Finding:
+        s = context.subject
+        data_BL, mine_BL = context.prompts.ids_BL, context.samples().ids_BL
         if not s.writes_padding:
-            return self._drawn(lab)
+            return self._drawn(context)
         if s.eos_id is None:
             return Finding("not_run", why="the subject has no end-of-text id")
         ends = (data_BL == s.eos_id).any(1).double().mean()
@@ -47,7 +47,7 @@ class Length(Check):
         off = abs(distance.mean / distance.data_mean - 1)
         wrong = chance < 1e-4 and (off > 0.25 or endless - endless_data > 0.25)
         near = chance < 1e-4
-        unscored = self._unscored(lab)
+        unscored = self._unscored(context)
         status = "fail" if wrong else "warn" if near else "pass"
         why = "Texts end about where those of the data do."
         if status != "pass":
@@ -94,10 +94,10 @@ class Length(Check):
             share=max(off, endless - endless_data) if status != "pass" else 0.0,
         )
 
-    def _drawn(self, lab: CheckContext) -> Finding:
+    def _drawn(self, context: CheckContext) -> Finding:
         """Of a model that draws how many tokens it writes: its numbers against those of the data."""
-        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
-        wanted, found = (lab.exists(x).sum(1).double().cpu() for x in (data_BL, mine_BL))
+        data_BL, mine_BL = context.prompts.ids_BL, context.samples().ids_BL
+        wanted, found = (context.exists(x).sum(1).double().cpu() for x in (data_BL, mine_BL))
         distance = length_distance(found.numpy(), wanted.numpy())
         chance = _ks_chance(distance.ks, len(found), len(wanted))
         off = abs(distance.mean / distance.data_mean - 1)
@@ -136,14 +136,14 @@ class Length(Check):
         )
 
     @staticmethod
-    def _unscored(lab: CheckContext) -> list[str]:
+    def _unscored(context: CheckContext) -> list[str]:
         """Special ids that the data holds and training never scores."""
-        if not lab.subject.provides("training_view"):
+        if not context.subject.provides("training_view"):
             return []
-        ids_BL = lab.batch.ids_BL
-        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
+        ids_BL = context.batch.ids_BL
+        views = [context.view(seed) for seed in range(context.budget.repeats)]
         asked: Tensor = torch.cat([ids_BL[v.scored_BL] for v in views])
-        names = {"EOS": lab.subject.eos_id, "padding": lab.subject.pad_id}
+        names = {"EOS": context.subject.eos_id, "padding": context.subject.pad_id}
         return [
             n for n, i in names.items() if i is not None and bool((ids_BL == i).any()) and not bool((asked == i).any())
         ]

@@ -30,19 +30,19 @@ class Order(Check):
     needs = ("data", "generate")
     repair = "sampler.order"
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         said: list[str] = []
         numbers: dict[str, Any] = {}
-        dead = self._dead_settings(lab, numbers)
+        dead = self._dead_settings(context, numbers)
         if dead:
             said.append(f"without effect: {', '.join(dead)}")
-        elif lab.subject.settings:
-            said.append(f"{len(lab.subject.settings)} settings tried, each changes the text")
-        aside = [f"{name} skipped: {why}" for name, why in lab.subject.skipped.items()]
-        out = lab.samples()
+        elif context.subject.settings:
+            said.append(f"{len(context.subject.settings)} settings tried, each changes the text")
+        aside = [f"{name} skipped: {why}" for name, why in context.subject.skipped.items()]
+        out = context.samples()
         secret = False
-        if out.any_order and out.steps and lab.subject.kind == "masked":
-            lean = self._lean(lab)
+        if out.any_order and out.steps and context.subject.kind == "masked":
+            lean = self._lean(context)
             if lean.texts:
                 numbers["left_to_right"] = lean.value
                 said.append(f"left-to-right score {lean} (0 random, 1 strictly left to right)")
@@ -77,16 +77,16 @@ class Order(Check):
         )
 
     @staticmethod
-    def _dead_settings(lab: CheckContext, numbers: dict[str, Any]) -> list[str]:
+    def _dead_settings(context: CheckContext, numbers: dict[str, Any]) -> list[str]:
         dead = []
-        for name, values in lab.subject.settings.items():
+        for name, values in context.subject.settings.items():
             if len(values) < 2:
                 continue
-            first = lab.tried(name, values[0]).ids_BL
+            first = context.tried(name, values[0]).ids_BL
             if "same_seed_differs" not in numbers:
-                again = lab.try_setting(name, values[0]).ids_BL
+                again = context.try_setting(name, values[0]).ids_BL
                 numbers["same_seed_differs"] = not torch.equal(first, again)
-            other = lab.tried(name, values[1]).ids_BL
+            other = context.tried(name, values[1]).ids_BL
             same = float((first == other).double().mean()) if first.shape == other.shape else 0.0
             numbers[f"same_tokens_{name}"] = same
             if same == 1.0:
@@ -94,11 +94,11 @@ class Order(Check):
         return dead
 
     @staticmethod
-    def _lean(lab: CheckContext) -> Mean:
+    def _lean(context: CheckContext) -> Mean:
         """How much more often than by chance the leftmost hidden position is taken."""
         excess, rows = [], []
-        for step in lab.samples().steps or ():
-            hidden_BL = (step.x_BL == lab.mask_id).cpu()
+        for step in context.samples().steps or ():
+            hidden_BL = (step.x_BL == context.mask_id).cpu()
             drawn_BL = step.drawn_BL.cpu() & hidden_BL
             m_B, n_B = hidden_BL.sum(1), drawn_BL.sum(1)
             live_B = (n_B > 0) & (n_B < m_B)

@@ -32,19 +32,19 @@ class Replayed(Check):
     repair = "sampler.law"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        runs: dict[str, Generated] = {"as it is used": lab.samples()}
-        settings = lab.subject.settings
+    def run(self, context: CheckContext) -> Finding:
+        runs: dict[str, Generated] = {"as it is used": context.samples()}
+        settings = context.subject.settings
         for name, value in (("temperature", 0.5), ("guidance", 3.0)):
             if value in settings.get(name, ()):
-                runs[f"{name}={value:g}"] = lab.tried(name, value)
+                runs[f"{name}={value:g}"] = context.tried(name, value)
         found: dict[str, Replay] = {}
         said, aside = [], ""
         for words, out in runs.items():
             if out.altered:
                 aside = out.altered
             elif out.steps:
-                found[words] = replayed(lab, out)
+                found[words] = replayed(context, out)
         found = {words: one for words, one in found.items() if one.values}
         if not found:
             return Finding(

@@ -30,8 +30,8 @@ class Divided(Check):
     repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        schedule = schedule_of(lab)
+    def run(self, context: CheckContext) -> Finding:
+        schedule = schedule_of(context)
         if not schedule.once:
             return Finding("not_run", why="places are written more than once, so tokens are not divided among steps")
         share = schedule.lost(schedule.own, schedule.best)

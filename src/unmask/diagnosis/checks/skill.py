@@ -37,15 +37,15 @@ class Skill(Check):
     repair = "training.steps"
     leads_to = ("safe_words", "frontier", "compounding", "guidance")
 
-    def run(self, lab: CheckContext) -> Finding:
-        s, ids_BL = lab.subject, lab.batch.ids_BL.cpu()
+    def run(self, context: CheckContext) -> Finding:
+        s, ids_BL = context.subject, context.batch.ids_BL.cpu()
         try:
-            train_NL = lab.train_ids.cpu()
+            train_NL = context.train_ids.cpu()
         except NotProvided:
-            train_NL = lab.fit_ids.cpu()
-        nats_B, tokens_B = nats_of_texts(lab)
+            train_NL = context.fit_ids.cpu()
+        nats_B, tokens_B = nats_of_texts(context)
         pairs = Baselines.fit(train_NL, s.vocab_size, s.eos_id, s.pad_id)
-        inside_BL = lab.in_text(ids_BL)
+        inside_BL = context.in_text(ids_BL)
         if s.kind == "causal":
             inside_BL[:, 0] = False
         left_BL = torch.nn.functional.pad(ids_BL[:, :-1], (1, 0), value=-1)
@@ -55,9 +55,9 @@ class Skill(Check):
         own_B, chain_B = nats_B / tokens_B.clamp(min=1), pair_B / text_B
         gap = per_token((own_B - chain_B) * tokens_B, tokens_B)
         own, chain = per_token(nats_B, tokens_B), per_token(chain_B * tokens_B, tokens_B)
-        longer = self._longer(lab, train_NL, ids_BL)
+        longer = self._longer(context, train_NL, ids_BL)
         bad = gap.surely_above > 0
-        falling = self._falling(lab) if bad else None
+        falling = self._falling(context) if bad else None
         repair = "training.capacity" if falling is False else "training.steps"
         step = {
             None: "Train longer and watch the bound fall; if it does not fall any more, the network is too small.",
@@ -89,17 +89,17 @@ class Skill(Check):
         )
 
     @staticmethod
-    def _longer(lab: CheckContext, train_NL: Tensor, ids_BL: Tensor) -> float:
+    def _longer(context: CheckContext, train_NL: Tensor, ids_BL: Tensor) -> float:
         """Nats a token under n-grams with back-off; of as many rows as words are counted in, which is slow work."""
-        model = NgramModel(lab.sequences(train_NL[: lab.budget.fit]), ORDER, lab.subject.vocab_size)
-        priced = [nats for text in lab.sequences(ids_BL) for nats in model.nats(text)]
+        model = NgramModel(context.sequences(train_NL[: context.budget.fit]), ORDER, context.subject.vocab_size)
+        priced = [nats for text in context.sequences(ids_BL) for nats in model.nats(text)]
         return sum(priced) / max(len(priced), 1)
 
     @staticmethod
-    def _falling(lab: CheckContext) -> bool | None:
+    def _falling(context: CheckContext) -> bool | None:
         """Whether the held-out loss was still falling when training ended; None where no curve was kept."""
         try:
-            curve = lab.subject.record().curve
+            curve = context.subject.record().curve
         except NotProvided:
             return None
         for name in ("nelbo", "loss"):

@@ -27,9 +27,9 @@ class Traces(Check):
     repair = "sampler.places"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        out, mask_id = lab.samples(), lab.mask_id
-        places = float(lab.exists(out.ids_BL).sum())
+    def run(self, context: CheckContext) -> Finding:
+        out, mask_id = context.samples(), context.mask_id
+        places = float(context.exists(out.ids_BL).sum())
         left = int((out.ids_BL == mask_id).sum())
         over = changed = silent = again = 0
         steps = out.steps or ()
