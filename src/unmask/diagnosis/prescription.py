@@ -15,11 +15,11 @@ from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.hub import in_hub_cache
 from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.measure import below
 from unmask.diagnosis.statistics import Mean, plain_mean
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.symptom import distance, symptoms
 from unmask.diagnosis.validated_subject import SubjectFault
-from unmask.diagnosis.writing import below
 
 TEMPERATURES = (0.0, 0.7, 1.0)
 

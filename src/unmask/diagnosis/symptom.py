@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.statistics import Mean, plain_mean
-from unmask.diagnosis.writing import ORDER, first_column
+from unmask.diagnosis.written_texts import ORDER, first_column
 from unmask.metrics.ngram_model import NgramModel
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.word_recall import word_recall
