@@ -17,7 +17,7 @@ from typing import Any
 from unmask.diagnosis.beside_asked import beside_asked
 from unmask.diagnosis.beside_data import beside_data
 from unmask.diagnosis.context import CheckContext
-from unmask.diagnosis.finding import Status, plain, worst
+from unmask.diagnosis.finding import Finding, Status, plain, worst
 from unmask.diagnosis.measure import Measure
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.written_texts import WrittenTexts
@@ -68,6 +68,11 @@ class Writing:
             if found.name == name:
                 return found
         raise KeyError(name)
+
+    @property
+    def finding(self) -> Finding:
+        """The statement as a finding, for whoever follows a diagnosis as it goes."""
+        return Finding(self.status, "writing", "What does it write?", self.sentence, self.sentence)
 
     def tree(self) -> dict[str, Any]:
         """Plain data for JSON."""
