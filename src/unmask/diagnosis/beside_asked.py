@@ -79,14 +79,14 @@ def _nearest(texts: WrittenTexts) -> tuple[list[str], Tensor] | None:
         list(train.texts) if train.texts is not None else texts.context.spelled(texts.context.sequences(train.ids_BL))
     )
     rng = random.Random(texts.context.seed)
-    texts, cosines = [], []
+    found, cosines = [], []
     for z in asked_BZ:
         drawn = rng.sample(range(len(spelled)), NEAREST_OF)
         cosine = _cosine(known_NZ[drawn], z.expand(NEAREST_OF, -1))
         best = int(cosine.argmax())
-        texts.append(spelled[drawn[best]])
+        found.append(spelled[drawn[best]])
         cosines.append(float(cosine[best]))
-    return texts, torch.tensor(cosines, dtype=torch.float64)
+    return found, torch.tensor(cosines, dtype=torch.float64)
 
 
 def _cosine(one_BZ: Tensor, other_BZ: Tensor) -> Tensor:

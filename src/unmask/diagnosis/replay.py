@@ -24,6 +24,8 @@ from unmask.diagnosis.subject import Batch, Generated
 SURE_NATS = 9.7
 #: standard deviations within which what was drawn must lie under a law that is named
 FITS = 4.5
+#: share of the probability that may move when the same question is asked twice; beyond it there is no law to replay
+UNSTEADY = 0.01
 #: rows looked at together, and numbers of logits held at once
 ROWS, NUMBERS = 4, 2**24
 

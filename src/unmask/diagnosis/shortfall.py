@@ -9,6 +9,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.learning_curve import LONGER, Trend, trend
 from unmask.diagnosis.ledger import Ledger, Line
+from unmask.diagnosis.size import size_tells, tokens_a_number
 from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.validated_subject import SubjectFault
@@ -66,12 +67,14 @@ class _Learning:
 
     Attributes:
         more: what more steps would bring; None without a record of the loss over the steps.
+        tokens_a_number: training tokens for each number in the network; None where these cannot be counted.
         gap: held-out text beside training text; None if it could not be measured.
         held: what a linear probe reads from the vectors; None without vectors.
         skill: nats a token by which a bigram chain is worse than the model without its vector.
     """
 
     more: Trend | None
+    tokens_a_number: float | None
     gap: Mean | None
     held: Held | None
     skill: Mean | None
@@ -88,6 +91,9 @@ class _Learning:
             return "condition.unused"
         if self.more is not None and self.more.high < 2 * WORTH and self.gap is not None:
             return "training.capacity"
+        if self.more is None and self.gap is not None:
+            # without a curve, its size tells: what is large for its data, and knows no text by heart, was stopped early
+            return size_tells(self.tokens_a_number)
         return ""
 
     def words(self) -> str:
@@ -96,6 +102,8 @@ class _Learning:
             said.append("training's losses over its steps were not recorded")
         else:
             said.append(f"{LONGER:g} times its {self.more.steps:,} steps would bring {self.more} nats a token at r = 1")
+        if self.more is None and self.tokens_a_number is not None:
+            said.append(f"{self.tokens_a_number:.2g} training tokens for each number in the network")
         if self.gap is not None:
             said.append(f"held-out text costs {self.gap} nats a token more than training text")
         if self.skill is not None:
@@ -131,7 +139,9 @@ def _not_learned(account: Ledger, line: Line, context: CheckContext) -> Finding:
     known = _learning(account, context)
     repair = known.repair
     fault = {
-        "training.steps": "Too little trained: its loss at r = 1 was still falling.",
+        "training.steps": "Too little trained: its loss at r = 1 was still falling."
+        if known.more is not None
+        else "Too little trained: large enough for its data, it knows training text no better than held-out text.",
         "training.data": "Too little data: it knows its training text much better than held-out text.",
         "training.capacity": "Too small a network: longer training brings little, and training text is as hard.",
         "condition.unused": "The vector holds words that the model does not write.",
@@ -153,7 +163,7 @@ def _learning(account: Ledger, context: CheckContext) -> _Learning:
     except (NotProvided, SubjectFault):
         pass
     lines = {x.name: x.nats for x in account.lines}
-    return _Learning(more, lines.get("held_out"), held, account.skill)
+    return _Learning(more, tokens_a_number(context), lines.get("held_out"), held, account.skill)
 
 
 def _share(account: Ledger, line: Line) -> float:

@@ -20,6 +20,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Status, plain, worst
 from unmask.diagnosis.measure import Measure
 from unmask.diagnosis.subject import NotProvided
+from unmask.diagnosis.validated_subject import SubjectFault
 from unmask.diagnosis.written_texts import WrittenTexts
 from unmask.metrics.word_recall import word_recall
 
@@ -88,11 +89,13 @@ def writing(context: CheckContext) -> Writing:
         )
     try:
         texts = WrittenTexts.of(context)
+        measures = beside_data(texts)
+        if texts.asked:
+            measures = [*beside_asked(texts), *measures]
     except NotProvided as absent:
         return _unseen(str(absent))
-    measures = beside_data(texts)
-    if texts.asked:
-        measures = [*beside_asked(texts), *measures]
+    except SubjectFault as fault:
+        return Writing("fail", f"What it writes could not be looked at: {fault}.")
     status = worst([m.status for m in measures])
     return Writing(
         status=status,

@@ -12,6 +12,7 @@ import torch
 
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.subject import NotProvided
+from unmask.diagnosis.validated_subject import SubjectFault
 from unmask.metrics.ngram_model import NgramModel
 
 #: order of the meaningless writer and of the judge that needs no network
@@ -84,7 +85,8 @@ class WrittenTexts:
         """Sentence vectors of each list of texts; None where the subject has none."""
         try:
             latents = [self.context.subject.encode(part)[1] for part in parts]
-        except NotProvided:
+        except (NotProvided, SubjectFault):
+            # what is written need not be a text that the subject can read
             return None
         if any(z is None for z in latents):
             return None

@@ -18,9 +18,9 @@ class Compounding(Check):
     The plainest sampler (one position at a time, or in 32 steps, random order, temperature 1, through ``predict``)
     writes texts. Then 15 % of each text is hidden and predicted again, once in true texts and once in these. Text drawn
     from a consistent model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is zero.
-    What it costs more on its own text than on true text is what compounding does. The scale is what context is worth at
-    all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive (4 standard
-    errors, more for few texts) and more than half of that worth, and warns above a quarter.
+    What it costs more on its own text than that, and than on true text, is what compounding does. The scale is what
+    context is worth at all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely
+    positive (4 standard errors, more for few texts) and more than half of that worth, and warns above a quarter.
     """
 
     title = "Do errors compound in the model's own text?"
@@ -36,7 +36,8 @@ class Compounding(Check):
         own = Batch(context.once("rollout", lambda: context.rollout(batch)), batch.cond)
         gold_gap, gold = self._surprise(context, batch)
         own_gap, mine = self._surprise(context, own)
-        excess = difference(own_gap, gold_gap)
+        # a model that is too modest about true text is owed nothing for it: consistent text costs what is expected
+        excess = min(difference(own_gap, gold_gap), own_gap, key=lambda gap: gap.surely_above)
         at_one = context.at_ratio(1.0)
         worth = float(at_one.ce_N.mean() - gold.ce_N.mean())
         share = excess.value / max(worth, 1e-9)

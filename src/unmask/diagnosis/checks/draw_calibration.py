@@ -10,7 +10,7 @@ from unmask.core.sampling import restrict
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.replay import replayed
+from unmask.diagnosis.replay import UNSTEADY, replayed
 from unmask.diagnosis.statistics import SURE
 from unmask.diagnosis.subject import Generated
 
@@ -111,7 +111,7 @@ class DrawCalibration(Check):
             numbers=numbers,
             share=max(faults, default=0.0),
             # where replay finds another law than is told, this is what that looks like as a temperature
-            own=bool(faults) and not strange,
+            own=bool(faults) and not strange and context.noise_floor() <= UNSTEADY,
         )
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.replay import FITS, SURE_NATS, Replay, replayed
+from unmask.diagnosis.replay import FITS, SURE_NATS, UNSTEADY, Replay, replayed
 from unmask.diagnosis.subject import Generated
 
 
@@ -87,8 +87,9 @@ class Replayed(Check):
             else "",
             numbers=numbers,
             share=0.0 if worst is None else worst.share,
-            # a law that is not known may be that of a network which is asked otherwise
-            own=worst is not None and worst.law is not None,
+            # a law that is not known may be that of a network which is asked otherwise; and what answers otherwise each
+            # time that it is asked has no law to compare with
+            own=worst is not None and worst.law is not None and context.noise_floor() <= UNSTEADY,
             explains=("draw_calibration",) if worst is not None else (),
             repair=repair,
         )

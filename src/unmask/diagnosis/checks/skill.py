@@ -11,6 +11,7 @@ from unmask.diagnosis.bound import nats_of_texts, per_token
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
+from unmask.diagnosis.size import size_tells, tokens_a_number
 from unmask.diagnosis.subject import NotProvided
 from unmask.metrics.ngram_model import NgramModel
 
@@ -24,12 +25,13 @@ FALLING = 0.01
 class Skill(Check):
     """Does the model know more than pairs of neighbours do?
 
-    The bound of each held-out text (nats a token, everything the model is given included) beside what a bigram chain
-    of up to 20,000 training rows pays for it, left to right, smoothed as Witten & Bell (1991). A bound that is surely
-    (4 standard errors of the paired difference, texts as units, more for few: 3e-5 by chance) above the chain's fails:
+    The bound of each held-out text (nats a token, everything the model is given included) beside what a bigram chain of
+    up to 20,000 training rows pays for it, left to right, smoothed as Witten & Bell (1991). A bound that is surely (4
+    standard errors of the paired difference, texts as units, more for few: 3e-5 by chance) above the chain's fails:
     whatever is wrong or not, such a model writes no better than a table of pairs. A 5-gram model with back-off is the
-    next yardstick, and shown. Where a record of the training is kept, its curve says whether the loss was still
-    falling by 1 % over the last third (too few steps) or not (too small a network).
+    next yardstick, and shown. Where a record of the training is kept, its curve says whether the loss was still falling
+    by 1 % over the last third (too few steps) or not (too small a network); without one, a network with fewer numbers
+    than a tenth of its training tokens is called too small.
     """
 
     title = "Does it know more than a table of word pairs?"
@@ -58,11 +60,15 @@ class Skill(Check):
         longer = self._longer(context, train_NL, ids_BL)
         bad = gap.surely_above > 0
         falling = self._falling(context) if bad else None
+        small = bad and falling is None and size_tells(tokens_a_number(context)) == "training.capacity"
+        falling = False if small else falling
         repair = "training.capacity" if falling is False else "training.steps"
         step = {
             None: "Train longer and watch the bound fall; if it does not fall any more, the network is too small.",
             True: "Train longer: the loss was still falling when training ended.",
-            False: "Make the network larger: the loss had stopped falling when training ended.",
+            False: "Make the network larger: it is small for its data."
+            if small
+            else "Make the network larger: the loss had stopped falling when training ended.",
         }[falling]
         return Finding(
             "fail" if bad else "pass",

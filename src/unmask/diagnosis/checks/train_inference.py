@@ -87,5 +87,6 @@ class TrainInference(Check):
             },
             fault="Inference gives another answer each time that it is asked." if unsteady else "",
             repair="network.mode" if unsteady else "",
+            explains=("scored_visible", "order", "batch_invariance") if unsteady else (),
             share=max(apart / max(level, 1e-9), float(unsteady) * max(twice, 0.5)),
         )
