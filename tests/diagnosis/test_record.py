@@ -16,7 +16,7 @@ from unmask.core.errors import CheckpointError
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.record import FILE, Record, read, record_of
-from unmask.diagnosis.subject import Batch, NotProvided, Wrapped
+from unmask.diagnosis.subject import Batch, NotProvided, Split, State, Subject, Wrapped
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
 
@@ -192,3 +192,32 @@ def test_rows_without_their_vectors_are_left_out() -> None:
     net = model()
     bare = NativeSubject(net, rows(), replace(rows(20), cond=None))
     assert set(record_of(bare, "training").splits) == {"held_out"}
+
+
+class ByColumn(Subject):
+    """Answers of a table by column, read some places off."""
+
+    name, kind, vocab_size, mask_id, pad_id = "by column", "masked", 20, 19, 0
+
+    def __init__(self, off: int = 0) -> None:
+        self.off, self.kept = off, None
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        noise = torch.Generator().manual_seed(0 if split == "train" else 1)
+        # column j holds the ids j + 1 and j + 2
+        return Batch((torch.arange(12) + torch.randint(1, 3, (64, 12), generator=noise))[:n])
+
+    def predict(self, state: State) -> torch.Tensor:
+        column_N = state.at_BL.nonzero()[:, 1] + self.off
+        near_NV = (torch.arange(20) - column_N[:, None] - 1.5).abs()
+        return -3 * near_NV
+
+    def record(self) -> Record:
+        return record_of(ByColumn(), "training")
+
+
+@pytest.mark.parametrize("off", [1, -1, 2])
+def test_positions_some_places_off_are_named(off: int) -> None:
+    found = finding(ByColumn(off))
+    assert found.repair == "network.positions" and found.numbers["places_off"] == off
+    assert finding(ByColumn()).status == "pass"

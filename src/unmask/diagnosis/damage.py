@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from unmask.diagnosis.record import Recorded, scores
+from unmask.diagnosis.statistics import plain_mean
 from unmask.diagnosis.subject import Subject
 
 #: columns that a canvas is tried to be moved by
 MOVES = (1, -1, 2, -2)
-#: share of the damage that must go for positions to be named
+#: share of the damage that must surely go for positions to be named
 MOST = 0.5
 
 
@@ -38,7 +39,7 @@ def places_off(subject: Subject, rows: Recorded, damage: float) -> int:
 
 
 def _gain(subject: Subject, rows: Recorded, by: int) -> float:
-    """Nats a token by which the rows are known better when they are moved, of the tokens that stay on the canvas."""
+    """Nats a token by which rows are surely known better when they are moved, of the tokens that stay on the canvas."""
 
     def moved(x: Tensor, fill: int | bool) -> Tensor:
         rolled = x.roll(by, -1)
@@ -61,4 +62,6 @@ def _gain(subject: Subject, rows: Recorded, by: int) -> float:
     )
     here = replace(rows, asked_SBL=kept_SBL)
     gap_SB = scores(subject, here) - scores(subject, there)
-    return float(gap_SB[torch.isfinite(gap_SB)].mean())
+    # rows are the unit, whatever the states they are asked in
+    gap_B = gap_SB.nanmean(0)
+    return plain_mean(gap_B[torch.isfinite(gap_B)]).surely_above
