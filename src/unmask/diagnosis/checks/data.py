@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,15 @@ HELD_ROWS, CODED_ROWS = 600, 64
 ORDERED_ROWS = 50
 #: how far held-out text may lie from training text, as a share of what training text costs (or is long)
 WARN, FAIL = 0.03, 0.1
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the questions found so far: numbers, (size, repair, words) of what fails, and words of what warns."""
+
+    numbers: dict[str, Any]
+    faults: list[tuple[float, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,13 @@ class SameData(Check):
             raise NotProvided("rows that are texts: here they are blocks, and one block stands in many texts")
         train_NL = context.train_ids
         held_NL = context.subject.data(HELD_ROWS).ids_BL
-        numbers: dict[str, Any] = {"training_rows": len(train_NL), "held_out_rows": len(held_NL)}
-        # (size, repair, words) of what fails and of what warns
-        faults: list[tuple[float, str, str]] = []
-        warnings: list[str] = []
-        self._repeated(train_NL, held_NL, numbers, faults, warnings)
+        found = _Found({"training_rows": len(train_NL), "held_out_rows": len(held_NL)})
+        numbers, faults, warnings = found.numbers, found.faults, found.warnings
+        self._repeated(train_NL, held_NL, found)
         if numbers["training_kinds"] > 0.5 and len(train_NL) >= 200:
-            self._alike(context, train_NL, held_NL, numbers, faults, warnings)
-            self._ordered(context, train_NL, held_NL, numbers, faults)
-        self._encoded(context, numbers, faults)
+            self._alike(context, train_NL, held_NL, found)
+            self._ordered(context, train_NL, held_NL, found)
+        self._encoded(context, found)
         worst = max(faults, default=(0.0, "", ""))
         status = "fail" if faults else "warn" if warnings else "pass"
         said = [words for _, _, words in faults] + warnings
@@ -86,36 +93,32 @@ class SameData(Check):
     def _repeated(
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
-        warnings: list[str],
+        found: _Found,
     ) -> None:
         often = Counter(map(tuple, train_NL.tolist()))
         twice = sum(n for n in often.values() if n > 1) / len(train_NL)
         kinds = len(often) / len(train_NL)
         both_N = torch.tensor([float(tuple(row) in often) for row in held_NL.tolist()])
         both = plain_mean(both_N)
-        numbers |= {"in_training": both.value, "repeated_in_training": twice, "training_kinds": kinds}
+        found.numbers.update({"in_training": both.value, "repeated_in_training": twice, "training_kinds": kinds})
         held_kinds = len({tuple(row) for row in held_NL.tolist()}) / len(held_NL)
         if held_kinds <= 0.5:
             # so few different texts are there at all that those of the one side must stand on the other
             return
         if kinds <= 0.5:
-            faults.append((1 - kinds, "training.data", f"{1 - kinds:.0%} of the training rows are repetitions"))
+            found.faults.append((1 - kinds, "training.data", f"{1 - kinds:.0%} of the training rows are repetitions"))
         words = f"{both.value:.0%} of the held-out rows stand in training"
         if both.surely_above > min(twice, 0.5) + 0.01 or both.value == 1.0:
-            faults.append((both.value, "data.split", words))
+            found.faults.append((both.value, "data.split", words))
         elif both.value > 0.01 and both.surely_above > min(twice, 0.5):
-            warnings.append(words)
+            found.warnings.append(words)
 
     @staticmethod
     def _alike(
         context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
-        warnings: list[str],
+        found: _Found,
     ) -> None:
         s, half = context.subject, len(train_NL) // 2
         counts = Baselines.fit(train_NL[:half].cpu(), s.vocab_size, s.eos_id, s.pad_id)
@@ -128,20 +131,19 @@ class SameData(Check):
         ):
             gap = difference(held, train)
             surely = max(gap.surely_above, -gap.surely_below) / max(abs(train.value), 1e-9)
-            numbers[f"{what}: training"], numbers[f"{what}: held out"] = train.value, held.value
+            found.numbers[f"{what}: training"], found.numbers[f"{what}: held out"] = train.value, held.value
             words = f"{what}: held-out text {held.value:.2f}, training text {train.value:.2f} {unit}"
             if surely > FAIL:
-                faults.append((surely, "training.data", words))
+                found.faults.append((surely, "training.data", words))
             elif surely > WARN:
-                warnings.append(words)
+                found.warnings.append(words)
 
     @staticmethod
     def _ordered(
         context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
+        found: _Found,
     ) -> None:
         """Whether the order of words tells anything in training, where it does in held-out text."""
         s, half = context.subject, len(held_NL) // 2
@@ -154,25 +156,25 @@ class SameData(Check):
             rows = side[first : first + 1000]
             told.append(difference(_priced(context, counts, _shuffled(context, rows)), _priced(context, counts, rows)))
         train, held = told
-        numbers |= {"order_tells_in_training": train.value, "order_tells_held_out": held.value}
+        found.numbers.update({"order_tells_in_training": train.value, "order_tells_held_out": held.value})
         cost = max(abs(context.counts.entropy), 1e-9)
         gap = difference(held, train)
         if gap.surely_above > 0.02 * cost:
             words = f"the order of words tells {train} nats a token in training rows, {held} in held-out rows"
-            faults.append((min(1.0, gap.value / max(held.value, 1e-9)), "training.data", words))
+            found.faults.append((min(1.0, gap.value / max(held.value, 1e-9)), "training.data", words))
 
     @staticmethod
-    def _encoded(context: CheckContext, numbers: dict[str, Any], faults: list[tuple[float, str, str]]) -> None:
+    def _encoded(context: CheckContext, found: _Found) -> None:
         try:
             changed = other_ids(context, context.subject.data(CODED_ROWS, "train"))
         except NotProvided:
             return
         if changed is None:
             return
-        numbers["training_rows_with_other_ids"] = changed
+        found.numbers["training_rows_with_other_ids"] = changed
         if changed > 0.05:
             words = f"{changed:.0%} of the training texts, encoded again, give other ids than the training rows hold"
-            faults.append((changed, "tokenizer", words))
+            found.faults.append((changed, "tokenizer", words))
 
 
 def _shuffled(context: CheckContext, ids_NL: Tensor) -> Tensor:

@@ -87,9 +87,19 @@ class Replayed(Check):
             else "",
             numbers=numbers,
             share=0.0 if worst is None else worst.share,
-            # a law that is not known may be that of a network which is asked otherwise; and what answers otherwise each
-            # time that it is asked has no law to compare with
-            own=worst is not None and worst.law is not None and context.noise_floor() <= UNSTEADY,
+            # what answers otherwise each time that it is asked has no law to compare with
+            own=_own(worst) and context.noise_floor() <= UNSTEADY,
             explains=("draw_calibration",) if worst is not None else (),
             repair=repair,
         )
+
+
+def _own(found: Replay | None) -> bool:
+    """Whether the evidence is the sampler's own.
+
+    A law that is not known may be that of a network which is asked otherwise. So may a higher temperature: values drawn
+    from any other answers than these look less likely than they should, never more.
+    """
+    if found is None or found.law is None:
+        return False
+    return found.law.repair != "sampler.temperature" or found.sigmas > 0
