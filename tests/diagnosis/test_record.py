@@ -221,3 +221,36 @@ def test_positions_some_places_off_are_named(off: int) -> None:
     found = finding(ByColumn(off))
     assert found.repair == "network.positions" and found.numbers["places_off"] == off
     assert finding(ByColumn()).status == "pass"
+
+
+class Repeats(Subject):
+    """Rows that repeat one id; answers with the id that it reads in sight, no further away than ``reach``."""
+
+    name, kind, vocab_size, mask_id, pad_id = "repeats", "masked", 12, 11, None
+
+    def __init__(self, reach: int = 99, moved: int = 0) -> None:
+        self.reach, self.moved = reach, moved
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        return Batch((torch.arange(60) % 10)[:n, None].repeat(1, 16))
+
+    def predict(self, state: State) -> torch.Tensor:
+        row_N, column_N = state.at_BL.nonzero(as_tuple=True)
+        near_NL = (torch.arange(16) - column_N[:, None]).abs() <= self.reach
+        seen_NL = near_NL & (state.x_BL[row_N] != 11)
+        read_NL = torch.where(state.x_BL[row_N] < 10, (state.x_BL[row_N] + self.moved) % 10, 11)
+        counts_NV = torch.zeros(len(row_N), 12).scatter_add_(1, read_NL, seen_NL.float())
+        # with little in sight it is less sure; the mask is never an answer
+        return (counts_NV + 0.1 + 0.01 * column_N[:, None] / self.reach).log().index_fill(1, torch.tensor(11), -30.0)
+
+    def record(self) -> Record:
+        return record_of(Repeats(), "training")
+
+
+@pytest.mark.parametrize(
+    ("subject", "repair"),
+    [(Repeats(moved=1), "tokenizer"), (Repeats(reach=2), "network.attention")],
+)
+def test_damage_is_told_by_what_it_leaves_right(subject: Subject, repair: str) -> None:
+    found = finding(subject)
+    assert found.status == "fail" and found.repair == repair, found.measured

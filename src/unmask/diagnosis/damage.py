@@ -1,4 +1,4 @@
-"""What kind of damage a model took since its record: do its answers come right where its text is moved on the canvas?
+"""What kind of damage a model took since its record: to its positions, to its attention, or to how it reads ids.
 
 Shapes: B rows, L columns, S states (docs/notation.md).
 """
@@ -12,12 +12,69 @@ from torch import Tensor
 
 from unmask.diagnosis.record import Recorded, scores
 from unmask.diagnosis.statistics import plain_mean
-from unmask.diagnosis.subject import Subject
+from unmask.diagnosis.subject import State, Subject
 
 #: columns that a canvas is tried to be moved by
 MOVES = (1, -1, 2, -2)
 #: share of the damage that must surely go for positions to be named
 MOST = 0.5
+
+
+def kind_of(subject: Subject, rows: Recorded, now_SB: Tensor, rounding: float) -> tuple[str, str, int]:
+    """The repair of a model whose recorded rows score worse now, a sentence on why, and how many places it is off.
+
+    ``weights.loaded`` where no kind that is known explains it.
+
+    Args:
+        subject: the model as it is now.
+        rows: of its record.
+        now_SB: what they score now.
+        rounding: share of a loss that rounding may move.
+    """
+    damage_S = (now_SB - rows.ce_SB).nanmean(1)
+    damage = float(damage_S.mean())
+    off = places_off(subject, rows, damage)
+    if off:
+        words = f"Positions reach the network {abs(off)} place{'s' * (abs(off) > 1)} too far to the "
+        words += f"{'right' if off > 0 else 'left'}: moved back on its canvas, text scores as it was recorded."
+        return "network.positions", words, off
+    if _sees_no_further(subject, rows, rounding):
+        words = "Attention reaches near places only: ids a quarter of the canvas away change no answer."
+        return "network.attention", words, 0
+    whole_S = (rows.hidden_SBL | ~rows.asked_SBL.any(1)[:, None]).all(2).all(1) if subject.kind == "masked" else None
+    if whole_S is not None and bool(whole_S.any()) and not bool(whole_S.all()):
+        apart = (now_SB - rows.ce_SB)[whole_S].abs().nanmean()
+        if float(apart) <= rounding * float(rows.ce_SB[whole_S].nanmean()) and damage > 0:
+            words = (
+                "Ids are not read as in training: with everything masked it answers as it was recorded, and with ids "
+            )
+            words += "in sight it does not, so that the table of ids is another one, and nothing behind it is."
+            return "tokenizer", words, 0
+    return "weights.loaded", "", 0
+
+
+@torch.no_grad()
+def _sees_no_further(subject: Subject, rows: Recorded, rounding: float) -> bool:
+    """Whether other ids a quarter of the canvas away and further change no answer at all, and nearer ones do."""
+    if subject.kind != "masked" or subject.mask_id is None or rows.batch.ids_BL.shape[1] < 12:
+        return False
+    ids_BL = rows.batch.ids_BL[:16]
+    L = ids_BL.shape[1]
+    asked = L // 2
+    far_L = (torch.arange(L) - asked).abs() > L // 4
+    at_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
+    at_BL[:, asked] = True
+    cond = None if rows.batch.cond is None else rows.batch.cond[:16]
+    valid_BL = None if rows.batch.valid_BL is None else rows.batch.valid_BL[:16]
+
+    def answers(changed_L: Tensor) -> Tensor:
+        # ids of the row beside it: text at other places, and no id that the data does not hold
+        x_BL = torch.where(changed_L, ids_BL.roll(1, 0), ids_BL).masked_fill(at_BL, subject.mask_id)
+        return subject.predict(State(x_BL, at_BL, cond, valid_BL=valid_BL)).float().softmax(-1)
+
+    own = answers(torch.zeros(L, dtype=torch.bool))
+    far, near = (0.5 * (answers(changed) - own).abs().sum(-1).mean() for changed in (far_L, ~far_L))
+    return float(far) <= rounding and float(near) > 100 * rounding
 
 
 def places_off(subject: Subject, rows: Recorded, damage: float) -> int:

@@ -8,7 +8,7 @@ import torch
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.checks.target_alignment import EVERYTHING
 from unmask.diagnosis.context import CheckContext
-from unmask.diagnosis.damage import places_off
+from unmask.diagnosis.damage import kind_of
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.record import Record, Recorded, scores
 from unmask.diagnosis.subject import NotProvided
@@ -25,8 +25,9 @@ class AsRecorded(Check):
     states, with the recorded ids and vectors, are put to ``predict`` now: rounding moves this by some 1e-6 nats, what
     the same question asked twice moves is added (times 4), and beyond 1 % of the loss it fails. Then the recorded texts
     are laid out and encoded again: other ids are another tokenizer, other vectors another encoder. Where the rows score
-    as recorded once they are moved a place or two on their canvas, positions reach the network wrongly. A record that
-    was made later knows nothing of training, so that it can fail, but not pass.
+    as recorded once they are moved a place or two on their canvas, positions reach the network wrongly; where they do
+    so with everything masked, ids are read wrongly; where far ids change no answer at all, attention is cut short. A
+    record that was made later knows nothing of training, so that it can fail, but not pass.
     """
 
     title = "Does the loaded model score what it scored in training?"
@@ -44,13 +45,11 @@ class AsRecorded(Check):
         faults: list[tuple[str, str, float]] = []
         if abs(moved) > floor or numbers["apart_nats"] > floor:
             words = f"The loaded model scores {moved:+.3f} nats a token beside what it scored when it was trained."
-            off = places_off(s, record.splits["held_out"], moved)
-            numbers["places_off"] = off
-            if off:
-                words = f"Positions reach the network {abs(off)} place{'s' * (abs(off) > 1)} too far to the "
-                words += f"{'right' if off > 0 else 'left'}: moved back on its canvas, text scores as it was recorded."
-                said.append(words.rstrip("."))
-            faults.append(("network.positions" if off else "weights.loaded", words, min(1.0, numbers["apart_nats"])))
+            rows = record.splits["held_out"]
+            repair, kind, numbers["places_off"] = kind_of(s, rows, scores(s, rows), context.rounding())
+            if kind:
+                said.append(kind.rstrip("."))
+            faults.append((repair, kind or words, min(1.0, numbers["apart_nats"])))
         for split, rows in record.splits.items():
             fault = self._laid_out(context, split, rows, numbers)
             if fault is not None:
