@@ -295,3 +295,14 @@ def test_generated_rows_must_be_as_many_as_asked() -> None:
 
     finding = run_check(checks.make("frontier"), CheckContext(Lazy(toy()), BUDGETS["quick"]))
     assert finding.status == "fail" and "wrote 3 texts" in finding.measured
+
+
+def test_a_check_for_masked_models_says_why() -> None:
+    for name in checks:
+        check = checks.make(name)
+        if check.kinds == ("masked",):
+            assert len(check.apart) > 20 and not check.apart.endswith("."), name
+    nothing = Nothing()
+    nothing.kind = "causal"
+    found = run_check(checks.make("mask_mass"), CheckContext(nothing, BUDGETS["quick"]))
+    assert found.status == "not_run" and found.why.endswith("causal: a causal model has no mask that could be drawn")

@@ -24,6 +24,7 @@ class Check(Leaf):
         fault: what a failure means, as one sentence.
         needs: the subject's methods it calls.
         kinds: the kinds of subject it can be asked of.
+        apart: why it is not asked of the others, as the end of a sentence.
         quick: whether the quick budget includes it.
         repair: what puts this fault right, unless the finding says it (:data:`unmask.diagnosis.repair.REPAIRS`).
         leads_to: checks that this fault makes fail as well: they are its consequences, and the verdict says so.
@@ -33,6 +34,7 @@ class Check(Leaf):
     fault: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ("data", "predict")
     kinds: ClassVar[tuple[Kind, ...]] = ("masked", "causal")
+    apart: ClassVar[str] = ""
     quick: ClassVar[bool] = True
     repair: ClassVar[str] = ""
     leads_to: ClassVar[tuple[str, ...]] = ()
@@ -65,9 +67,8 @@ def run_check(check: Check, context: CheckContext) -> Finding:
 def _result(check: Check, context: CheckContext) -> Finding:
     subject = context.subject
     if subject.kind not in check.kinds:
-        return Finding(
-            "not_run", why=f"this question is for {' and '.join(check.kinds)} models, this one is {subject.kind}"
-        )
+        said = f"this question is for {' and '.join(check.kinds)} models, this one is {subject.kind}"
+        return Finding("not_run", why=f"{said}: {check.apart}" if check.apart else said)
     missing = [m for m in check.needs if not subject.provides(m)]
     if missing:
         return _missing(", ".join(missing))

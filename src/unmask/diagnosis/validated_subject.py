@@ -119,6 +119,9 @@ class Guarded(Wrapped):
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         return self._ask("encode", lambda: self.inner.encode(texts))  # type: ignore[no-any-return]
 
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        return self._ask("obeys", lambda: self.inner.obeys(batch, ids_BL))  # type: ignore[no-any-return]
+
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
         ids_N: Tensor = self._ask("draw", lambda: self.inner.draw(logits_NV, seed))
         if ids_N.shape != logits_NV.shape[:1]:

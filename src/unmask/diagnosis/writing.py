@@ -2,10 +2,10 @@
 
 Everything is measured on texts written *under the user's plan*, beside what was asked for, or beside held-out text, and
 each number stands beside the same number of other held-out text (A/A). A yardstick says what is worth nothing: text
-drawn from a 5-gram chain of the training text or from its clauses shuffled; and, where something was asked for, the
-nearest of eight training texts. Writing *fails* where it is surely beyond the yardstick and *warns* where it only
-misses A/A, which for asked-for text is the text itself, of which a twentieth may be lost. "Surely" is 3 standard errors
-with texts as units, more for few texts.
+drawn from a 5-gram chain of the training text or from its clauses shuffled; where something was asked for, the nearest
+of eight training texts; where rules say what is right, the cells of another row. Writing *fails* where it is surely
+beyond the yardstick and *warns* where it only misses A/A, which for asked-for text is the text itself, of which a
+twentieth may be lost. "Surely" is 3 standard errors with texts as units, more for few texts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from unmask.diagnosis.beside_asked import beside_asked
 from unmask.diagnosis.beside_data import beside_data
+from unmask.diagnosis.beside_rules import beside_rules
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Status, plain, worst
 from unmask.diagnosis.measure import Measure
@@ -89,9 +90,10 @@ def writing(context: CheckContext) -> Writing:
         )
     try:
         texts = WrittenTexts.of(context)
-        measures = beside_data(texts)
-        if texts.asked:
-            measures = [*beside_asked(texts), *measures]
+        if context.subject.provides("obeys"):
+            measures = beside_rules(texts)
+        else:
+            measures = [*(beside_asked(texts) if texts.asked else []), *beside_data(texts)]
     except NotProvided as absent:
         return _unseen(str(absent))
     except SubjectFault as fault:

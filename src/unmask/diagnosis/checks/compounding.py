@@ -26,6 +26,7 @@ class Compounding(Check):
     title = "Do errors compound in the model's own text?"
     fault = "Errors compound in the text that the model writes itself."
     kinds = ("masked",)
+    apart = "a causal model cannot be asked again about a token behind which others stand"
     quick = True
     repair = "training.inputs"
     leads_to = ("safe_words", "frontier")

@@ -25,6 +25,7 @@ class Factorisation(Check):
     fault = "Too many tokens are written in one step."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes one token a step, so that no two are drawn blind to each other"
     repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier")
 

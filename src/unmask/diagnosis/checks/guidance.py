@@ -30,6 +30,7 @@ class Guidance(Check):
     fault = "Guidance is steered by a null condition that was not trained, or hurts."
     reference = "arXiv 2412.10193"
     kinds = ("masked",)
+    apart = "what a causal model is given stands before its tokens and has no null to be guided away from"
     repair = "sampler.guidance"
     leads_to = ("safe_words", "length", "frontier")
 

@@ -41,6 +41,7 @@ class LatentUse(Check):
     fault = "The semantic vector is ignored."
     reference = "arXiv 1612.00410, 1807.03748"
     kinds = ("masked",)
+    apart = "what a causal model is given are tokens before its own, which it reads as it reads these"
     repair = "condition.unused"
     leads_to = ("safe_words", "compounding", "guidance", "length", "frontier")
 

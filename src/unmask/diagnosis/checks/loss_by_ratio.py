@@ -27,6 +27,7 @@ class LossByRatio(Check):
     fault = "The model fills gaps but is blind when everything is hidden."
     reference = "arXiv 2406.07524"
     kinds = ("masked",)
+    apart = "a causal model sees all that stands before a token and nothing behind it, at no other ratio"
     repair = "training.ratios"
     leads_to = ("latent_use", "compounding", "safe_words", "guidance", "length", "frontier", "factorisation")
 

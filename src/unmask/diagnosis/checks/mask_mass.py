@@ -20,6 +20,7 @@ class MaskMass(Check):
     title = "Does the mask token get probability?"
     fault = "The mask token gets probability."
     kinds = ("masked",)
+    apart = "a causal model has no mask that could be drawn"
     repair = "sampler.law"
     leads_to = ("train_inference", "traces", *EVERYTHING)
 

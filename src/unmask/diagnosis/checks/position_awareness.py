@@ -24,6 +24,7 @@ class PositionAwareness(Check):
     title = "Are all positions the same to the model when everything is hidden?"
     fault = "Before anything is written, every position is the same to the model."
     kinds = ("masked",)
+    apart = "a causal model has no canvas of masks alone, on which positions are all there is to see"
     repair = "network.positions"
     leads_to = ("loss_by_ratio", "latent_use", "safe_words", "compounding", "length", "order", "frontier")
 

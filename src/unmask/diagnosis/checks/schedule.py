@@ -27,6 +27,7 @@ class Divided(Check):
     fault = "Tokens are badly divided among the steps."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes one token a step"
     repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier")
 

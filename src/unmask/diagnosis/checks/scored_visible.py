@@ -24,6 +24,7 @@ class ScoredVisible(Check):
     fault = "The loss is taken on tokens that are visible."
     needs = ("data", "training_view")
     kinds = ("masked",)
+    apart = "a causal model that saw the token it is asked for would fail future_invariance"
     repair = "report"
     leads_to = ("bound_calibration", "loss_by_ratio")
 

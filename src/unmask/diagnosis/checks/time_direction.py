@@ -24,6 +24,7 @@ class TimeDirection(Check):
     fault = "The sampler's clock is not training's clock."
     needs = ("data", "training_view", "generate")
     kinds = ("masked",)
+    apart = "a causal model is told no time"
     repair = "network.time"
     leads_to = ("safe_words", "length", "frontier", "draw_calibration", "order", "memorisation")
 

@@ -24,6 +24,7 @@ class Traces(Check):
     fault = "Places are left masked or written over."
     needs = ("data", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes each place once, from left to right"
     repair = "sampler.places"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
