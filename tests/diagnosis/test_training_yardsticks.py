@@ -17,6 +17,7 @@ from unmask.diagnosis.checks.latent_use import _area, _picked
 from unmask.diagnosis.checks.skill import _still_falling
 from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.encoding import other_ids
+from unmask.diagnosis.size import tokens_a_number
 from unmask.diagnosis.subject import Batch, Split, State, Subject
 from unmask.diagnosis.token_probe import probed_ce
 
@@ -90,9 +91,36 @@ def test_shuffled_training_text_is_told_from_ordered() -> None:
 
 def test_a_model_that_knows_nothing_has_no_skill() -> None:
     finding = run_check(checks.make("skill"), context(Chain()))
-    assert finding.status == "fail" and finding.repair == "training.steps"
+    assert finding.status == "fail" and finding.repair == "training.capacity" and finding.numbers["never_looks"]
     pairs = Baselines.fit(Chain().data(4000, "train").ids_BL, V, None, None)
     assert finding.numbers["bigram_nats"] < pairs.entropy < finding.numbers["nats_a_token"]
+
+
+class Dull(Chain):
+    """Knows that an id in sight is likely again, and has so many numbers."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def predict(self, state: State) -> torch.Tensor:
+        logits = super().predict(state)
+        row_N = state.at_BL.nonzero()[:, 0]
+        return logits + torch.nn.functional.one_hot(state.x_BL[row_N], V).sum(1).float().index_fill(
+            1, torch.tensor([V - 1]), 0.0
+        )
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {"w": torch.ones(self.size), "ids": torch.ones(9, dtype=torch.long)}
+
+
+@pytest.mark.parametrize(("size", "repair"), [(500_000, "training.steps"), (2000, "training.capacity")])
+def test_without_a_curve_its_size_tells(size: int, repair: str) -> None:
+    bench = context(Dull(size))
+    # 4,000 rows of 8 ids
+    assert tokens_a_number(bench) == 32_000 / size
+    finding = run_check(checks.make("skill"), bench)
+    assert finding.status == "fail" and finding.repair == repair and not finding.numbers["never_looks"]
 
 
 @pytest.mark.parametrize(

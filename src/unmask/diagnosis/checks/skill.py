@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.diagnosis.baselines import Baselines
 from unmask.diagnosis.bound import nats_of_texts, per_token
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.context import CheckContext, moved
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.size import size_tells, tokens_a_number
 from unmask.diagnosis.subject import NotProvided
@@ -31,7 +31,8 @@ class Skill(Check):
     whatever is wrong or not, such a model writes no better than a table of pairs. A 5-gram model with back-off is the
     next yardstick, and shown. Where a record of the training is kept, its curve says whether the loss was still falling
     by 1 % over the last third (too few steps) or not (too small a network); without one, a network with fewer numbers
-    than a tenth of its training tokens is called too small.
+    than a tenth of its training tokens is called too small, and so is one whose answers do not change with what is in
+    sight.
     """
 
     title = "Does it know more than a table of word pairs?"
@@ -60,18 +61,22 @@ class Skill(Check):
         longer = self._longer(context, train_NL, ids_BL)
         bad = gap.surely_above > 0
         falling = self._falling(context) if bad else None
-        small = bad and falling is None and size_tells(tokens_a_number(context)) == "training.capacity"
+        deaf = bad and _deaf(context)
+        small = bad and (deaf or (falling is None and size_tells(tokens_a_number(context)) == "training.capacity"))
         falling = False if small else falling
         repair = "training.capacity" if falling is False else "training.steps"
         step = {
             None: "Train longer and watch the bound fall; if it does not fall any more, the network is too small.",
             True: "Train longer: the loss was still falling when training ended.",
-            False: "Make the network larger: it is small for its data."
+            False: "Look at what reaches the network, and whether it has layers that mix places."
+            if deaf
+            else "Make the network larger: it is small for its data."
             if small
             else "Make the network larger: the loss had stopped falling when training ended.",
         }[falling]
         return Finding(
             "fail" if bad else "pass",
+            fault="It never looks at its input: no answer changes with what is in sight." if deaf else "",
             measured=f"{own.value:.2f} nats a token; pairs of neighbours {chain.value:.2f} ({gap} apart); "
             f"{ORDER}-grams with back-off {longer:.2f}",
             threshold="not surely above pairs of neighbours",
@@ -88,6 +93,7 @@ class Skill(Check):
                 "over_bigram_error": gap.error,
                 "counted_rows": len(train_NL),
                 "still_falling": falling,
+                "never_looks": deaf,
             },
             # a symptom of much that other checks name: it leads only where they find nothing larger
             share=min(0.5, gap.value / max(chain.value, 1e-9)) if bad else 0.0,
@@ -113,6 +119,14 @@ class Skill(Check):
             if len(seen) >= 3:
                 return _still_falling(seen)
         return None
+
+
+def _deaf(context: CheckContext) -> bool:
+    """Whether other ids in sight change no answer at all, as of a table."""
+    state = context.usual_state().rows(0, 16)
+    seen_BL = state.x_BL != context.subject.mask_id if context.subject.mask_id is not None else state.x_BL >= 0
+    other_BL = torch.where(seen_BL & seen_BL.roll(1, 0), state.x_BL.roll(1, 0), state.x_BL)
+    return float(moved(context.logits(state), context.logits(replace(state, x_BL=other_BL))).mean()) <= 1e-6
 
 
 def _still_falling(seen: Sequence[tuple[float, float]]) -> bool:
