@@ -212,3 +212,30 @@ def test_the_same_value_twice_tells_nothing_of_a_setting() -> None:
     subject = toy()
     subject.settings = {"steps": (4, 4)}
     assert "without effect" not in asked("order", subject).measured
+
+
+def test_an_end_that_is_held_back_is_named() -> None:
+    subject = toy()
+    subject.eos_id, subject.pad_id = 1, None
+    push = torch.zeros(subject.vocab_size)
+    push[1] = -4.0
+    found = asked("replay", Planted(subject, lambda logits: logits + push))
+    assert found.status == "fail" and found.repair == "sampler.length" and "-4 nats on the end" in found.fault
+    assert asked("replay", Planted(subject, lambda logits: logits)).status == "pass"
+
+
+class Batchwise(Wrapped):
+    """Noise that hangs on how many rows are written together, and on the seed or not."""
+
+    def __init__(self, inner: Subject, heeds: bool) -> None:
+        super().__init__(inner)
+        self.heeds = heeds
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        noise = torch.Generator().manual_seed(1000 * len(batch) + (seed if self.heeds else 0))
+        return Generated(torch.randint(1, 6, batch.ids_BL.shape, generator=noise), temperature=1.0)
+
+
+@pytest.mark.parametrize(("heeds", "status"), [(True, "pass"), (False, "fail")])
+def test_a_seed_is_judged_on_the_same_rows(heeds: bool, status: str) -> None:
+    assert asked("seeds", Batchwise(toy(), heeds)).status == status

@@ -191,7 +191,15 @@ def _drawn(context: CheckContext, out: Generated, batch: Batch, first: int, last
         earlier,
         later,
         _times(t, len(x)),
+        _ends(context),
     )
+
+
+def _ends(context: CheckContext) -> tuple[int, ...]:
+    """The ids of the end of a text: its own, and of a masked model that writes it the padding behind."""
+    s = context.subject
+    padding = s.pad_id if s.kind == "masked" else None
+    return tuple({i for i in (s.eos_id, padding) if i is not None}) if s.writes_padding else ()
 
 
 def _vectors(

@@ -17,7 +17,7 @@ COPIES = 8
 class Seeds(Check):
     """Does another seed write another text, and does each row of a batch draw its own noise?
 
-    The first rows are written again under another seed: where values are drawn, not all of them may come out the same
+    The first rows are written under two seeds: where values are drawn, not all of them may come out the same
     (closed form where the model leaves anything to draw). Then one row is written eight times side by side. If every
     text changes with the seed, yet the copies are all alike, they share their noise: texts that differ between seeds
     with a chance of a half would be alike in all eight copies by chance in fewer than 1 of 100 cases, texts of more
@@ -34,8 +34,8 @@ class Seeds(Check):
         out, rows = context.samples(), context.prompts.rows(0, TRIED_ROWS)
         if out.temperature == 0 or out.top_k == 1:
             return Finding("not_run", why="at temperature 0 nothing is drawn, so a seed need not matter")
-        ids_BL = out.ids_BL[: len(rows)]
-        other_BL = context.subject.generate(rows, context.seed + 1).ids_BL
+        # the same rows under both: noise may hang on how many are written together
+        ids_BL, other_BL = (context.subject.generate(rows, context.seed + i).ids_BL for i in (0, 1))
         differs_B = _differ(ids_BL, other_BL)
         differ = float(differs_B.double().mean())
         alike = 0.0
