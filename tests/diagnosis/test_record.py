@@ -254,3 +254,34 @@ class Repeats(Subject):
 def test_damage_is_told_by_what_it_leaves_right(subject: Subject, repair: str) -> None:
     found = finding(subject)
     assert found.status == "fail" and found.repair == repair, found.measured
+
+
+class Told(Wrapped):
+    """Rows whose vectors went through a change."""
+
+    def __init__(self, inner: Any, change: Any, record: Record) -> None:
+        super().__init__(inner)
+        self.change, self.kept = change, record
+
+    def record(self) -> Record:
+        return self.kept
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        batch = self.inner.data(n, split)
+        return replace(batch, cond=Condition.of(self.change(batch.cond.latent_BZ)))
+
+
+@pytest.mark.parametrize(
+    ("change", "repair"),
+    [
+        (lambda z: z.roll(1, 0), "condition.rows"),
+        (lambda z: 3 * z, "condition.scale"),
+        (lambda z: z + 1, "condition.scale"),
+    ],
+)
+def test_rows_with_other_vectors_than_recorded_are_named(change: Any, repair: str) -> None:
+    inner = subject(model())
+    record = record_of(inner, "training")
+    found = finding(Told(inner, change, record))
+    assert found.status == "fail" and found.repair == repair, found.measured
+    assert finding(Told(inner, lambda z: z.clone(), record)).status == "pass"

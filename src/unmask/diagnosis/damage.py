@@ -14,6 +14,9 @@ from unmask.diagnosis.record import Recorded, scores
 from unmask.diagnosis.statistics import plain_mean
 from unmask.diagnosis.subject import State, Subject
 
+#: share of what near ids change that far ones change at most where attention is called cut short. What is left may
+#: come through a token that all see; undamaged models of the tests give 2 % and more
+NEAR = 0.01
 #: columns that a canvas is tried to be moved by
 MOVES = (1, -1, 2, -2)
 #: share of the damage that must surely go for positions to be named
@@ -55,7 +58,7 @@ def kind_of(subject: Subject, rows: Recorded, now_SB: Tensor, rounding: float) -
 
 @torch.no_grad()
 def _sees_no_further(subject: Subject, rows: Recorded, rounding: float) -> bool:
-    """Whether other ids a quarter of the canvas away and further change no answer at all, and nearer ones do."""
+    """Whether other ids a quarter of the canvas away and further change next to nothing of an answer."""
     if subject.kind != "masked" or subject.mask_id is None or rows.batch.ids_BL.shape[1] < 12:
         return False
     ids_BL = rows.batch.ids_BL[:16]
@@ -74,7 +77,7 @@ def _sees_no_further(subject: Subject, rows: Recorded, rounding: float) -> bool:
 
     own = answers(torch.zeros(L, dtype=torch.bool))
     far, near = (0.5 * (answers(changed) - own).abs().sum(-1).mean() for changed in (far_L, ~far_L))
-    return float(far) <= rounding and float(near) > 100 * rounding
+    return float(near) > 100 * rounding and float(far) <= max(rounding, NEAR * float(near))
 
 
 def places_off(subject: Subject, rows: Recorded, damage: float) -> int:

@@ -369,7 +369,9 @@ class _Account:
             excess_N = torch.cat([f.ce_N - f.entropy_N for f in found])
             return Estimate.of_tokens(sample, excess_N, torch.cat([f.row_N for f in found]), len(batch))
 
-        return surprise(own, "own") - surprise(true, "held_out")
+        mine, data = surprise(own, "own"), surprise(true, "held_out")
+        # a model that is too modest about true text is owed nothing for it
+        return mine - data if data.value > 0 else mine
 
 
 def _texts(context: CheckContext, ids_BL: torch.Tensor) -> list[list[Any]]:

@@ -122,17 +122,25 @@ def with_cause(account: Ledger, context: CheckContext, wrote: Writing) -> Ledger
         return account
     line = account.largest
     if line is None:
-        cause = _finding(
-            "It writes badly, and why cannot be told from here: no line of the ledger is surely a loss.",
-            "no line is surely above 0",
-            "Use the full budget.",
-        )
+        cause = _no_line(account, context)
     elif line.name in SAID:
         fault, do = SAID[line.name]
         cause = _finding(fault, f"{line.cost} nats a token", do, line.repair, _share(account, line))
     else:
         cause = _not_learned(account, line, context)
     return replace(account, cause=cause)
+
+
+def _no_line(account: Ledger, context: CheckContext) -> Finding:
+    """Where no line is surely a loss, what is known of the training may still say what is short."""
+    known = _learning(account, context)
+    said = "no line of the ledger is surely above 0"
+    if known.repair not in ("training.steps", "training.capacity"):
+        fault = "It writes badly, and why cannot be told from here: no line of the ledger is surely a loss."
+        return _finding(fault, said, "Use the full budget.")
+    fault = "No line of the ledger is surely a loss; most likely it is "
+    fault += "too little trained." if known.repair == "training.steps" else "too small a network."
+    return _finding(fault, f"{said}; {known.words()}", DO[known.repair], known.repair)
 
 
 def _not_learned(account: Ledger, line: Line, context: CheckContext) -> Finding:

@@ -10,6 +10,7 @@ from unmask.diagnosis.checks.target_alignment import EVERYTHING
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.damage import kind_of
 from unmask.diagnosis.finding import Finding, Plot
+from unmask.diagnosis.given_vectors import other_vectors
 from unmask.diagnosis.record import Record, Recorded, scores
 from unmask.diagnosis.subject import NotProvided
 
@@ -24,10 +25,11 @@ class AsRecorded(Check):
     Fixed masked states of fixed rows were scored when the weights were saved (:mod:`unmask.diagnosis.record`). The same
     states, with the recorded ids and vectors, are put to ``predict`` now: rounding moves this by some 1e-6 nats, what
     the same question asked twice moves is added (times 4), and beyond 1 % of the loss it fails. Then the recorded texts
-    are laid out and encoded again: other ids are another tokenizer, other vectors another encoder. Where the rows score
-    as recorded once they are moved a place or two on their canvas, positions reach the network wrongly; where they do
-    so with everything masked, ids are read wrongly; where far ids change no answer at all, attention is cut short. A
-    record that was made later knows nothing of training, so that it can fail, but not pass.
+    are laid out and encoded again: other ids are another tokenizer, other vectors another encoder; rows that the data
+    holds today must come with their recorded vectors. Where the rows score as recorded once they are moved a place or
+    two on their canvas, positions reach the network wrongly; where they do so with everything masked, ids are read
+    wrongly; where far ids change no answer at all, attention is cut short. A record that was made later knows nothing
+    of training, so that it can fail, but not pass.
     """
 
     title = "Does the loaded model score what it scored in training?"
@@ -51,10 +53,10 @@ class AsRecorded(Check):
                 said.append(kind.rstrip("."))
             faults.append((repair, kind or words, min(1.0, numbers["apart_nats"])))
         for split, rows in record.splits.items():
-            fault = self._laid_out(context, split, rows, numbers)
-            if fault is not None:
-                faults.append(fault)
-                said.append(fault[1].rstrip("."))
+            for fault in (other_vectors(s, split, rows), self._laid_out(context, split, rows, numbers)):
+                if fault is not None:
+                    faults.append(fault)
+                    said.append(fault[1].rstrip("."))
         if not faults and record.when == "later":
             raise NotProvided(
                 f"a record of its training: its own was recorded later ({record.made}), and fixed rows score the same"
