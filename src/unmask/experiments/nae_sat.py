@@ -62,6 +62,7 @@ def plans(length: int) -> dict[str, DecodingPlan]:
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train a model a row and arm, write sequences, and map its errors."""
+    effort.only("minutes", "steps", "batch", "tests")
     run = Run.sized(effort.steps or STEPS[effort.scale], effort.batch or BATCH[effort.scale], hide="all")
     rows = {f"{n},{p}": NaeSat(n=n, p=p) for n, p in ROWS[effort.scale]}
     for name in effort.tests:

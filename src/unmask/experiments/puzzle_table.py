@@ -26,6 +26,7 @@ def measure(study: PuzzleStudy, effort: Effort, results: dict[str, Any], keep: C
 
     ``results`` gets arm -> parameters, training, table; it is kept after each arm.
     """
+    effort.only("minutes", "steps", "batch", "tests")
     scale = effort.scale
     settings = study.training.get(scale, {})
     run = Run.sized(effort.steps or study.steps[scale], effort.batch or study.batch[scale], **settings)
