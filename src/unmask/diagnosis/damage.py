@@ -19,7 +19,7 @@ from unmask.diagnosis.subject import State, Subject
 NEAR = 0.01
 #: columns that a canvas is tried to be moved by
 MOVES = (1, -1, 2, -2)
-#: share of the damage that must surely go for positions to be named
+#: share of the damage that must go, and surely some of it, for positions to be named
 MOST = 0.5
 
 
@@ -99,7 +99,7 @@ def places_off(subject: Subject, rows: Recorded, damage: float) -> int:
 
 
 def _gain(subject: Subject, rows: Recorded, by: int) -> float:
-    """Nats a token by which rows are surely known better when they are moved, of the tokens that stay on the canvas."""
+    """Nats a token by which rows are known better when moved, of the tokens that stay on the canvas; 0 unless surely."""
 
     def moved(x: Tensor, fill: int | bool) -> Tensor:
         rolled = x.roll(by, -1)
@@ -124,4 +124,5 @@ def _gain(subject: Subject, rows: Recorded, by: int) -> float:
     gap_SB = scores(subject, here) - scores(subject, there)
     # rows are the unit, whatever the states they are asked in
     gap_B = gap_SB.nanmean(0)
-    return plain_mean(gap_B[torch.isfinite(gap_B)]).surely_above
+    gain = plain_mean(gap_B[torch.isfinite(gap_B)])
+    return gain.value if gain.surely_above > 0 else 0.0
