@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from oracles import JointDenoiser, toy_joint
 from unmask.cli import main
@@ -23,6 +25,7 @@ from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.verdict import judge
 from unmask.diagnosis.writing import Pair, Writing
+from unmask.reporting.verdict_view import print_line
 
 
 def writing(recall: float, error: float = 0.01, asked: str = "one text") -> Writing:
@@ -70,6 +73,15 @@ def test_page_and_json_show_what_changed(kept: Baseline) -> None:
     assert "Beside the baseline" in verdict.to_html()
     tree = json.loads(verdict.to_json())["comparison"]
     assert [c["what"] for c in tree["changes"]] == ["seeds", "word recall"] and tree["status"] == "fail"
+
+
+def test_a_line_for_each_finding_fits_and_is_not_markup() -> None:
+    console = Console(record=True, width=60, file=io.StringIO())
+    print_line(console, finding("fail"))
+    print_line(console, replace(finding("pass"), measured="[bold]two\nlines[/bold] " + "x" * 90))
+    shown = console.export_text().splitlines()
+    assert len(shown) == 2 and "FAIL" in shown[0] and "was fail" in shown[0]
+    assert "[bold]two lines" in shown[1] and len(shown[1]) <= 60
 
 
 def test_other_texts_are_refused(kept: Baseline) -> None:

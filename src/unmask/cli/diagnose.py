@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def register(app: typer.Typer) -> None:
         from unmask.diagnosis.check import checks
         from unmask.diagnosis.context import BUDGETS
         from unmask.diagnosis.prescription import writable
-        from unmask.reporting.verdict_view import line_of
+        from unmask.reporting.verdict_view import print_line
 
         if report is not None and report.suffix != ".html":
             raise UsageError(f"--report {report} must end in .html")
@@ -95,7 +96,7 @@ def register(app: typer.Typer) -> None:
             **settings,
             share=True,
             baseline=baseline,
-            on_finding=(lambda finding: console.print(line_of(finding))) if live else None,
+            on_finding=partial(print_line, console) if live else None,
         )
         if not distributed.is_main_process():
             raise typer.Exit(verdict.exit_code)

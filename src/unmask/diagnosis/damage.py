@@ -99,7 +99,7 @@ def places_off(subject: Subject, rows: Recorded, damage: float) -> int:
 
 
 def _gain(subject: Subject, rows: Recorded, by: int) -> float:
-    """Nats a token by which rows are known better when moved, of the tokens that stay on the canvas; 0 unless surely."""
+    """Nats a token by which rows are known better when moved, of the tokens that stay on it; 0 unless surely."""
 
     def moved(x: Tensor, fill: int | bool) -> Tensor:
         rolled = x.roll(by, -1)

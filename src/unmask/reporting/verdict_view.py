@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -73,11 +73,12 @@ def view(verdict: Verdict) -> Group:
     return Group(*parts)
 
 
-def line_of(finding: Finding) -> Text:
-    """One line for a finding as it comes: the check, how it went, and what was measured."""
-    line = Text(f"{finding.check:22s} ", no_wrap=True, overflow="ellipsis")
+def print_line(console: Console, finding: Finding) -> None:
+    """Print one line for a finding as it comes: the check, how it went, and what was measured."""
+    line = Text(f"{finding.check:22s} ")
     line.append(f"{WORD[finding.status]:8s} ", STYLE[finding.status])
-    return line.append(" ".join((finding.measured or finding.why).split()))
+    line.append(" ".join((finding.measured or finding.why).split()))
+    console.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def changes_table(comparison: Comparison) -> Table:
