@@ -22,6 +22,7 @@ from unmask.families import adopted
 from unmask.families import load as load_model
 
 if TYPE_CHECKING:
+    from unmask.diagnosis.finding import Finding
     from unmask.diagnosis.verdict import Verdict
     from unmask.training.recipe import Recipe
 
@@ -247,6 +248,8 @@ def diagnose(
     seed: int | None = None,
     progress: bool | Callable[[str], None] = False,
     share: bool = False,
+    baseline: str | Path | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
     config: SamplingConfig | None = None,
     **settings: Any,
 ) -> Verdict:
@@ -264,6 +267,8 @@ def diagnose(
         seed: of everything drawn; the config's when None.
         progress: show a progress bar, or call this with each check's name.
         share: each process of a launch runs every n-th check and gets the whole verdict; all must call.
+        baseline: an earlier verdict of the same model as JSON: what is surely worse now fails, what is better is said.
+        on_finding: called with each finding as it comes, the writing first.
         config, settings: how it writes, as for :func:`sample`, but for what does not change texts (``batch_size``,
             ``precision``). A subject of your own brings its own plan.
 
@@ -277,6 +282,7 @@ def diagnose(
     from unmask.diagnosis.subject import Subject
 
     how: dict[str, Any] = {"budget": budget, "only": only, "progress": progress, "share": share}
+    how |= {"baseline": baseline, "on_finding": on_finding}
     if not isinstance(model, Subject):
         loaded = adopted(model, "diagnose")
         chosen = SamplingConfig.of(settings, config or loaded.config)

@@ -67,8 +67,8 @@ def test_good_writing_has_nothing_to_replace() -> None:
 
 
 def test_symptoms_of_the_reference_are_none() -> None:
-    lab = CheckContext(turns(), SMALL)
-    assert all(s.mean.value == pytest.approx(s.ideal) for s in symptoms(lab, lab.prompts.ids_BL))
+    context = CheckContext(turns(), SMALL)
+    assert all(s.mean.value == pytest.approx(s.ideal) for s in symptoms(context, context.prompts.ids_BL))
 
 
 class Repeats(Wrapped):
@@ -123,10 +123,10 @@ def test_settings_that_are_refused_are_no_plan() -> None:
 
 def test_only_the_full_budget_tries() -> None:
     bad, good = WritingReport("fail", "It writes badly."), WritingReport("pass", "It writes well.")
-    lab = CheckContext(tempered(), SMALL)
+    context = CheckContext(tempered(), SMALL)
     quick = CheckContext(tempered(), replace(SMALL, name="quick"))
-    assert [what_helps(*pair) for pair in ((quick, bad), (lab, good), (lab, None))] == [((), None)] * 3
-    found, plan = what_helps(lab, bad)
+    assert [what_helps(*pair) for pair in ((quick, bad), (context, good), (context, None))] == [((), None)] * 3
+    found, plan = what_helps(context, bad)
     verdict = judge([], bad, replacements=found, prescription=plan)
     page, tree = verdict.to_html(), verdict.tree()
     assert "unmask sample" in page and "What goes when one ingredient is ideal" in page

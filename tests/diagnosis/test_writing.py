@@ -14,7 +14,8 @@ from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, Generated, Subject, Wrapped
-from unmask.diagnosis.writing import WritingReport, shuffled_pieces, writing
+from unmask.diagnosis.writing import WritingReport, writing
+from unmask.diagnosis.written_texts import shuffled_pieces
 
 SMALL = replace(BUDGETS["quick"], rows=32)
 

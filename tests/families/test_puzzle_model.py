@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from unmask.core.errors import UsageError
 from unmask.data.puzzles import PUZZLES
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
+from unmask.diagnosis.context import BUDGETS, CheckContext
+from unmask.diagnosis.subject import Generated, Wrapped
+from unmask.diagnosis.writing import writing
 from unmask.families.puzzle.model import PuzzleModel
 from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save, shipped
 from unmask.families.puzzle.subject import cells, rows_of
@@ -139,6 +143,25 @@ def test_a_verdict_on_boards_has_no_failure_of_its_making(model):
     )
     with pytest.raises(UsageError, match="length=9 has no effect"):
         unmask.diagnose(model, length=9)
+
+
+class Solved(Wrapped):
+    """Boards filled with their answers."""
+
+    def generate(self, batch, seed, **settings):
+        return Generated(batch.ids_BL.clone())
+
+
+def test_a_filled_board_is_judged_by_its_rules(model):
+    subject = model.subject()
+    few = replace(BUDGETS["quick"], rows=8, samples=8)
+    untrained, solved = (writing(CheckContext(one, few)) for one in (subject, Solved(subject)))
+    assert untrained.status == "fail" and "0% of its rows keep the rules" in untrained.sentence
+    assert solved.status == "pass" and solved.asked
+    assert solved.measure("rows that keep the rules").written.value == 1
+    assert solved.measure("places that are the answer's").written.value == 1
+    # n-grams say nothing of a board's cells
+    assert len(solved.measures) == 2
 
 
 def test_a_default_plan_is_kept_with_the_folder(model, tmp_path):

@@ -52,19 +52,19 @@ class UnmaskingSchedule:
         return (one - other) / self.worth if self.worth else 0.0
 
 
-def schedule_of(lab: CheckContext) -> UnmaskingSchedule:
+def schedule_of(context: CheckContext) -> UnmaskingSchedule:
     """The schedule of the subject's own samples; measured once.
 
     Raises:
         NotProvided: generate does not tell its steps.
     """
-    return lab.once("schedule", lambda: _measured(lab))  # type: ignore[no-any-return]
+    return context.once("schedule", lambda: _measured(context))  # type: ignore[no-any-return]
 
 
-def loss_curve(lab: CheckContext) -> LossCurve:
+def loss_curve(context: CheckContext) -> LossCurve:
     """The loss at the budget's masked fractions, nats a token, never falling: noise is no reason to mask more."""
-    ratios_R = torch.tensor(sorted(lab.budget.ratios), dtype=torch.float64)
-    loss_R = torch.tensor([float(lab.at_ratio(float(r)).ce_N.mean()) for r in ratios_R], dtype=torch.float64)
+    ratios_R = torch.tensor(sorted(context.budget.ratios), dtype=torch.float64)
+    loss_R = torch.tensor([float(context.at_ratio(float(r)).ce_N.mean()) for r in ratios_R], dtype=torch.float64)
     return LossCurve(ratios_R, [Estimate(float(v), {}) for v in torch.cummax(loss_R, 0).values])
 
 
@@ -79,15 +79,15 @@ def even_cost(curve: LossCurve, positions: int, together: int = 1) -> float:
     return curve.cost(divided([together] * whole + [rest] * bool(rest), curve.ratios_R)).value
 
 
-def _measured(lab: CheckContext) -> UnmaskingSchedule:
-    out = lab.samples()
+def _measured(context: CheckContext) -> UnmaskingSchedule:
+    out = context.samples()
     if not out.steps:
         raise NotProvided("the steps of generate")
-    share_SB = torch.stack([lab.masked_share(step.x_BL) for step in out.steps])
+    share_SB = torch.stack([context.masked_share(step.x_BL) for step in out.steps])
     count_SB = torch.stack([step.drawn_BL.sum(1).cpu() for step in out.steps])
     drawn_BL = torch.stack([step.drawn_BL for step in out.steps]).sum(0)
-    T = positions_of(lab)
-    curve = loss_curve(lab)
+    T = positions_of(context)
+    curve = loss_curve(context)
     busy_SB = count_SB > 0
     steps = max(1, round(float(busy_SB.sum(0).double().mean())))
     own_R = weights(share_SB[busy_SB], count_SB[busy_SB].double(), curve.ratios_R)
@@ -104,6 +104,6 @@ def _measured(lab: CheckContext) -> UnmaskingSchedule:
     )
 
 
-def positions_of(lab: CheckContext) -> int:
+def positions_of(context: CheckContext) -> int:
     """How many positions a written text has, on average."""
-    return max(1, round(float(lab.exists(lab.samples().ids_BL).sum(1).double().mean())))
+    return max(1, round(float(context.exists(context.samples().ids_BL).sum(1).double().mean())))

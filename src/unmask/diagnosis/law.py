@@ -40,6 +40,7 @@ class DrawnTokens:
         ids_N: these values.
         cond, earlier, later: the vector of each state's row, of the row before it and of the row behind it.
         t_Q: the time that was passed; None for a model without one.
+        ends: the ids of a text's end and of the padding behind it, where these are drawn.
     """
 
     out: Generated
@@ -52,6 +53,7 @@ class DrawnTokens:
     earlier: Condition | None = None
     later: Condition | None = None
     t_Q: Tensor | None = None
+    ends: tuple[int, ...] = ()
 
     def answer(self, x_QL: Tensor | None = None, cond: Condition | None = None) -> Tensor:
         """Log-probabilities [N, V] of the network for other canvases or vectors than the steps' own."""

@@ -25,7 +25,7 @@ from unmask.reporting.page import (
     plot,
     render_page,
 )
-from unmask.reporting.verdict_view import WORD, written_with
+from unmask.reporting.verdict_view import WORD, changes_table, written_with
 from unmask.reporting.writing import measures_table, pairs_table
 
 
@@ -56,6 +56,9 @@ def page(verdict: Verdict) -> str:
     sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
     if verdict.writing is not None:
         sections.append(Section("Writing", _writing(verdict.writing)))
+    if verdict.comparison is not None:
+        said_now: list[PageBlock] = [Text(verdict.comparison.sentence), changes_table(verdict.comparison)]
+        sections.append(Section("Beside the baseline", said_now))
     if verdict.ledger is not None:
         sections.append(Section("Ledger", ledger_blocks(verdict.ledger)))
     if verdict.replacements:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from unmask.diagnosis.finding import Status
+from unmask.diagnosis.measure import Measure
 from unmask.diagnosis.statistics import Mean
-from unmask.diagnosis.writing import Measure, WritingReport
+from unmask.diagnosis.writing import WritingReport
 from unmask.reporting.page import PageTable
 
 WORD: dict[Status, str] = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not_run": "not judged"}

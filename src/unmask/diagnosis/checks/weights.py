@@ -26,8 +26,8 @@ class WeightsCheck(Check):
     repair = "weights.loaded"
     leads_to = ("train_inference", "loss_by_ratio", "target_alignment", "bound_calibration", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
-        s, said, faults, warnings = lab.subject, [], [], []
+    def run(self, context: CheckContext) -> Finding:
+        s, said, faults, warnings = context.subject, [], [], []
         numbers: dict[str, Any] = {}
         asked = 0
         try:

@@ -90,11 +90,17 @@ class PuzzleSubject(NativeSubject):
         # a board is no semantic vector: there is no null to train, and guidance is not offered
         self.conditional = False
         self.settings.pop("guidance", None)
+        self.asks_reference = net.puzzle.one_answer
         if net.puzzle.one_answer:
             # a model that finds it writes the same whatever is set
             self.skipped = {**self.skipped, **dict.fromkeys(self.settings, "a board has one answer")}
             self.settings = {}
         self.notes = (f"A row is {count} hidden cells of a board; the rest of the board is shown.", *notes)
+
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        assert batch.cond is not None  # a row of cells without its board is none
+        board_BL = batch.cond.latent_BZ.to(ids_BL.device).long()
+        return self.net.puzzle.obeys(board_BL.scatter(1, cells(board_BL, ids_BL.shape[1]), ids_BL))
 
     def weights(self) -> dict[str, Tensor]:
         return self.net.used()
