@@ -37,7 +37,7 @@ FLOORS = (
     ("diffusion", "data", "metrics", "recipes"),
     ("models", "decoding"),
     ("kvcache", "training", "evaluation"),
-    ("diagnosis", "search", "audit"),
+    ("diagnosis", "search", "auditing"),
     ("reporting",),
     ("families",),
     ("api",),
