@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from unmask.core.files import write_json
 from unmask.core.renamed import current
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
-from unmask.training.shuffle import grain
+from unmask.training.shuffle import GRAIN
 
 RECIPE_FILE = "recipe.json"
 
@@ -157,7 +158,7 @@ def _written(recipe: Recipe) -> dict[str, str]:
     parts = t.gradient_accumulation_steps * distributed.world_size()
     rows: Any = t.train_batch_size * parts
     if t.max_tokens is not None:
-        rows = f"of {t.max_tokens * parts} tokens, in multiples of {grain(parts)}"
+        rows = f"of {t.max_tokens * parts} tokens, in multiples of {math.lcm(GRAIN, parts)}"
     given = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in _LOOSE}
     return given | {"rows a step": str(rows)}
 

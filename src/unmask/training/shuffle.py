@@ -21,6 +21,8 @@ _AT_ONCE = 8192
 _ROUNDS = 4
 #: steps whose rows are sorted by length among themselves
 _WINDOW = 50
+#: rows of a step by tokens are a multiple of it and of the step's parts, where that many fit
+GRAIN = 8
 
 
 class ShuffledRows(Sampler[int]):
@@ -108,7 +110,7 @@ class StepsByTokens:
         self.order, self.lengths, self.width = order, lengths, width
         self.rows, self.tokens, self.parts = order.rows, tokens * parts, parts
         #: rows of a step are a multiple of it, so that the usual numbers of parts split the same steps
-        self.grain = grain(parts)
+        self.grain = math.lcm(GRAIN, parts)
         most = min(_WINDOW * max(parts, int(self.tokens / float(np.mean(lengths)))), order.rows)
         of = self.grain if most >= self.grain else parts
         self.window = max(of, most // of * of)
@@ -171,11 +173,6 @@ class StepsByTokens:
             sizes.append(min(fits // of * of, len(width_N) - at))
             at += sizes[-1]
         return sizes
-
-
-def grain(parts: int) -> int:
-    """What the number of rows of a step by tokens is a multiple of, where that many fit."""
-    return math.lcm(8, parts)
 
 
 class BatchesOfSteps(Sampler[list[int]]):
