@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-import unmask.audit.laws.chain as chain
-import unmask.audit.laws.hidden_chain as hidden
-import unmask.audit.laws.joint as joint
+import unmask.auditing.laws.chain as chain
+import unmask.auditing.laws.hidden_chain as hidden
+import unmask.auditing.laws.joint as joint
 
 LAWS = {
     "chain": lambda: chain.Chain(vocab=3, length=4, seed=1),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unmask.audit.check import AuditCheck, Bench
+from unmask.auditing.check import AuditCheck, Bench
 from unmask.diagnosis.finding import Finding
 
 #: standard deviations of exact draws: 7e-6 by chance (normal approximation)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from unmask.audit.distance import Ruler, even_random, write_fixed
-from unmask.audit.laws.chain import Chain
-from unmask.audit.laws.joint import Joint
-from unmask.audit.price import ChainPrices
+from unmask.auditing.distance import Ruler, even_random, write_fixed
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.laws.joint import Joint
+from unmask.auditing.price import ChainPrices
 
 
 @pytest.fixture(scope="module")

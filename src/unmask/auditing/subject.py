@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw
+from unmask.auditing.exact import ExactLaw
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.diagnosis.native import NativeSubject
@@ -28,22 +28,32 @@ class Sampled(NativeSubject):
     Attributes:
         takes_steps: whether it can be told in how many forwards to write.
         fills: whether it can be given a canvas that holds tokens already.
+        prefix_only: whether what is given must stand in front, as much of it in each row.
         names_rows: whether a row's noise goes by the row's number and not by its place in the batch.
     """
 
     takes_steps: bool = True
     fills: bool = True
     names_rows: bool = False
+    prefix_only: bool = False
 
     def __init__(self, law: ExactLaw, plan: DecodingPlan | None = None, seed: int = 0) -> None:
         super().__init__(law, rows(law, ROWS, seed), rows(law, ROWS, seed + 1), plan=plan, name=law.name)
 
-    def fill(self, x_BL: Tensor, seed: int, temperature: float | None = None, first_row: int = 0) -> Tensor:
+    def fill(
+        self,
+        x_BL: Tensor,
+        seed: int,
+        temperature: float | None = None,
+        steps: int | None = None,
+        first_row: int = 0,
+    ) -> Tensor:
         """Finished canvases [B, L] for canvases that hold tokens and masks.
 
         Args:
             x_BL: ids. seed: of what is drawn.
             temperature: of the draw; the sampler's own when None.
+            steps: forwards; the sampler's own number when None, and where it cannot be told.
             first_row: number of the first row, for a sampler that names its noise by row.
         """
         raise NotImplementedError
@@ -59,11 +69,20 @@ class Plan(Sampled):
         super().__init__(law, plan, seed)
         self.takes_steps = "steps" in self.settings
 
-    def fill(self, x_BL: Tensor, seed: int, temperature: float | None = None, first_row: int = 0) -> Tensor:
+    def fill(
+        self,
+        x_BL: Tensor,
+        seed: int,
+        temperature: float | None = None,
+        steps: int | None = None,
+        first_row: int = 0,
+    ) -> Tensor:
         plan = replace(self.plan, seed=seed)
         if temperature is not None:
             cut = {"top_k": None, "top_p": None} if temperature == 0 else {}
             plan = replace(plan, temperature=temperature, **cut)  # type: ignore[arg-type]
+        if steps is not None and self.takes_steps:
+            plan = replace(plan, steps=steps)
         rows_B = torch.arange(first_row, first_row + len(x_BL))
         return generate(self.denoiser, x_BL, plan, row_ids_B=rows_B).sequences
 

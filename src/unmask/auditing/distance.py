@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw, draw_ids
-from unmask.audit.price import Schedule
+from unmask.auditing.exact import ExactLaw, draw_ids
+from unmask.auditing.price import Schedule
 
 #: sets of exact draws that say what chance alone does
 _DRAWS = 64

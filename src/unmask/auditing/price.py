@@ -16,8 +16,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from unmask.audit.laws.chain import Chain
-from unmask.audit.laws.joint import Joint
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.laws.joint import Joint
 
 Schedule = tuple[tuple[int, ...], ...]
 

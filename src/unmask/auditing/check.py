@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
 
-from unmask.audit.distance import Ruler
-from unmask.audit.exact import ExactLaw
-from unmask.audit.laws.chain import Chain
-from unmask.audit.price import ChainPrices
-from unmask.audit.subject import Sampled, vectors
+from unmask.auditing.distance import Ruler
+from unmask.auditing.exact import ExactLaw
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.price import ChainPrices
+from unmask.auditing.subject import Sampled, vectors
 from unmask.core.registry import Registry
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext, DiagnosisBudget
@@ -66,4 +66,4 @@ class AuditCheck(Check):
     needs = ("data", "generate")
 
 
-audit_checks: Registry[AuditCheck] = Registry("audit", "unmask.audit.checks", AuditCheck)
+audit_checks: Registry[AuditCheck] = Registry("audit", "unmask.auditing.checks", AuditCheck)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.audit.check import AuditCheck, Bench
-from unmask.audit.checks.one_at_a_time import SURE
-from unmask.audit.laws.chain import Chain
+from unmask.auditing.check import AuditCheck, Bench
+from unmask.auditing.checks.one_at_a_time import SURE
+from unmask.auditing.laws.chain import Chain
 from unmask.diagnosis.finding import Finding
 
 #: rows that are written where everything ties

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
-from unmask.audit.check import Bench, audit_checks
-from unmask.audit.exact import ExactLaw
-from unmask.audit.laws.chain import Chain
-from unmask.audit.laws.hidden_chain import HiddenChain
-from unmask.audit.laws.joint import Joint
-from unmask.audit.subject import Sampled
+from unmask.auditing.check import Bench, audit_checks
+from unmask.auditing.exact import ExactLaw
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.laws.hidden_chain import HiddenChain
+from unmask.auditing.laws.joint import Joint
+from unmask.auditing.subject import Sampled
 from unmask.diagnosis.check import checks, run_check
 from unmask.diagnosis.context import BUDGETS
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.verdict import Verdict, judge
 
 LAWS: dict[str, Callable[[], ExactLaw]] = {"chain": Chain, "hidden_chain": HiddenChain, "joint": Joint}
+#: without semantic vectors
+PLAIN: dict[str, Callable[[], ExactLaw]] = {**LAWS, "joint": partial(Joint, latents=0)}
 #: the diagnosis's checks that are about a sampler, and the law that each is asked on
 SHARED = {
     "traces": "chain", "seeds": "chain", "replay": "chain", "draw_calibration": "chain", "schedule": "chain",
@@ -26,7 +29,12 @@ SHARED = {
 
 
 def audit(
-    make: Callable[[ExactLaw], Sampled], *, name: str, seed: int = 0, say: Callable[[str], None] | None = None
+    make: Callable[[ExactLaw], Sampled],
+    *,
+    name: str,
+    seed: int = 0,
+    laws: Mapping[str, Callable[[], ExactLaw]] = LAWS,
+    say: Callable[[str], None] | None = None,
 ) -> Verdict:
     """What a sampler writes with perfect denoisers, as a verdict.
 
@@ -34,13 +42,14 @@ def audit(
         make: puts the sampler on a law.
         name: what the report calls it.
         seed: of everything drawn.
+        laws: of :data:`LAWS`; :data:`PLAIN` for a sampler that takes no semantic vectors.
         say: called with each check's name.
 
     Returns:
         The verdict; a check that is asked on several laws has one finding, that of the law where it did worst.
     """
     started = time.perf_counter()
-    benches = {law: Bench(make, made(), BUDGETS["quick"], seed) for law, made in LAWS.items()}
+    benches = {law: Bench(make, made(), BUDGETS["quick"], seed) for law, made in laws.items()}
     findings = []
     for key in audit_checks:
         check = audit_checks.make(key)

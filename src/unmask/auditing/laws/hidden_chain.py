@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw, draw_ids
+from unmask.auditing.exact import ExactLaw, draw_ids
 
 
 class HiddenChain(ExactLaw):

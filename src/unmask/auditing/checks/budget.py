@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from unmask.audit.check import TEXTS, AuditCheck, Bench
-from unmask.audit.checks.one_at_a_time import SURE
-from unmask.audit.distance import Ruler, even_random, write_fixed
+from unmask.auditing.check import TEXTS, AuditCheck, Bench
+from unmask.auditing.checks.one_at_a_time import SURE
+from unmask.auditing.distance import Ruler, even_random, write_fixed
 from unmask.diagnosis.finding import Finding, Plot
 
 #: resamples of the texts for a standard error

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from unmask.audit.check import AuditCheck, Bench
+from unmask.auditing.check import AuditCheck, Bench
 from unmask.diagnosis.finding import Finding
 
 _ROWS = 8
@@ -15,10 +15,10 @@ _ROWS = 8
 class Alone(AuditCheck):
     """Is a row written alike alone and in a batch?
 
-    Eight rows, of which more and more is given, are written at temperature 0, together and one by one. The denoiser
-    answers each row by itself, exactly, so any difference is the sampler's: a quota over the whole batch, a threshold
-    of the batch's mean. A sampler whose texts change with the seed even so (its order is drawn), and that does not name
-    its noise by row, is not asked.
+    Eight rows, of which more and more is given, are written at temperature 0 in a quarter of the steps, together and
+    one by one. The denoiser answers each row by itself, exactly, so any difference is the sampler's: a quota over the
+    whole batch, a threshold of the batch's mean. A sampler whose texts change with the seed even so (its order is
+    drawn), and that does not name its noise by row, is not asked.
     """
 
     title = "Is a row written alike, alone and in a batch?"
@@ -31,9 +31,11 @@ class Alone(AuditCheck):
         law = context.law
         texts_BL = context.subject.data(_ROWS).ids_BL
         draw = torch.Generator().manual_seed(context.seed)
-        share_B1 = torch.linspace(0.0, 0.7, _ROWS)[:, None]
-        x_BL = torch.where(torch.rand(texts_BL.shape, generator=draw) < share_B1, texts_BL, law.mask_id)
-        write = partial(context.sampled.fill, temperature=0.0)
+        given_BL = torch.rand(texts_BL.shape, generator=draw) < torch.linspace(0.0, 0.7, _ROWS)[:, None]
+        if context.sampled.prefix_only:
+            given_BL = (torch.arange(law.length) < law.length // 3).expand_as(texts_BL)
+        x_BL = torch.where(given_BL, texts_BL, law.mask_id)
+        write = partial(context.sampled.fill, temperature=0.0, steps=max(2, law.length // 4))
         together_BL = write(x_BL, context.seed)
         if not context.sampled.names_rows and not torch.equal(together_BL, write(x_BL, context.seed + 1)):
             return Finding(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unmask.audit.check import AuditCheck, Bench
+from unmask.auditing.check import AuditCheck, Bench
 from unmask.diagnosis.finding import Finding
 
 

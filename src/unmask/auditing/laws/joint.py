@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from unmask.audit.exact import ExactLaw
+from unmask.auditing.exact import ExactLaw
 
 
 class Joint(ExactLaw):

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from unmask.audit.laws.chain import Chain
-from unmask.audit.laws.joint import Joint
-from unmask.audit.price import ChainPrices, JointPrices
+from unmask.auditing.laws.chain import Chain
+from unmask.auditing.laws.joint import Joint
+from unmask.auditing.price import ChainPrices, JointPrices
 
 
 @pytest.fixture(scope="module")

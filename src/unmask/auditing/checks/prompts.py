@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.audit.check import TEXTS, AuditCheck, Bench
-from unmask.audit.checks.one_at_a_time import SURE
+from unmask.auditing.check import TEXTS, AuditCheck, Bench
+from unmask.auditing.checks.one_at_a_time import SURE
 from unmask.diagnosis.finding import Finding
 
 
@@ -30,7 +30,8 @@ class Prompts(AuditCheck):
         texts_BL = context.subject.data(TEXTS).ids_BL
         draw = torch.Generator().manual_seed(context.seed)
         given_BL = torch.rand(texts_BL.shape, generator=draw) < 0.25
-        given_BL[: TEXTS // 2] = torch.arange(law.length) < law.length // 3
+        front = TEXTS if context.sampled.prefix_only else TEXTS // 2
+        given_BL[:front] = torch.arange(law.length) < law.length // 3
         x_BL = torch.where(given_BL, texts_BL, law.mask_id)
         out_BL = context.sampled.fill(x_BL, context.seed)
         changed = int((given_BL & (out_BL != texts_BL)).sum())
