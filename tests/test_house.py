@@ -38,7 +38,7 @@ WALKS = {
     "unmask.api.train:recipe via unmask.families.masked": (17, 6, 3, 2),
     "unmask.training.run.train:recipe": (4, 0, 0, 0),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
-    "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
+    "unmask.api.diagnose:model via unmask.families.masked": (9, 2, 0, 0),
 }
 
 

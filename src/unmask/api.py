@@ -298,6 +298,45 @@ def diagnose(
     return run(model, seed=seed or 0, **how)
 
 
+def audit(
+    sampler: Any = "plan",
+    *,
+    signature: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    config: SamplingConfig | None = None,
+    **settings: Any,
+) -> Verdict:
+    """Run a sampler with denoisers whose answers are exact, and say what it does wrong (:mod:`unmask.auditing`).
+
+    Args:
+        sampler: a function, or ``"package.module:function"``, or ``"file.py:function"``; ``"plan"`` for ours.
+        signature: how the function is called, such as ``"llada"`` or ``"canvas"`` (``unmask list signatures``).
+        seed: of everything drawn.
+        progress: called with the name of each question.
+        config, settings: how our sampler writes, as for :func:`sample`.
+
+    Returns:
+        a verdict: ``.status``, ``.findings``, ``.save("audit.html")``; ``.check()`` raises where it fails.
+
+    Raises:
+        UsageError: no such function or signature, or a setting that has no effect.
+    """
+    from unmask.auditing.audit import PLAIN
+    from unmask.auditing.audit import audit as run
+    from unmask.auditing.foreign import foreign
+    from unmask.auditing.subject import planned
+
+    if sampler == "plan":
+        if signature is not None:
+            raise UsageError(f"signature={signature!r} has no effect on 'plan', which is our own sampler")
+        return run(planned(SamplingConfig.of(settings, config)), name="plan", seed=seed, say=progress)
+    if settings or config is not None:
+        raise UsageError(f"{next(iter(settings), 'config')} has no effect on somebody else's sampler")
+    make, name = foreign(sampler, signature)
+    return run(make, name=name, seed=seed, laws=PLAIN, say=progress)
+
+
 def _signature(call: Callable[..., Any]) -> inspect.Signature:
     """A call's own parameters with every setting of a config behind them, for help and editors."""
     own = inspect.signature(call)
@@ -311,5 +350,5 @@ def _signature(call: Callable[..., Any]) -> inspect.Signature:
     return own.replace(parameters=parameters)
 
 
-for _call in (sample, evaluate, diagnose):
+for _call in (sample, evaluate, diagnose, audit):
     _call.__signature__ = _signature(_call)  # type: ignore[union-attr]

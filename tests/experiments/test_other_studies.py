@@ -278,5 +278,8 @@ def test_the_frontier_page_shows_no_perplexity_without_entropy() -> None:
 @pytest.mark.parametrize("name", list(study.STUDIES))
 def test_committed_pages_are_what_the_code_writes(name: str, tmp_path: Path) -> None:
     docs = Path(__file__).parents[2] / "docs"
+    if not study.results_file(name, docs / "benchmarks").is_file():
+        assert not (docs / "experiments" / f"{name}.md").exists(), f"a page without numbers: unmask experiment {name}"
+        return
     page = study.rewrite(name, out=docs / "benchmarks", pages=tmp_path)
     assert page.read_text() == (docs / "experiments" / f"{name}.md").read_text(), f"unmask experiment {name} --page"

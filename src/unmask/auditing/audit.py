@@ -26,6 +26,8 @@ SHARED = {
     "traces": "chain", "seeds": "chain", "replay": "chain", "draw_calibration": "chain", "schedule": "chain",
     "order": "chain", "guidance": "joint",
 }  # fmt: skip
+#: questions whose answer is bad wherever a single step is
+FOLLOWS = ("one_at_a_time", "budget", "prompts")
 
 
 def audit(
@@ -62,7 +64,9 @@ def audit(
     for key, law in SHARED.items():
         if say is not None:
             say(f"{key} on {law}")
-        findings.append(run_check(checks.make(key), benches[law]))
+        found = run_check(checks.make(key), benches[law])
+        # what a sampler does wrong at a step explains that its texts do not follow the law
+        findings.append(replace(found, explains=(*found.explains, *FOLLOWS)))
     return judge(
         findings,
         subject=name,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -20,7 +24,7 @@ from unmask.diagnosis.subject import Batch, Generated, NotProvided, Step
 Sampler = Callable[..., Any]
 
 
-class Model(nn.Module):
+class WatchedModel(nn.Module):
     """The law as a model of transformers is called: ids in, an object with ``logits`` [B, L, V] out; calls are kept.
 
     Args:
@@ -67,7 +71,7 @@ class Signature(Leaf):
     prefix_only: ClassVar[bool] = True
     shifted: ClassVar[bool] = False
 
-    def write(self, sampler: Sampler, model: Model, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
+    def write(self, sampler: Sampler, model: WatchedModel, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
         """Finished ids [B, L].
 
         Args:
@@ -124,8 +128,8 @@ class Foreign(Sampled):
         self.takes_steps = "steps" in signature.settings
         self.prefix_only = signature.prefix_only
 
-    def _run(self, x_BL: Tensor, seed: int, steps: int | None, temperature: float) -> tuple[Tensor, Model]:
-        model = Model(self.law_, self.signature.shifted)
+    def _run(self, x_BL: Tensor, seed: int, steps: int | None, temperature: float) -> tuple[Tensor, WatchedModel]:
+        model = WatchedModel(self.law_, self.signature.shifted)
         torch.manual_seed(seed)
         masked = int((x_BL == self.law_.mask_id).sum(1).max())
         ids_BL = self.signature.write(self.sampler, model, x_BL.clone(), steps or masked, temperature)
@@ -163,7 +167,7 @@ class Foreign(Sampled):
         raise NotProvided("draw(logits, seed)")
 
 
-def _steps(model: Model, ids_BL: Tensor, mask_id: int) -> tuple[Step, ...] | None:
+def _steps(model: WatchedModel, ids_BL: Tensor, mask_id: int) -> tuple[Step, ...] | None:
     """States that the model was shown and what changed after each; None where calls are not of whole canvases."""
     if not model.calls or any(call.shape != ids_BL.shape for call in model.calls):
         return None
@@ -171,3 +175,43 @@ def _steps(model: Model, ids_BL: Tensor, mask_id: int) -> tuple[Step, ...] | Non
     return tuple(
         Step(x_BL, (x_BL == mask_id) & (next_BL != mask_id)) for x_BL, next_BL in zip(model.calls, after, strict=True)
     )
+
+
+def foreign(sampler: Any, signature: str | None) -> tuple[Callable[[ExactLaw], Foreign], str]:
+    """What puts somebody else's sampler on a law, and its name.
+
+    Args:
+        sampler: a function, ``"package.module:function"`` or ``"file.py:function"``.
+        signature: its signature, with settings behind a colon.
+
+    Raises:
+        UsageError: no such function, or no signature.
+    """
+    if signature is None:
+        known = ", ".join(signatures.names())
+        raise UsageError(f"signature is needed: how the function is called, one of {known}")
+    leaf, found = signatures.make(signature), sampler
+    if isinstance(sampler, str):
+        found = _function(sampler)
+    if not callable(found):
+        raise UsageError(f"{sampler!r} is no function that could be called")
+    name = sampler if isinstance(sampler, str) else getattr(sampler, "__qualname__", type(sampler).__name__)
+    return lambda law: Foreign(law, found, leaf), name
+
+
+def _function(path: str) -> Any:
+    place, _, name = path.partition(":")
+    if not name:
+        raise UsageError(f"{path!r} must be PACKAGE.MODULE:FUNCTION or FILE.py:FUNCTION")
+    try:
+        if place.endswith(".py"):
+            made = importlib.util.spec_from_file_location(Path(place).stem, place)
+            if made is None or made.loader is None or not Path(place).is_file():
+                raise UsageError(f"there is no file {place!r}")
+            module = importlib.util.module_from_spec(made)
+            made.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+        return operator.attrgetter(name)(module)
+    except (ImportError, SyntaxError, AttributeError) as error:
+        raise UsageError(f"{path!r} cannot be imported: {error}") from error

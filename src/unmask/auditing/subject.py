@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from unmask.auditing.exact import ExactLaw
+from unmask.core.errors import UsageError
+from unmask.core.sampling_config import SamplingConfig
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch
 
+#: settings of a config that an audit heeds
+_PLANNED = frozenset(
+    {
+        "order",
+        "steps",
+        "quota",
+        "sampler",
+        "remasking",
+        "block_length",
+        "guidance",
+        "temperature",
+        "top_k",
+        "top_p",
+        "seed",
+    }
+)
 #: exact draws that stand for held-out texts
 ROWS = 512
 
@@ -85,6 +104,23 @@ class Plan(Sampled):
             plan = replace(plan, steps=steps)
         rows_B = torch.arange(first_row, first_row + len(x_BL))
         return generate(self.denoiser, x_BL, plan, row_ids_B=rows_B).sequences
+
+
+def planned(config: SamplingConfig) -> Callable[[ExactLaw], Plan]:
+    """What puts our sampler, under a config, on a law.
+
+    Raises:
+        UsageError: a setting that has no effect here: a law has one length, and remembers no keys.
+    """
+    given = config.changed()
+    for name in given:
+        if name not in _PLANNED:
+            raise UsageError(f"{name}={given[name]!r} has no effect on an audit, which runs on laws of one length")
+    steps = None if config.steps == "auto" else config.steps
+    chosen = {name: value for name, value in given.items() if name not in ("steps", "temperature", "seed")}
+    temperature = 1.0 if config.temperature is None else config.temperature
+    plan = DecodingPlan(**chosen, steps=steps, temperature=temperature, seed=config.seed)
+    return lambda law: Plan(law, plan)
 
 
 def rows(law: ExactLaw, count: int, seed: int) -> Batch:

@@ -81,6 +81,18 @@ class Verdict:
         """The worst status of the findings: how the model is wired, whatever it writes."""
         return worst([f.status for f in self.findings])
 
+    def check(self) -> Verdict:
+        """The verdict itself, for use in a test: ``unmask.audit(sampler).check()``.
+
+        Raises:
+            AssertionError: it fails; the message is the headline and what was measured of each cause.
+        """
+        if self.status == "fail":
+            raise AssertionError(
+                "\n".join([self.headline, *(f"  {c.finding.fault} ({c.finding.measured})" for c in self.causes)])
+            )
+        return self
+
     @property
     def exit_code(self) -> int:
         """0 healthy (warnings included), 1 a failing verdict or one that could run nothing."""

@@ -101,7 +101,8 @@ class _ScaledNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_BLD: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-        size_BL1 = torch.linalg.vector_norm(x_BLD, dim=-1, keepdim=True, dtype=torch.float32)
+        wide = torch.promote_types(x_BLD.dtype, torch.float32)
+        size_BL1 = torch.linalg.vector_norm(x_BLD, dim=-1, keepdim=True, dtype=wide)
         rate_BL1 = size_BL1.square().div_(x_BLD.shape[-1]).add_(eps).rsqrt_()
         normed_BLD = torch.empty(x_BLD.shape, dtype=scale.dtype, device=x_BLD.device)
         torch.mul(x_BLD, rate_BL1, out=normed_BLD)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.auditing.foreign import Called, Model, Sampler, Signature
+from unmask.auditing.foreign import Called, WatchedModel, Sampler, Signature
 
 
 @dataclass(frozen=True)
@@ -14,5 +14,5 @@ class Canvas(Signature):
     reference = "this project"
     prefix_only = False
 
-    def write(self, sampler: Sampler, model: Model, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
+    def write(self, sampler: Sampler, model: WatchedModel, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
         return Called(sampler)(model, x_BL, steps=steps, temperature=temperature, mask_id=model.law.mask_id)  # type: ignore[no-any-return]

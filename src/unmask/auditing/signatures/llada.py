@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.auditing.foreign import Called, Model, Sampler, Signature
+from unmask.auditing.foreign import Called, WatchedModel, Sampler, Signature
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Llada(Signature):
     remasking: str = "low_confidence"
     blocks: int = 1
 
-    def write(self, sampler: Sampler, model: Model, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
+    def write(self, sampler: Sampler, model: WatchedModel, x_BL: Tensor, steps: int, temperature: float) -> Tensor:
         given = int((x_BL[0] != model.law.mask_id).sum())
         length = x_BL.shape[1] - given
         out = Called(sampler)(
