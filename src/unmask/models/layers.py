@@ -116,7 +116,7 @@ class _ScaledNorm(torch.autograd.Function):
     def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         normed_BLD, rate_BL1, factor = ctx.saved_tensors
         along_BLD = grad_BLD * normed_BLD
-        mean_BL1 = (along_BLD * factor).sum(-1, keepdim=True, dtype=torch.float32).div_(grad_BLD.shape[-1])
+        mean_BL1 = (along_BLD * factor).sum(-1, keepdim=True, dtype=rate_BL1.dtype).div_(grad_BLD.shape[-1])
         grad_x_BLD = torch.mul(grad_BLD * factor, rate_BL1).addcmul_(normed_BLD, rate_BL1 * mean_BL1, value=-1)
         # what is one for all positions of a row has the sum of their gradients
         of_scale, of_shift = along_BLD.sum_to_size(factor.shape), grad_BLD.sum_to_size(factor.shape)

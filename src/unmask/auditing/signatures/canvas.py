@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.auditing.foreign import Called, WatchedModel, Sampler, Signature
+from unmask.auditing.foreign import Called, Sampler, Signature, WatchedModel
 
 
 @dataclass(frozen=True)
