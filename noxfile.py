@@ -16,10 +16,9 @@ PINS = {
     "3.13": ["torch==2.13.0", "transformers==5.2.0"],
 }
 #: the parts that lean on torch and transformers most
-TESTS = [
-    f"tests/{part}"
-    for part in ("core", "diffusion", "models", "decoding", "training", "distributed", "data", "integration")
-]
+ROOMS = ("core", "diffusion", "models", "decoding", "training", "data", "integration", "recipes")
+TESTS = [*(f"tests/{room}" for room in ROOMS), "tests/cli/test_cli.py", "tests/test_api.py"]
+EVERY = ("-p", "no:cacheprovider", "-m", "slow or not slow")
 
 
 @nox.session(python=list(PINS))
@@ -29,7 +28,7 @@ def tests(session: nox.Session) -> None:
     session.run("pip", "list", "--format=freeze", silent=False)
     settings = ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE", "HF_HUB_OFFLINE=1", "TOKENIZERS_PARALLELISM=false")
     threads = dict(pair.split("=") for pair in settings)
-    session.run("pytest", "-p", "no:cacheprovider", *(session.posargs or TESTS), env=threads)
+    session.run("pytest", *EVERY, *(session.posargs or TESTS), env=threads)
 
 
 @nox.session(python="3.11")
@@ -40,7 +39,7 @@ def accumulation(session: nox.Session, transformers: str, accelerate: str) -> No
     session.install("-c", "constraints.txt", "torch")
     session.install("-e", ".[offline]", "pytest", transformers, accelerate)
     session.run("pip", "list", "--format=freeze", silent=False)
-    session.run("pytest", "-p", "no:cacheprovider", "tests/training/test_accumulation.py", "tests/distributed")
+    session.run("pytest", *EVERY, "tests/training/test_accumulation.py", "tests/integration/test_processes.py")
 
 
 @nox.session(python="3.11")

@@ -41,7 +41,7 @@ from unmask.models.encoders import encoder_folder
 from unmask.models.hub import silenced
 
 ROOT = Path(__file__).parents[1]
-LAW = MaskingProcess("count", tilt=1.5)
+LAW = MaskingProcess("count", time_power=1.5)
 
 
 # -- what is measured beside the verdict ------------------------------------------------------------------------------

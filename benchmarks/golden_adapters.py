@@ -1,6 +1,6 @@
 """Logits of the public modelling code of LLaDA and Dream on a tiny formula checkpoint: vectors that keep our parity.
 
-    python benchmarks/golden_adapters.py --peers <folder> --write tests/adapters/golden/logits.json
+    python benchmarks/golden_adapters.py --peers <folder> --write tests/models/adapters/golden/logits.json
 
 ``<folder>`` holds files that this script does not fetch and the project does not ship, from github.com/ZHZisZZ/dllm
 (which carries the files of the hub repositories GSAI-ML/LLaDA-8B-Instruct and Dream-org/Dream-v0-Instruct-7B):
@@ -8,7 +8,7 @@
     modeling_llada.py, configuration_llada.py     dllm/pipelines/llada/models/
     modeling_dream.py, configuration_dream.py     dllm/pipelines/dream/models/
 
-Weights are a formula (tests/adapters/tiny_checkpoints.py), everything runs in fp64. Dream's logits are stored as its
+Weights are a formula (tests/helpers/tiny_checkpoints.py), everything runs in fp64. Dream's logits are stored as its
 code gives them, *before* the shift that its sampler applies. Without ``--write`` the script only compares.
 """
 
@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "adapters"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 import tiny_checkpoints as tiny
 
-GOLDEN = Path(__file__).parents[1] / "tests" / "adapters" / "golden" / "logits.json"
+GOLDEN = Path(__file__).parents[1] / "tests" / "models" / "adapters" / "golden" / "logits.json"
 CASES: dict[str, dict[str, Any]] = {
     "llada": tiny.LLADA,
     "llada_tied_bias": tiny.LLADA | {"weight_tying": True, "include_qkv_bias": True, "n_kv_heads": 4},

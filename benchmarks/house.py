@@ -37,7 +37,7 @@ FLOORS = (
     ("diffusion", "data", "metrics", "recipes"),
     ("models", "decoding"),
     ("kvcache", "training", "evaluation"),
-    ("diagnosis", "search"),
+    ("diagnosis", "search", "auditing"),
     ("reporting",),
     ("families",),
     ("api",),

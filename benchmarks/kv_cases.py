@@ -29,12 +29,12 @@ from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.diagnosis.faults.stale_mask import StaleMask
 from unmask.diagnosis.faults.stuck_positions import StuckPositions
-from unmask.kvcache.bench import Settings, bench, cut
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.bench import Settings, bench, text_windows
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling
-from unmask.kvcache.scoring import Asked, score
+from unmask.kvcache.scoring import ArmSpec, score
 from unmask.kvcache.timing import Spread, decode_overhead
 from unmask.models.causal import CausalModel, load_causal
 
@@ -89,11 +89,11 @@ def knorm(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
 def planted(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     """The source document's faults, planted one by one and together."""
     settings = base(small)
-    windows = cut(causal, text, settings)
+    windows = text_windows(causal, text, settings)
     rows = []
     for what, when, cache, press in PLANTED:
         for keep in ("0.9",) if small or not isinstance(when, OneShot) else ("0.9", "0.5"):
-            arm = Asked(presses.parse(press)[0], Budget.parse(keep))
+            arm = ArmSpec(presses.parse(press)[0], CacheBudget.parse(keep))
             full, (found,) = score(causal.model, windows, settings.context, [arm], when, greedy=0, write=0, cache=cache)
             if found.dnll is None or found.ppl is None or found.sizes is None:
                 rows.append({"planted": what, "keep": keep, "reason": found.reason})
@@ -138,14 +138,14 @@ def rolling(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
 def overhead(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     """What measuring costs beside a plain transformers loop with kvpress' own hooks, medians of one run."""
     settings = dataclasses.replace(base(small), windows=1)
-    (window,) = cut(causal, text, settings)
+    (window,) = text_windows(causal, text, settings)
     repeats = 3 if small else 5
     found: dict[str, Any] = {
         "decode": decode_overhead(causal.model, window[None, : settings.context], repeats=repeats, new_tokens=16)
     }
     for count in (1, 4):
         specs = presses.parse("knorm,keydiff,snapkv,tova")[:count]
-        arms = [Asked(s, Budget.parse("0.5")) for s in specs]
+        arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in specs]
         ours, plain = [], []
         for turn in range(repeats + 1):
             for run, into in ((ours_once, ours), (plain_once, plain))[:: 1 if turn % 2 else -1]:
@@ -157,12 +157,12 @@ def overhead(causal: CausalModel, text: str, small: bool) -> dict[str, Any]:
     return found
 
 
-def ours_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[Asked]) -> None:
+def ours_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[ArmSpec]) -> None:
     score(causal.model, [window], settings.context, arms, OneShot(), greedy=0, write=0)
 
 
 @torch.inference_mode()
-def plain_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[Asked]) -> None:
+def plain_once(causal: CausalModel, window: torch.Tensor, settings: Settings, arms: list[ArmSpec]) -> None:
     from transformers import DynamicCache
 
     context, new = window[None, : settings.context], window[None, settings.context :]

@@ -86,7 +86,7 @@ def ours(net: MaskedDiffusionModel, batch: int, folder: str, bf16: bool = True, 
     args = TrainArguments(**arguments_of(folder, batch, bf16, **settings))
     data = rows(net.vocab_size, batch, net.config.max_position_embeddings)
     trainer = MaskedDiffusionTrainer(
-        law=MaskingProcess(args.estimator, "linear", tilt=args.time_power),  # type: ignore[arg-type]
+        law=MaskingProcess(args.estimator, "linear", time_power=args.time_power),  # type: ignore[arg-type]
         model=net,
         args=args,
         train_dataset=CanvasDataset(data["input_ids"].numpy(), data["length"].numpy()),

@@ -4,9 +4,10 @@ python benchmarks/verified.py checkpoints/sgdd_verses --per 30 --write docs/benc
 python benchmarks/verified.py checkpoints/sgdd_verses --near 10000 --write docs/benchmarks
 
 Exact match (ignoring case and punctuation, and strict) against encoder calls, with Wilson's 95 % intervals, for
-held-out texts of up to 8, 9 to 16 and 17 to 32 tokens of the model. A run that was stopped goes on: arms that are in
-the file are not run again. ``--near`` measures how often a text that differs by a comma, a name, a number or the order
-of two words would be *verified*. Last line is JSON.
+held-out texts of up to 8, 9 to 16 and 17 to 32 tokens of the model: those of its ``held_out.jsonl``, where it has one.
+A run that was stopped goes on: texts that are in ``verified_MODEL.json`` are not written again. ``--near`` measures how
+often a text that differs by a comma, a name, a number or the order of two words would be *verified*. Last line is JSON;
+``python benchmarks/verified_page.py`` writes the page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +29,29 @@ import torch
 import unmask
 from unmask.core.files import write_json
 from unmask.evaluation.held_out import held_out
+from unmask.evaluation.held_out_file import read_held_out
 from unmask.families.puzzle.solving import interval_dict, wilson
-from unmask.metrics.words import words
+from unmask.metrics.bleu import bleu
+from unmask.metrics.rep_n import rep_n
+from unmask.metrics.word_recall import word_recall
+from unmask.metrics.words import word_tokens
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Found, search
-from unmask.search.plan import SearchPlan, Weights
-from unmask.search.units import cut
-from unmask.search.verifiers.cosine import THRESHOLDS, CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.loop import SearchResult, search
+from unmask.search.plan import RankingWeights, SearchPlan
+from unmask.search.units import split_units
+from unmask.search.verifiers.cosine import THRESHOLDS, CosineVerifier
+from unmask.search.writer import MaskFiller
 from where import where
 
 BUCKETS = {"<= 8": (1, 8), "9-16": (9, 16), "17-32": (17, 32)}
 MARKS = (50, 100, 200, 400, 700, 1000, 1500, 2000)
 LOCAL = ("replace", "insert", "delete", "move")
 SWAPS = {"one": "two", "two": "three", "three": "four", "seven": "eight", "ten": "nine", "hundred": "thousand"}
-UNGUIDED = Weights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
+#: texts that are written together, and kept when they are
+PIECE = 10
+UNGUIDED = RankingWeights(word=0.0, missing=0.0, foreign=0.0, gain=0.0)
 
+Way = tuple[SearchPlan, "Starts | None"]
 Starts = Callable[[Sequence[str], torch.Tensor], list[list[str]]]
 
 
@@ -52,24 +61,39 @@ class Bench:
     def __init__(self, folder: str, texts: str | None, threads: int) -> None:
         torch.set_num_threads(threads)
         self.model: Any = unmask.load(folder, "cpu")
-        found = held_out(self.model, texts, texts=10**6)
-        self.texts, self.known = [t for t in found[1]], list(found[2] or [])
-        self.encoder = self.model.load_encoder()
-        self.coarse = self.model.load_encoder("bf16")
+        travels = [] if texts else read_held_out(folder)
+        self.kinds = {one.text: one.kind for one in travels}
+        self.drawn = {name: [one.text for one in travels if one.bucket == high] for name, (_, high) in BUCKETS.items()}
+        self.texts = [one.text for one in travels]
+        self._source = texts
+        self.encoder = self.model.card.load_encoder()
+        self.coarse = self.model.card.load_encoder("bf16")
         self.lexicon = lexicon_of(self.model)
         self._known_z: torch.Tensor | None = None
+        if not travels:
+            self.texts = list(held_out(self.model, texts, texts=10**6)[1])
+
+    @cached_property
+    def known(self) -> list[str]:
+        """What was trained on."""
+        return list(held_out(self.model, self._source, texts=10**6)[2] or [])
 
     def buckets(self, per: int) -> dict[str, list[str]]:
         """Texts of each bucket; whole sentences of longer texts fill the short one."""
-        trained = {" ".join(words(s)) for t in self.known for s in [t, *_sentences(t)]}
+        if self.kinds:
+            return {
+                name: [texts[int(i)] for i in np.linspace(0, len(texts) - 1, min(per, len(texts))).round()]
+                for name, texts in self.drawn.items()
+            }
+        trained = {" ".join(word_tokens(s)) for t in self.known for s in [t, *_sentences(t)]}
         whole = {t: n for t, n in zip(self.texts, self._tokens(self.texts), strict=True)}
         found = {}
         for name, (low, high) in BUCKETS.items():
-            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(words(t)) not in trained]
+            mine = [t for t, n in whole.items() if low <= n <= high and " ".join(word_tokens(t)) not in trained]
             if name == "<= 8" and len(mine) < per:
                 parts = sorted({s for t in self.texts for s in _sentences(t) if s[0].isupper() and '"' not in s})
                 fits = [s for s, n in zip(parts, self._tokens(parts), strict=True) if 4 <= n <= high]
-                fits = [s for s in fits if " ".join(words(s)) not in trained and s not in mine]
+                fits = [s for s in fits if " ".join(word_tokens(s)) not in trained and s not in mine]
                 mine += random.Random(0).sample(fits, min(len(fits), per - len(mine)))
             found[name] = [mine[int(i)] for i in np.linspace(0, len(mine) - 1, min(per, len(mine))).round()]
         return found
@@ -80,15 +104,30 @@ class Bench:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.from_numpy(self.encoder.encode(list(texts)))
 
-    def search(self, texts: Sequence[str], plan: SearchPlan, starts: Starts | None = None) -> tuple[list[Found], float]:
-        """What was found for the vectors of texts, and CPU seconds a text."""
-        z_BZ, numbers = self.encode(texts), list(range(len(texts)))
-        check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
-        writer = Writer(self.model.denoiser, self.model.tokenizer)
-        begun = time.process_time()
+    def search(
+        self, texts: Sequence[str], numbers: Sequence[int], plan: SearchPlan, starts: Starts | None = None
+    ) -> list[SearchResult]:
+        """What was found for the vectors of texts, whose numbers name the noise."""
+        z_BZ = self.encode(texts)
+        check = CosineVerifier(dict(zip(numbers, z_BZ, strict=True)), self.encoder, self.coarse)
+        writer = MaskFiller(self.model.denoiser, self.model.tokenizer)
         first = None if starts is None else starts(texts, z_BZ)
-        found = search(numbers, z_BZ, check, writer, self.lexicon, plan, starts=first)
-        return found, (time.process_time() - begun) / len(texts)
+        return search(list(numbers), z_BZ, check, writer, self.lexicon, plan, starts=first)
+
+    def rows(self, name: str, texts: Sequence[str], numbers: Sequence[int], way: Way | None) -> list[dict[str, Any]]:
+        """What a way makes of some texts, one row a text."""
+        begun = time.process_time()
+        found = self.once(texts) if way is None else self.search(texts, numbers, *way)
+        seconds = (time.process_time() - begun) / len(texts)
+        return [row(t, one, seconds, self.kinds.get(t, "")) for t, one in zip(texts, found, strict=True)]
+
+    def once(self, texts: Sequence[str]) -> list[SearchResult]:
+        """One generation in 16 steps at temperature 0, which asks the encoder nothing."""
+        out = unmask.sample(self.model, list(texts), steps=16, temperature=0.0, precision="fp32")
+        score = (self.encode(out.texts) * self.encode(texts)).sum(1).tolist()
+        return [
+            SearchResult(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)
+        ]
 
     def nearest(self, texts: Sequence[str], z_BZ: torch.Tensor) -> list[list[str]]:
         """The training texts whose vectors are nearest, and clauses of them."""
@@ -132,10 +171,10 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
     return {
         "best of N": (replace(bare, proposals=(), drafts=calls, waves=0), None),
         "nearest training text + edits": (
-            replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)),
+            replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)),
             bench.nearest,
         ),
-        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=Weights(denoiser=0.0)), bench.n_grams),
+        "no denoiser": (replace(whole, drafts=0, proposals=edits, weights=RankingWeights(denoiser=0.0)), bench.n_grams),
         "random remask": (replace(bare, proposals=("span", "whole")), None),
         "local edits": (replace(bare, proposals=LOCAL, weights=UNGUIDED), None),
         "+ probes": (replace(whole, proposals=LOCAL, join=False), None),
@@ -145,53 +184,57 @@ def arms(bench: Bench, calls: int) -> dict[str, tuple[SearchPlan, Starts | None]
 
 
 def plain(text: str) -> str:
-    return " ".join(words(text.replace("'", "")))
+    return " ".join(word_tokens(text.replace("'", "")))
 
 
-def scored(texts: Sequence[str], found: Sequence[Found], seconds: float) -> dict[str, Any]:
-    """Exact match against calls."""
-    pairs = list(zip(texts, found, strict=True))
-
-    def share(right: Callable[[str, str], bool], calls: float = float("inf")) -> dict[str, float]:
-        at = [
-            next((h.text for h in reversed(one.path) if h.calls <= calls), "" if one.path else one.text)
-            for _, one in pairs
-        ]
-        return interval_dict(wilson(sum(right(a, t) for a, t in zip(at, texts, strict=True)), len(pairs)))
-
-    def loosely(a: str, b: str) -> bool:
-        return plain(a) == plain(b)
-
-    wrong = [[t, one.text, round(one.score, 5)] for t, one in pairs if not loosely(t, one.text)]
+def row(text: str, one: SearchResult, seconds: float, kind: str) -> dict[str, Any]:
+    """One text: what was written, whether it is right, and when it was first right for good."""
+    path = [(h.calls, h.text) for h in one.path] or [(one.calls, one.text)]
     return {
-        "exact": share(loosely),
-        "strict": share(str.__eq__),
-        "verified": sum(one.verified for one in found) / len(found),
-        "false verified": sum(one.verified and not loosely(one.text, t) for t, one in pairs),
-        "cosine": round(float(np.mean([one.score for one in found])), 5),
-        "calls": round(float(np.mean([one.calls for one in found])), 1),
-        "forwards": round(float(np.mean([one.forwards for one in found])), 1),
+        "text": text,
+        "kind": kind,
+        "wrote": one.text,
+        "exact": plain(one.text) == plain(text),
+        "strict": one.text == text,
+        "verified": one.verified,
+        "cosine": round(one.score, 5),
+        "calls": one.calls,
+        "forwards": one.forwards,
         "seconds": round(seconds, 2),
-        "curve": {str(mark): share(loosely, mark) for mark in MARKS if any(one.path for one in found)},
-        "wrong": wrong,
+        # the best hypothesis after so many calls: right or not
+        "curve": {
+            str(mark): plain(next((t for calls, t in reversed(path) if calls <= mark), "")) == plain(text)
+            for mark in MARKS
+            if one.path
+        },
     }
 
 
-def one_pass(bench: Bench, texts: Sequence[str]) -> dict[str, Any]:
-    """One generation in 16 steps at temperature 0, which asks the encoder nothing."""
-    begun = time.process_time()
-    out = unmask.sample(bench.model, list(texts), steps=16, temperature=0.0, precision="fp32")
-    seconds = (time.process_time() - begun) / len(texts)
-    score = (bench.encode(out.texts) * bench.encode(texts)).sum(1).tolist()
-    found = [Found(t, s, s >= THRESHOLDS["fp32"], 0, 16, "", []) for t, s in zip(out.texts, score, strict=True)]
-    return scored(texts, found, seconds)
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Shares with intervals, and means, over rows."""
+
+    def share(hits: Sequence[bool]) -> dict[str, Any]:
+        return interval_dict(wilson(sum(hits), len(hits)))
+
+    pairs = [row["wrote"] for row in rows], [row["text"] for row in rows]
+    found: dict[str, Any] = {key: share([row[key] for row in rows]) for key in ("exact", "strict", "verified")}
+    found["false verified"] = sum(row["verified"] and not row["exact"] for row in rows)
+    found["bleu"] = bleu(*pairs).bleu
+    held, wanted = word_recall(*pairs)
+    found["recall"] = float(held.sum() / wanted.sum())
+    found["rep_2"] = [float(np.nanmean(rep_n([word_tokens(t) for t in part], 2))) for part in pairs]
+    found |= {key: float(np.mean([row[key] for row in rows])) for key in ("cosine", "calls", "forwards", "seconds")}
+    found["curve"] = {mark: share([row["curve"][mark] for row in rows]) for mark in rows[0]["curve"]}
+    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("whole", "sentence")}
+    found["kinds"] = {kind: share([row["exact"] for row in mine]) for kind, mine in kinds.items() if mine}
+    return found
 
 
 # -- near misses ----------------------------------------------------------------------------------------------------
 def near_misses(texts: Sequence[str], count: int) -> list[tuple[str, str, str]]:
     """(kind, text, a text that differs from it by little)."""
     draw, found = random.Random(0), []
-    names = sorted({u for t in texts for u in cut(t)[1:] if u[0].isupper()})
+    names = sorted({u for t in texts for u in split_units(t)[1:] if u[0].isupper()})
     kinds = ("comma", "name", "number", "order", "mark")
     while len(found) < count:
         text = draw.choice(texts)
@@ -276,33 +319,35 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="folder for verified.json")
     given = parser.parse_args()
     bench = Bench(given.model, given.texts, given.threads)
-    path = None if given.write is None else given.write / "verified.json"
-    found: dict[str, Any] = {"benchmark": "verified", "model": Path(given.model).name, "calls": given.calls}
+    name = Path(given.model).name
+    path = None if given.write is None else given.write / f"verified_{name}.json"
+    found: dict[str, Any] = {"benchmark": "verified", "model": name, "calls": given.calls}
     if path is not None and path.is_file():
-        found |= json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["calls"] != given.calls:
+            parser.error(f"{path} was measured with --calls {kept['calls']}: choose another folder")
+        found |= kept
     found["where"] = where()
     if given.near:
         found["near misses"] = near(bench, given.near)
         print(json.dumps(found["near misses"], indent=1))
     else:
-        ways = arms(bench, given.calls)
-        chosen = given.arms.split(",") if given.arms else ["one pass", *ways]
+        ways: dict[str, Way | None] = {"one pass": None, **arms(bench, given.calls)}
         for bucket, texts in bench.buckets(given.per).items():
-            for name in chosen:
-                done = found.setdefault("arms", {}).setdefault(name, {})
-                if bucket in done:
-                    continue
-                if name == "one pass":
-                    done[bucket] = one_pass(bench, texts)
-                else:
-                    done[bucket] = scored(texts, *bench.search(texts, *ways[name]))
-                now = done[bucket]
-                print(f"{bucket:6} {name:30} exact {now['exact']['value']:.2f} calls {now['calls']:.0f}", flush=True)
-                if path is not None:
-                    write_json(path, found)
+            for way in given.arms.split(",") if given.arms else ways:
+                rows = found.setdefault("arms", {}).setdefault(way, {}).setdefault(bucket, {}).setdefault("rows", [])
+                known = {row["text"] for row in rows}
+                left = [(i, t) for i, t in enumerate(texts) if t not in known]
+                for start in range(0, len(left), PIECE):
+                    numbers, some = zip(*left[start : start + PIECE], strict=True)
+                    rows += bench.rows(way, some, numbers, ways[way])
+                    if path is not None:
+                        write_json(path, found)
+                now = found["arms"][way][bucket] = {**summary(rows), "rows": rows}
+                print(f"{bucket:6} {way:30} exact {now['exact']['value']:.2f} calls {now['calls']:.0f}", flush=True)
     if path is not None:
         write_json(path, found)
-    print(json.dumps(found))
+    print(json.dumps({"benchmark": "verified", "model": name, "where": found["where"]}))
 
 
 if __name__ == "__main__":

@@ -25,19 +25,20 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 28_600,
+    "statements": 30_600,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
-    "dispatches": 24,
+    "dispatches": 15,
     "dispatches below": 16,
 }
 #: files, climbs, climbs between rooms, returns. Of a text only the way to its Task is followed: the trip goes on inside
+#: Of a recipe's data settings the way to ``Recipe.settings``, which a card keeps: data/split.py reads those
 WALKS = {
-    "unmask.api.train:recipe via unmask.families.masked": (26, 16, 11, 18),
-    "unmask.training.run.train:recipe": (5, 1, 1, 1),
+    "unmask.api.train:recipe via unmask.families.masked": (17, 6, 3, 2),
+    "unmask.training.run.train:recipe": (4, 0, 0, 0),
     "unmask.api.sample:texts via unmask.families.masked": (1, 0, 0, 0),
-    "unmask.api.diagnose:model via unmask.families.masked": (8, 2, 0, 0),
+    "unmask.api.diagnose:model via unmask.families.masked": (9, 2, 0, 0),
 }
 
 
@@ -435,6 +436,15 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert found["imports"] == 1 and found["walks"]["pkg.cli.b.f:y"]["stays"] == ["cli/b.py"]
     missing = subprocess.run([*command[:-1], str(tmp_path)], capture_output=True, text=True)
     assert missing.returncode == 2 and "is not a package's folder" in missing.stderr
+
+
+def test_one_name_for_one_class() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src" / "unmask").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
 
 
 def test_names_of_tests_are_short() -> None:

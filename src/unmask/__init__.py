@@ -1,6 +1,7 @@
 """Train any-order language models, and unmask what their scores hide.
 
-``unmask.load``, ``unmask.sample``, ``unmask.invert``, ``unmask.train``, ``unmask.evaluate``, ``unmask.diagnose``.
+``unmask.load``, ``unmask.sample``, ``unmask.invert``, ``unmask.train``, ``unmask.evaluate``, ``unmask.diagnose``,
+``unmask.audit``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from unmask import reporting as reporting  # which enters what draws results; li
 from unmask.core.door import DOORS
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "evaluate", "invert", "load", "record", "sample", "train"]
+__all__ = ["__version__", "audit", "diagnose", "evaluate", "invert", "load", "record", "sample", "train"]
 
 DOORS["load"] = "unmask.api:load"
 
 if TYPE_CHECKING:
-    from unmask.api import diagnose, evaluate, invert, load, record, sample, train
+    from unmask.api import audit, diagnose, evaluate, invert, load, record, sample, train
 
 
 def __getattr__(name: str) -> Any:

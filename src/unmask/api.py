@@ -16,12 +16,13 @@ from unmask.core.condition import Condition
 from unmask.core.device import device_of
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.family import families
-from unmask.core.model import Evaluation, Model, Output, Scores, Task
+from unmask.core.model import EvaluationRequest, EvaluationResult, Model, Output, SamplingRequest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.families import adopted
 from unmask.families import load as load_model
 
 if TYPE_CHECKING:
+    from unmask.diagnosis.finding import Finding
     from unmask.diagnosis.verdict import Verdict
     from unmask.training.recipe import Recipe
 
@@ -53,7 +54,7 @@ def train(recipe: Recipe) -> Model:
     from unmask.training.run import train as run
 
     family = families.training(recipe.model.family)
-    trained = adopted(run(recipe, lambda prepared: family.probes(prepared, recipe)), "train")
+    trained = adopted(run(recipe, family.probes), "train")
     folder = Path(str(recipe.train.output_dir))
     if distributed.is_main_process():
         try:
@@ -138,7 +139,7 @@ def sample(
         UsageError: a setting that has no effect on this model, counts below 1, or a plan that does not fit.
     """
     model = adopted(model, "sample")
-    task = Task(texts, n, canvas, condition, trace, callback, live, share)
+    task = SamplingRequest(texts, n, canvas, condition, trace, callback, live, share)
     return model.sample(task, SamplingConfig.of(settings, config or model.config))
 
 
@@ -212,7 +213,7 @@ def evaluate(
     share: bool = False,
     config: SamplingConfig | None = None,
     **settings: Any,
-) -> Scores:
+) -> EvaluationResult:
     """Score a model on held-out texts: bound, loss by mask ratio, use of the latent, and what it writes.
 
     Args:
@@ -232,7 +233,7 @@ def evaluate(
         ``.metrics``, ``.tables()``, ``.save(folder)``.
     """
     model = adopted(model, "evaluate")
-    what = Evaluation(data, column, texts, length, judge, samples, trace, share)
+    what = EvaluationRequest(data, column, texts, length, judge, samples, trace, share)
     return model.evaluate(what, SamplingConfig.of(settings, config or model.config))
 
 
@@ -247,6 +248,8 @@ def diagnose(
     seed: int | None = None,
     progress: bool | Callable[[str], None] = False,
     share: bool = False,
+    baseline: str | Path | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
     config: SamplingConfig | None = None,
     **settings: Any,
 ) -> Verdict:
@@ -264,6 +267,8 @@ def diagnose(
         seed: of everything drawn; the config's when None.
         progress: show a progress bar, or call this with each check's name.
         share: each process of a launch runs every n-th check and gets the whole verdict; all must call.
+        baseline: an earlier verdict of the same model as JSON: what is surely worse now fails, what is better is said.
+        on_finding: called with each finding as it comes, the writing first.
         config, settings: how it writes, as for :func:`sample`, but for what does not change texts (``batch_size``,
             ``precision``). A subject of your own brings its own plan.
 
@@ -277,6 +282,7 @@ def diagnose(
     from unmask.diagnosis.subject import Subject
 
     how: dict[str, Any] = {"budget": budget, "only": only, "progress": progress, "share": share}
+    how |= {"baseline": baseline, "on_finding": on_finding}
     if not isinstance(model, Subject):
         loaded = adopted(model, "diagnose")
         chosen = SamplingConfig.of(settings, config or loaded.config)
@@ -292,6 +298,45 @@ def diagnose(
     return run(model, seed=seed or 0, **how)
 
 
+def audit(
+    sampler: Any = "plan",
+    *,
+    signature: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    config: SamplingConfig | None = None,
+    **settings: Any,
+) -> Verdict:
+    """Run a sampler with denoisers whose answers are exact, and say what it does wrong (:mod:`unmask.auditing`).
+
+    Args:
+        sampler: a function, or ``"package.module:function"``, or ``"file.py:function"``; ``"plan"`` for ours.
+        signature: how the function is called, such as ``"llada"`` or ``"canvas"`` (``unmask list signatures``).
+        seed: of everything drawn.
+        progress: called with the name of each question.
+        config, settings: how our sampler writes, as for :func:`sample`.
+
+    Returns:
+        a verdict: ``.status``, ``.findings``, ``.save("audit.html")``; ``.check()`` raises where it fails.
+
+    Raises:
+        UsageError: no such function or signature, or a setting that has no effect.
+    """
+    from unmask.auditing.audit import PLAIN
+    from unmask.auditing.audit import audit as run
+    from unmask.auditing.foreign import foreign
+    from unmask.auditing.subject import planned
+
+    if sampler == "plan":
+        if signature is not None:
+            raise UsageError(f"signature={signature!r} has no effect on 'plan', which is our own sampler")
+        return run(planned(SamplingConfig.of(settings, config)), name="plan", seed=seed, say=progress)
+    if settings or config is not None:
+        raise UsageError(f"{next(iter(settings), 'config')} has no effect on somebody else's sampler")
+    make, name = foreign(sampler, signature)
+    return run(make, name=name, seed=seed, laws=PLAIN, say=progress)
+
+
 def _signature(call: Callable[..., Any]) -> inspect.Signature:
     """A call's own parameters with every setting of a config behind them, for help and editors."""
     own = inspect.signature(call)
@@ -305,5 +350,5 @@ def _signature(call: Callable[..., Any]) -> inspect.Signature:
     return own.replace(parameters=parameters)
 
 
-for _call in (sample, evaluate, diagnose):
+for _call in (sample, evaluate, diagnose, audit):
     _call.__signature__ = _signature(_call)  # type: ignore[union-attr]

@@ -23,6 +23,8 @@ _PLACES = {
     "tasks": "unmask.evaluation.tasks.problem:tasks",
     "faults": "unmask.diagnosis.fault:faults",
     "laws": "unmask.diagnosis.law:laws",
+    "audits": "unmask.auditing.check:audit_checks",
+    "signatures": "unmask.auditing.foreign:signatures",
     # those of the extra kv: none where kvpress is not installed
     "presses": "unmask.kvcache.press:presses",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unmask.core.errors import UsageError
-from unmask.data.columns import cell_of, choose, kind_of, survey
+from unmask.data.columns import cell_kind, cell_of, choose_columns, survey
 from unmask.data.json_tables import parsed
 
 PAGE = Path(__file__).parents[2] / "docs" / "data_formats.md"
@@ -19,9 +19,9 @@ def test_the_page_on_data_formats_is_true(row, result):
     found = survey([parsed(row)] * 3)
     if result.startswith("refused: "):
         with pytest.raises(UsageError, match=re.escape(result.removeprefix("refused: "))):
-            choose(found, None, "x", complete=True)
+            choose_columns(found, None, "x", complete=True)
     else:
-        assert choose(found, None, "x", complete=True) == (result.strip("`"),)
+        assert choose_columns(found, None, "x", complete=True) == (result.strip("`"),)
 
 
 def test_the_page_has_rows():
@@ -66,45 +66,45 @@ def test_the_page_has_rows():
     ],
 )
 def test_kind_of_a_value(cell, kind):
-    assert kind_of(cell) == kind
+    assert cell_kind(cell) == kind
 
 
 def test_all_rows_count_and_not_the_first_alone():
     rows = [{"title": "none yet"}, {"title": "a b", "text": None}, *({"title": "a b", "text": "c d"} for _ in range(5))]
-    assert choose(survey(rows), None, "x") == ("text",)
-    assert choose(survey(reversed(rows)), None, "x") == ("text",)
+    assert choose_columns(survey(rows), None, "x") == ("text",)
+    assert choose_columns(survey(reversed(rows)), None, "x") == ("text",)
 
 
 def test_usual_names_come_in_order_and_in_any_capitals():
     row = {"document": "a b", "Content": "a b", "sentence": "a b"}
-    assert choose(survey([row]), None, "x") == ("sentence",)
-    assert choose(survey([{"id": "x1", " TEXT": "a b"}]), None, "x") == (" TEXT",)
+    assert choose_columns(survey([row]), None, "x") == ("sentence",)
+    assert choose_columns(survey([{"id": "x1", " TEXT": "a b"}]), None, "x") == (" TEXT",)
     with pytest.raises(UsageError, match="which column of x is the text.*Text, TEXT"):
-        choose(survey([{"Text": "a b", "TEXT": "c d"}]), None, "x")
+        choose_columns(survey([{"Text": "a b", "TEXT": "c d"}]), None, "x")
 
 
 def test_text_is_taken_whatever_it_reads_like():
-    assert choose(survey([{"text": "12", "label": "pos"}]), None, "x") == ("text",)
+    assert choose_columns(survey([{"text": "12", "label": "pos"}]), None, "x") == ("text",)
 
 
 def test_a_column_of_nulls_is_refused_if_all_was_seen():
     found = survey([{"text": None, "body": "a b"}])
-    assert choose(found, None, "x", complete=False) == ("text",)
+    assert choose_columns(found, None, "x", complete=False) == ("text",)
     with pytest.raises(UsageError, match="'text' of x is empty in every row; column= may be one of body"):
-        choose(found, None, "x", complete=True)
+        choose_columns(found, None, "x", complete=True)
 
 
 @pytest.mark.parametrize("index", ["", "Unnamed: 0", "__index_level_0__"])
 def test_the_index_of_pandas_is_no_text_and_no_reason_to_ask(index):
-    assert choose(survey([{index: "0", "text": "a b"}]), None, "x") == ("text",)
+    assert choose_columns(survey([{index: "0", "text": "a b"}]), None, "x") == ("text",)
     with pytest.raises(UsageError, match="one of body$"):
-        choose(survey([{index: "a b", "body": "c d"}]), None, "x")
+        choose_columns(survey([{index: "a b", "body": "c d"}]), None, "x")
 
 
 def test_a_column_by_name_is_honoured_or_refused():
     found = survey([{"id": "x1", "n": 3, "doc": {"text": "a b", "deep": {"er": "c d"}}, "tags": ["a"]}])
-    assert choose(found, ("id",), "x") == ("id",)
-    assert choose(found, ("doc.deep.er", "doc.text"), "x") == ("doc.deep.er", "doc.text")
+    assert choose_columns(found, ("id",), "x") == ("id",)
+    assert choose_columns(found, ("doc.deep.er", "doc.text"), "x") == ("doc.deep.er", "doc.text")
     for wanted, says in (
         ("n", "holds plain numbers, not texts"),
         ("tags", "holds lists"),
@@ -112,7 +112,7 @@ def test_a_column_by_name_is_honoured_or_refused():
         ("doc.txt", "no column 'doc.txt': did you mean 'doc.text'"),
     ):
         with pytest.raises(UsageError, match=re.escape(says)):
-            choose(found, (wanted,), "x")
+            choose_columns(found, (wanted,), "x")
 
 
 def test_cell_of_follows_dots_but_a_key_with_a_dot_comes_first():

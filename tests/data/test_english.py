@@ -7,7 +7,7 @@ import pytest
 
 from unmask.core.errors import UsageError
 from unmask.data import build_english, english
-from unmask.data.english_sources import SOURCES, Source
+from unmask.data.english_sources import SOURCES, ProseSource
 from unmask.data.text import load_texts
 
 
@@ -53,8 +53,8 @@ def test_names_behind_a_quotation_and_stray_spaces_go():
     assert build_english.usable("How soon it ends !") == "How soon it ends!"
 
 
-def small(tmp_path, name: str, text: str, whole: bool = False) -> Source:
-    return Source(name, "npm", name, "public domain", name, lambda folder: iter([(f"{name} 1", text)]), whole)
+def small(tmp_path, name: str, text: str, whole: bool = False) -> ProseSource:
+    return ProseSource(name, "npm", name, "public domain", name, lambda folder: iter([(f"{name} 1", text)]), whole)
 
 
 def test_build_writes_sorted_lines_and_a_manifest(tmp_path, monkeypatch):

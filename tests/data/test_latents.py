@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from unmask.core.errors import UsageError
-from unmask.data.latents import cache_root, cached_latents
+from unmask.core.files import cache_root
+from unmask.data.latents import cached_latents
 
 WIDTH = 6
 

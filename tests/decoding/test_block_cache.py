@@ -21,8 +21,8 @@ from unmask.decoding.cache_error import cache_error
 from unmask.models.adapters import attention as adapters_attention
 from unmask.models.adapters.dream import DreamConfig, DreamDenoiser
 from unmask.models.adapters.llada import LladaConfig, LladaDenoiser
+from unmask.models.bidirectional_cache import packed
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.memory import packed
 
 LLADA: dict[str, Any] = {
     "d_model": 16,

@@ -100,11 +100,11 @@ def test_every_schedule_listed_trains_and_writes(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["count", "time", "grid"])
-@pytest.mark.parametrize("tilt", [1.0, 2.0])
-def test_an_untrained_model_costs_log_v(estimator: str, tilt: float) -> None:
+@pytest.mark.parametrize("time_power", [1.0, 2.0])
+def test_an_untrained_model_costs_log_v(estimator: str, time_power: float) -> None:
     """x-transformers' weighted loss is negative, xlm's bound is twice it, dLLM_Reason's is four times it."""
     model = network()
-    law = MaskingProcess(estimator, "sgdd" if estimator == "grid" else "linear", tilt=tilt)
+    law = MaskingProcess(estimator, "sgdd" if estimator == "grid" else "linear", time_power=time_power)
     ids_BL = torch.randint(0, MASK, (2000, 16), generator=torch.Generator().manual_seed(1))
     found = token_losses(model, law.corrupt(ids_BL, MASK, generator(2)))
     assert (found.ce_N > 0).all() and (found.weight_B > 0).all() and (found.row_nelbo() >= 0).all()

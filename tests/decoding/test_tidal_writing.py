@@ -10,7 +10,7 @@ from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, PAD, M
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import CharacterWriter, MaskedWriter, stream_blocks, write_blocks
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
 
@@ -175,7 +175,7 @@ def test_plain_reading_gives_texts_back():
 
 def test_masked_blocks_are_filled_by_our_samplers():
     net = tidal("masked")
-    text = TidalTextModel(net, TOKENIZER, Card(length=64))
+    text = TidalTextModel(net, TOKENIZER, TextModelCard(length=64))
     plan = DecodingPlan(order="margin", temperature=1.0, steps=5, seed=2)
 
     def write(prompts, ids):

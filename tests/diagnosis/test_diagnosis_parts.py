@@ -20,7 +20,7 @@ from unmask.diagnosis.context import BUDGETS, CheckContext, moved
 from unmask.diagnosis.division import best_cost, even_cost
 from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.native import NativeSubject
-from unmask.diagnosis.staircase import Curve
+from unmask.diagnosis.staircase import LossCurve
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text, plain_mean, sure, tolerance
 from unmask.diagnosis.subject import METHODS, Batch, Generated, State, Subject, TrainingView, Wrapped
 
@@ -117,9 +117,9 @@ def test_certain_predictions_tell_no_temperature() -> None:
     assert likelihood(sure, best, 0.5) == pytest.approx(0.0, abs=1e-9) and likelihood(sure, best, 0.0) == 0.0
 
 
-def curve_of(*losses: float) -> Curve:
+def curve_of(*losses: float) -> LossCurve:
     ratios = torch.arange(1, len(losses) + 1).double() / len(losses)
-    return Curve(ratios, [Estimate(loss, {}) for loss in losses])
+    return LossCurve(ratios, [Estimate(loss, {}) for loss in losses])
 
 
 def test_staircase_ends_at_the_bound_and_at_all_at_once() -> None:
@@ -146,9 +146,9 @@ def test_smirnov_series() -> None:
 
 def test_own_bound_of_an_exact_joint_is_its_entropy() -> None:
     subject = toy()
-    lab = CheckContext(subject, BUDGETS["full"])
-    truth = -subject.denoiser.log_prob(lab.batch.ids_BL) / 6  # type: ignore[attr-defined]
-    found = mean_bound(lab)
+    context = CheckContext(subject, BUDGETS["full"])
+    truth = -subject.denoiser.log_prob(context.batch.ids_BL) / 6  # type: ignore[attr-defined]
+    found = mean_bound(context)
     # the bound of exact marginals under random orders is exact in expectation
     assert abs(found.value - float(truth.mean())) < 3 * found.error + 0.02
 
@@ -167,10 +167,10 @@ def test_an_exact_model_is_at_home_in_its_own_text() -> None:
 def test_a_uniform_model_scores_log_v() -> None:
     ids = torch.randint(0, 10, (64, 16), generator=torch.Generator().manual_seed(0))
     subject = NativeSubject(UniformDenoiser(), Batch(ids), Batch(ids))
-    lab = CheckContext(subject, BUDGETS["quick"])
+    context = CheckContext(subject, BUDGETS["quick"])
     assert subject.training_view(Batch(ids), 0).loss == pytest.approx(math.log(10), rel=1e-5)
-    assert mean_bound(lab).value == pytest.approx(math.log(10), rel=1e-5)
-    finding = run_check(checks.make("bound_calibration"), lab)
+    assert mean_bound(context).value == pytest.approx(math.log(10), rel=1e-5)
+    finding = run_check(checks.make("bound_calibration"), context)
     assert finding.status == "pass" and finding.numbers["factor"] == pytest.approx(1.0, abs=1e-5)
 
 
@@ -189,11 +189,11 @@ def test_a_bound_without_weights_is_compared_with_our_own() -> None:
 
 
 def test_hidden_states_hide_what_they_say() -> None:
-    lab = CheckContext(toy(), BUDGETS["quick"])
-    x, hidden = lab.hide(lab.batch.ids_BL, 0.5)
-    assert torch.equal(x == lab.mask_id, hidden) and bool((hidden.sum(1) == 3).all())
-    assert torch.equal(x[~hidden], lab.batch.ids_BL[~hidden])
-    again, _ = lab.hide(lab.batch.ids_BL, 0.5)
+    context = CheckContext(toy(), BUDGETS["quick"])
+    x, hidden = context.hide(context.batch.ids_BL, 0.5)
+    assert torch.equal(x == context.mask_id, hidden) and bool((hidden.sum(1) == 3).all())
+    assert torch.equal(x[~hidden], context.batch.ids_BL[~hidden])
+    again, _ = context.hide(context.batch.ids_BL, 0.5)
     assert torch.equal(x, again)
 
 
@@ -202,10 +202,10 @@ class Nothing(Subject):
 
 
 def test_what_is_not_provided_is_never_a_pass() -> None:
-    lab = CheckContext(Nothing(), BUDGETS["quick"])
+    context = CheckContext(Nothing(), BUDGETS["quick"])
     for name in checks:
-        assert run_check(checks.make(name), lab).status == "not_run", name
-    assert not any(Nothing().provides(m) or lab.subject.provides(m) for m in METHODS)
+        assert run_check(checks.make(name), context).status == "not_run", name
+    assert not any(Nothing().provides(m) or context.subject.provides(m) for m in METHODS)
     assert Wrapped(toy()).provides("predict") and not Wrapped(Nothing()).provides("predict")
 
 
@@ -215,8 +215,8 @@ def test_a_method_that_raises_is_a_finding_with_its_message(method: str) -> None
         raise KeyError("no <weights> here")
 
     subject = type("Broken", (Wrapped,), {method: broken})(toy())
-    lab = CheckContext(subject, BUDGETS["quick"])
-    found = [run_check(checks.make(name), lab) for name in ("train_inference", "safe_words")]
+    context = CheckContext(subject, BUDGETS["quick"])
+    found = [run_check(checks.make(name), context) for name in ("train_inference", "safe_words")]
     said = [f for f in found if f.status == "fail" and "no <weights> here" in f.measured]
     assert said and said[0].numbers["method"] == method and said[0].share == 1.0
 
@@ -239,7 +239,7 @@ def test_nan_and_wrong_shapes_are_findings() -> None:
 
 def test_a_check_that_breaks_is_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     check = checks.make("mask_mass")
-    monkeypatch.setattr(type(check), "run", lambda self, lab: 1 / 0)
+    monkeypatch.setattr(type(check), "run", lambda self, context: 1 / 0)
     finding = run_check(check, CheckContext(toy(), BUDGETS["quick"]))
     assert finding.status == "not_run" and "ZeroDivisionError" in finding.why
 
@@ -247,9 +247,9 @@ def test_a_check_that_breaks_is_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> N
 def test_forwards_are_counted_and_do_not_depend_on_the_corpus() -> None:
     counts = []
     for rows in (700, 3000):
-        lab = CheckContext(toy(rows), BUDGETS["quick"])
-        run_check(checks.make("loss_by_ratio"), lab)
-        counts.append(lab.subject.forwards)
+        context = CheckContext(toy(rows), BUDGETS["quick"])
+        run_check(checks.make("loss_by_ratio"), context)
+        counts.append(context.subject.forwards)
     # six ratios of 48 rows, and four views of training
     assert counts == [10 * 48, 10 * 48]
 
@@ -295,3 +295,14 @@ def test_generated_rows_must_be_as_many_as_asked() -> None:
 
     finding = run_check(checks.make("frontier"), CheckContext(Lazy(toy()), BUDGETS["quick"]))
     assert finding.status == "fail" and "wrote 3 texts" in finding.measured
+
+
+def test_a_check_for_masked_models_says_why() -> None:
+    for name in checks:
+        check = checks.make(name)
+        if check.kinds == ("masked",):
+            assert len(check.apart) > 20 and not check.apart.endswith("."), name
+    nothing = Nothing()
+    nothing.kind = "causal"
+    found = run_check(checks.make("mask_mass"), CheckContext(nothing, BUDGETS["quick"]))
+    assert found.status == "not_run" and found.why.endswith("causal: a causal model has no mask that could be drawn")

@@ -18,11 +18,11 @@ from unmask.diagnosis.callback import QuickProbe
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.fault import faults
 from unmask.diagnosis.finding import Finding, Plot, worst
-from unmask.diagnosis.native import NativeSubject, law_of
+from unmask.diagnosis.native import NativeSubject, masking_process_of
 from unmask.diagnosis.subject import Subject
 from unmask.diagnosis.verdict import Verdict, judge
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 
 HOSTILE = '<script>alert("x")</script> & "quotes" \' {{ 7*7 }} 🙂 $x$'
 
@@ -125,8 +125,8 @@ def test_a_verdict_is_reproducible(sgdd: NativeSubject) -> None:
 
 
 def test_the_law_of_a_recipe() -> None:
-    law = law_of({"estimator": "time", "schedule": "cosine", "tilt": "2.0", "max_steps": 5})
-    assert law.estimator == "time" and law.tilt == 2.0 and law_of({}).estimator == "count"
+    law = masking_process_of({"estimator": "time", "schedule": "cosine", "tilt": "2.0", "max_steps": 5})
+    assert law.estimator == "time" and law.time_power == 2.0 and masking_process_of({}).estimator == "count"
 
 
 def test_the_probe_logs_findings_within_its_share(sgdd: NativeSubject) -> None:
@@ -155,7 +155,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = MaskedDiffusionModel(
         MaskedDiffusionConfig(vocab_size=VOCAB, max_position_embeddings=LENGTH, dim=32, layers=1, heads=2)
     )
-    card = Card(length=LENGTH, recipe={"data": str(place / "texts.txt"), "validation": 0.3})
+    card = TextModelCard(length=LENGTH, recipe={"data": str(place / "texts.txt"), "validation": 0.3})
     return TextModel(net.eval(), tokenizer, card).save(place / "model")
 
 

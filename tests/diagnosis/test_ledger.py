@@ -20,7 +20,7 @@ from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.ledger import Ledger, ledger
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.record import Record, record_of
-from unmask.diagnosis.staircase import Curve, best, divided
+from unmask.diagnosis.staircase import LossCurve, best, divided
 from unmask.diagnosis.statistics import mean_by_text
 from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
 from unmask.diagnosis.visits import divergence
@@ -249,7 +249,7 @@ def test_a_causal_model_has_the_lines_that_apply() -> None:
 def test_the_best_schedule_is_the_best_of_all() -> None:
     noise = torch.Generator().manual_seed(3)
     ratios = torch.arange(1, 9, dtype=torch.float64) / 8
-    curve = Curve(ratios, [Estimate(float(x), {}) for x in torch.rand(8, generator=noise).sort().values])
+    curve = LossCurve(ratios, [Estimate(float(x), {}) for x in torch.rand(8, generator=noise).sort().values])
 
     def cost(counts: Any) -> float:
         return float(divided(counts, ratios) @ curve.loss_R)

@@ -69,7 +69,7 @@ def test_a_check_that_measures_nan_does_not_pass(monkeypatch: pytest.MonkeyPatch
     class Careless(Check):
         title, fault, needs = "Is it?", "It is not.", ("data",)
 
-        def run(self, lab: CheckContext) -> Finding:
+        def run(self, context: CheckContext) -> Finding:
             lost = float(torch.tensor([]).mean())
             return Finding("fail" if lost > 0.5 else "pass", measured=f"{lost:+.3f} nats", numbers={"lost": lost})
 

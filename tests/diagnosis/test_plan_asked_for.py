@@ -20,7 +20,7 @@ from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject
 from unmask.families.causal import CausalText
 from unmask.families.masked import MaskedText
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 
 TEXTS = ["the river runs to the sea", "a house stands by the river", "birds fly over the house"] * 4
 WORDS = train_bpe(TEXTS, 280)
@@ -30,7 +30,9 @@ WORDS = train_bpe(TEXTS, 280)
 def masked() -> MaskedText:
     torch.manual_seed(0)
     shape = {"dim": 16, "layers": 1, "heads": 2, "ffn_dim": 16, "max_position_embeddings": 24}
-    return MaskedText(MaskedDiffusionModel(MaskedDiffusionConfig(vocab_size=len(WORDS), **shape)), WORDS, Card(24))
+    return MaskedText(
+        MaskedDiffusionModel(MaskedDiffusionConfig(vocab_size=len(WORDS), **shape)), WORDS, TextModelCard(24)
+    )
 
 
 @pytest.fixture(scope="module")

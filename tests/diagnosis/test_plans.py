@@ -47,8 +47,8 @@ def under(subject: NativeSubject, **plan: Any) -> NativeSubject:
 
 
 def found(subject: Subject, *names: str) -> dict[str, Finding]:
-    lab = CheckContext(subject, BUDGETS["quick"])
-    return {name: run_check(checks.make(name), lab) for name in names}
+    context = CheckContext(subject, BUDGETS["quick"])
+    return {name: run_check(checks.make(name), context) for name in names}
 
 
 @pytest.mark.parametrize("name", PLANS)

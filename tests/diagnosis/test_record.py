@@ -16,7 +16,7 @@ from unmask.core.errors import CheckpointError
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.record import FILE, Record, read, record_of
-from unmask.diagnosis.subject import Batch, NotProvided, Wrapped
+from unmask.diagnosis.subject import Batch, NotProvided, Split, State, Subject, Wrapped
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
 
@@ -192,3 +192,96 @@ def test_rows_without_their_vectors_are_left_out() -> None:
     net = model()
     bare = NativeSubject(net, rows(), replace(rows(20), cond=None))
     assert set(record_of(bare, "training").splits) == {"held_out"}
+
+
+class ByColumn(Subject):
+    """Answers of a table by column, read some places off."""
+
+    name, kind, vocab_size, mask_id, pad_id = "by column", "masked", 20, 19, 0
+
+    def __init__(self, off: int = 0) -> None:
+        self.off, self.kept = off, None
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        noise = torch.Generator().manual_seed(0 if split == "train" else 1)
+        # column j holds the ids j + 1 and j + 2
+        return Batch((torch.arange(12) + torch.randint(1, 3, (64, 12), generator=noise))[:n])
+
+    def predict(self, state: State) -> torch.Tensor:
+        column_N = state.at_BL.nonzero()[:, 1] + self.off
+        near_NV = (torch.arange(20) - column_N[:, None] - 1.5).abs()
+        return -3 * near_NV
+
+    def record(self) -> Record:
+        return record_of(ByColumn(), "training")
+
+
+@pytest.mark.parametrize("off", [1, -1, 2])
+def test_positions_some_places_off_are_named(off: int) -> None:
+    found = finding(ByColumn(off))
+    assert found.repair == "network.positions" and found.numbers["places_off"] == off
+    assert finding(ByColumn()).status == "pass"
+
+
+class Repeats(Subject):
+    """Rows that repeat one id; answers with the id that it reads in sight, no further away than ``reach``."""
+
+    name, kind, vocab_size, mask_id, pad_id = "repeats", "masked", 12, 11, None
+
+    def __init__(self, reach: int = 99, moved: int = 0) -> None:
+        self.reach, self.moved = reach, moved
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        return Batch((torch.arange(60) % 10)[:n, None].repeat(1, 16))
+
+    def predict(self, state: State) -> torch.Tensor:
+        row_N, column_N = state.at_BL.nonzero(as_tuple=True)
+        near_NL = (torch.arange(16) - column_N[:, None]).abs() <= self.reach
+        seen_NL = near_NL & (state.x_BL[row_N] != 11)
+        read_NL = torch.where(state.x_BL[row_N] < 10, (state.x_BL[row_N] + self.moved) % 10, 11)
+        counts_NV = torch.zeros(len(row_N), 12).scatter_add_(1, read_NL, seen_NL.float())
+        # with little in sight it is less sure; the mask is never an answer
+        return (counts_NV + 0.1 + 0.01 * column_N[:, None] / self.reach).log().index_fill(1, torch.tensor(11), -30.0)
+
+    def record(self) -> Record:
+        return record_of(Repeats(), "training")
+
+
+@pytest.mark.parametrize(
+    ("subject", "repair"),
+    [(Repeats(moved=1), "tokenizer"), (Repeats(reach=2), "network.attention")],
+)
+def test_damage_is_told_by_what_it_leaves_right(subject: Subject, repair: str) -> None:
+    found = finding(subject)
+    assert found.status == "fail" and found.repair == repair, found.measured
+
+
+class Told(Wrapped):
+    """Rows whose vectors went through a change."""
+
+    def __init__(self, inner: Any, change: Any, record: Record) -> None:
+        super().__init__(inner)
+        self.change, self.kept = change, record
+
+    def record(self) -> Record:
+        return self.kept
+
+    def data(self, n: int, split: Split = "held_out") -> Batch:
+        batch = self.inner.data(n, split)
+        return replace(batch, cond=Condition.of(self.change(batch.cond.latent_BZ)))
+
+
+@pytest.mark.parametrize(
+    ("change", "repair"),
+    [
+        (lambda z: z.roll(1, 0), "condition.rows"),
+        (lambda z: 3 * z, "condition.scale"),
+        (lambda z: z + 1, "condition.scale"),
+    ],
+)
+def test_rows_with_other_vectors_than_recorded_are_named(change: Any, repair: str) -> None:
+    inner = subject(model())
+    record = record_of(inner, "training")
+    found = finding(Told(inner, change, record))
+    assert found.status == "fail" and found.repair == repair, found.measured
+    assert finding(Told(inner, lambda z: z.clone(), record)).status == "pass"

@@ -24,7 +24,7 @@ from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, Generated, Wrapped
 from unmask.diagnosis.symptom import symptoms
 from unmask.diagnosis.verdict import judge
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
 L = 4
 SMALL = replace(BUDGETS["full"], rows=24, samples=24, fit=64, ratios=(0.25, 0.5, 0.75, 1.0), rollout_steps=4)
@@ -67,8 +67,8 @@ def test_good_writing_has_nothing_to_replace() -> None:
 
 
 def test_symptoms_of_the_reference_are_none() -> None:
-    lab = CheckContext(turns(), SMALL)
-    assert all(s.mean.value == pytest.approx(s.ideal) for s in symptoms(lab, lab.prompts.ids_BL))
+    context = CheckContext(turns(), SMALL)
+    assert all(s.mean.value == pytest.approx(s.ideal) for s in symptoms(context, context.prompts.ids_BL))
 
 
 class Repeats(Wrapped):
@@ -122,11 +122,11 @@ def test_settings_that_are_refused_are_no_plan() -> None:
 
 
 def test_only_the_full_budget_tries() -> None:
-    bad, good = Writing("fail", "It writes badly."), Writing("pass", "It writes well.")
-    lab = CheckContext(tempered(), SMALL)
+    bad, good = WritingReport("fail", "It writes badly."), WritingReport("pass", "It writes well.")
+    context = CheckContext(tempered(), SMALL)
     quick = CheckContext(tempered(), replace(SMALL, name="quick"))
-    assert [what_helps(*pair) for pair in ((quick, bad), (lab, good), (lab, None))] == [((), None)] * 3
-    found, plan = what_helps(lab, bad)
+    assert [what_helps(*pair) for pair in ((quick, bad), (context, good), (context, None))] == [((), None)] * 3
+    found, plan = what_helps(context, bad)
     verdict = judge([], bad, replacements=found, prescription=plan)
     page, tree = verdict.to_html(), verdict.tree()
     assert "unmask sample" in page and "What goes when one ingredient is ideal" in page

@@ -20,6 +20,7 @@ from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.law import law_of, opened
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject, Wrapped
+from unmask.diagnosis.verdict import judge
 
 BUDGET = replace(BUDGETS["quick"], samples=96)
 Change = Callable[[Generated], Generated]
@@ -63,16 +64,17 @@ def test_a_plain_sampler_of_ones_own_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "repair"),
+    ("answer", "said", "repair", "own"),
     [
-        (lambda x: x.log_softmax(-1) / 0.3, "temperature 0.", "sampler.temperature"),
-        (lambda x: x.log_softmax(-1) / 3, "temperature 2", "sampler.temperature"),
-        (lambda x: x.masked_fill(x < x.topk(2, dim=-1).values[:, -1:], -torch.inf), "2 most probable", "sampler.law"),
+        (lambda x: x.log_softmax(-1) / 0.3, "temperature 0.", "sampler.temperature", True),
+        # as draws from other answers than these look, whatever made them other
+        (lambda x: x.log_softmax(-1) / 3, "temperature 2", "sampler.temperature", False),
+        (lambda x: x.masked_fill(x < x.topk(2).values[:, -1:], -torch.inf), "2 most probable", "sampler.law", True),
     ],
 )
-def test_a_law_is_named(answer: Callable[[Tensor], Tensor], said: str, repair: str) -> None:
+def test_a_law_is_named(answer: Callable[[Tensor], Tensor], said: str, repair: str, own: bool) -> None:
     finding = asked("replay", Planted(toy(), answer))
-    assert finding.status == "fail" and finding.own
+    assert finding.status == "fail" and finding.own is own
     assert said in finding.fault and finding.repair == repair
 
 
@@ -146,3 +148,94 @@ def test_a_token_that_changes_unsaid_is_seen() -> None:
 def test_temperature_zero_needs_no_seed() -> None:
     finding = asked("seeds", Planted(toy(), lambda x: x, temperature=0.0))
     assert finding.status == "not_run"
+
+
+class Unsteady(Wrapped):
+    """Answers with noise of its own, as a network does whose dropout is on."""
+
+    def __init__(self, inner: Subject) -> None:
+        super().__init__(inner)
+        self.noise = torch.Generator().manual_seed(3)
+
+    def predict(self, state: State) -> Tensor:
+        logits_NV = self.inner.predict(state)
+        return logits_NV + 1.5 * torch.randn(logits_NV.shape, generator=self.noise)
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        return written(self, batch, seed, answer=lambda x, before, at, cond: self.predict(State(x, at, cond)))
+
+
+def test_an_unsteady_network_is_the_cause_of_what_it_draws() -> None:
+    subject = Unsteady(toy())
+    subject.settings = {}
+    found = [asked(check, subject) for check in ("train_inference", "replay", "draw_calibration", "skill")]
+    assert found[1].status == "fail" and not found[1].own
+    causes = judge(found).causes
+    assert [(c.finding.check, c.finding.repair) for c in causes] == [("train_inference", "network.mode")]
+
+
+class BySureness(Wrapped):
+    """Writes one place at a time: the surest first, or the least sure."""
+
+    def __init__(self, inner: Subject, sign: int) -> None:
+        super().__init__(inner)
+        self.sign, self.settings = sign, {"order": ("random", "margin")}
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        noise = torch.Generator().manual_seed(seed)
+        x_BL, steps = torch.full_like(batch.ids_BL, self.mask_id), []
+        for _ in range(x_BL.shape[1]):
+            p = (
+                self.inner.predict(State(x_BL, torch.ones_like(x_BL, dtype=torch.bool)))
+                .softmax(-1)
+                .view(*x_BL.shape, -1)
+            )
+            best = p.topk(2, -1).values
+            score = self.sign * (best[..., 0] - best[..., 1])
+            if settings.get("order", "margin") == "random":
+                score = torch.rand(x_BL.shape, generator=noise)
+            column = score.masked_fill(x_BL != self.mask_id, -torch.inf).argmax(1)
+            drawn = torch.nn.functional.one_hot(column, x_BL.shape[1]).bool()
+            steps.append(Step(x_BL.clone(), drawn))
+            x_BL[drawn] = torch.multinomial(p[drawn].double(), 1, generator=noise)[:, 0]
+        return Generated(x_BL, tuple(steps), 1.0)
+
+
+@pytest.mark.parametrize(("sign", "status"), [(1, "pass"), (-1, "fail")])
+def test_an_order_turned_round_is_named(sign: int, status: str) -> None:
+    found = asked("order", BySureness(toy(), sign))
+    assert found.status == status, found.measured
+    assert status == "pass" or ("least sure" in found.fault and found.repair == "sampler.order")
+
+
+def test_the_same_value_twice_tells_nothing_of_a_setting() -> None:
+    subject = toy()
+    subject.settings = {"steps": (4, 4)}
+    assert "without effect" not in asked("order", subject).measured
+
+
+def test_an_end_that_is_held_back_is_named() -> None:
+    subject = toy()
+    subject.eos_id, subject.pad_id = 1, None
+    push = torch.zeros(subject.vocab_size)
+    push[1] = -4.0
+    found = asked("replay", Planted(subject, lambda logits: logits + push))
+    assert found.status == "fail" and found.repair == "sampler.length" and "-4 nats on the end" in found.fault
+    assert asked("replay", Planted(subject, lambda logits: logits)).status == "pass"
+
+
+class Batchwise(Wrapped):
+    """Noise that hangs on how many rows are written together, and on the seed or not."""
+
+    def __init__(self, inner: Subject, heeds: bool) -> None:
+        super().__init__(inner)
+        self.heeds = heeds
+
+    def generate(self, batch: Batch, seed: int, **settings: Any) -> Generated:
+        noise = torch.Generator().manual_seed(1000 * len(batch) + (seed if self.heeds else 0))
+        return Generated(torch.randint(1, 6, batch.ids_BL.shape, generator=noise), temperature=1.0)
+
+
+@pytest.mark.parametrize(("heeds", "status"), [(True, "pass"), (False, "fail")])
+def test_a_seed_is_judged_on_the_same_rows(heeds: bool, status: str) -> None:
+    assert asked("seeds", Batchwise(toy(), heeds)).status == status

@@ -24,9 +24,9 @@ from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, NotProvided, Wrapped
 from unmask.diagnosis.verdict import judge
 from unmask.diagnosis.word_probe import ridge
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
-BAD = Writing("fail", "It writes badly: it was said so.")
+BAD = WritingReport("fail", "It writes badly: it was said so.")
 STEPS = [100.0 * i for i in range(1, 13)]
 
 

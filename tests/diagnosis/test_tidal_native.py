@@ -15,7 +15,7 @@ from unmask.diagnosis.subject import State
 from unmask.diagnosis.tidal import tidal_subject
 from unmask.diffusion.blocks import block_losses
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
 
@@ -45,7 +45,7 @@ def trained(attention="tidal", writes="blocks", blocks="number", steps=250):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return TidalTextModel(net.eval(), tokenizer, Card(length=24, tokenizer_identity=tokenizer.identity))
+    return TidalTextModel(net.eval(), tokenizer, TextModelCard(length=24, tokenizer_identity=tokenizer.identity))
 
 
 KINDS = [

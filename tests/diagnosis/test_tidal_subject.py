@@ -218,16 +218,12 @@ class OffByOne(TidalSubject):
         (FirstNeverTrained, "trained_where_sampled"),
         (StartNotMoved, "trained_where_sampled"),
         (OffByOne, "target_alignment"),
+        # what was drawn looks warm too: it was drawn from answers to shorter rows
+        (LengthPositions, "future_invariance"),
     ],
 )
 def test_fault_of_training_is_named_first(fault, check):
     assert first_cause(trained(fault)) == check
-
-
-def test_positions_of_the_length_are_among_the_first_two_causes():
-    """What was drawn fits no law of such a network either, and one that is known may fit by chance."""
-    verdict = diagnose(trained(LengthPositions))
-    assert "future_invariance" in [cause.finding.check for cause in verdict.causes[:2]]
 
 
 class DecodedTooEarly(BlockText):

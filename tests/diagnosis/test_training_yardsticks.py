@@ -17,6 +17,7 @@ from unmask.diagnosis.checks.latent_use import _area, _picked
 from unmask.diagnosis.checks.skill import _still_falling
 from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.encoding import other_ids
+from unmask.diagnosis.size import tokens_a_number
 from unmask.diagnosis.subject import Batch, Split, State, Subject
 from unmask.diagnosis.token_probe import probed_ce
 
@@ -51,12 +52,12 @@ class Chain(Subject):
         return logits
 
 
-def lab(subject: Subject) -> CheckContext:
+def context(subject: Subject) -> CheckContext:
     return CheckContext(subject, BUDGETS["quick"])
 
 
 def test_a_linear_reading_finds_the_words_of_a_vector() -> None:
-    bench = lab(Chain())
+    bench = context(Chain())
     batch = bench.batch
     row, col = torch.ones_like(batch.ids_BL).nonzero(as_tuple=True)
     assert batch.cond is not None
@@ -83,16 +84,43 @@ def test_the_area_under_a_line() -> None:
 
 
 def test_shuffled_training_text_is_told_from_ordered() -> None:
-    assert run_check(checks.make("data"), lab(Chain())).status == "pass"
-    finding = run_check(checks.make("data"), lab(Chain(order=False)))
+    assert run_check(checks.make("data"), context(Chain())).status == "pass"
+    finding = run_check(checks.make("data"), context(Chain(order=False)))
     assert finding.status == "fail" and finding.repair == "training.data" and "order of words" in finding.measured
 
 
 def test_a_model_that_knows_nothing_has_no_skill() -> None:
-    finding = run_check(checks.make("skill"), lab(Chain()))
-    assert finding.status == "fail" and finding.repair == "training.steps"
+    finding = run_check(checks.make("skill"), context(Chain()))
+    assert finding.status == "fail" and finding.repair == "training.capacity" and finding.numbers["never_looks"]
     pairs = Baselines.fit(Chain().data(4000, "train").ids_BL, V, None, None)
     assert finding.numbers["bigram_nats"] < pairs.entropy < finding.numbers["nats_a_token"]
+
+
+class Dull(Chain):
+    """Knows that an id in sight is likely again, and has so many numbers."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def predict(self, state: State) -> torch.Tensor:
+        logits = super().predict(state)
+        row_N = state.at_BL.nonzero()[:, 0]
+        return logits + torch.nn.functional.one_hot(state.x_BL[row_N], V).sum(1).float().index_fill(
+            1, torch.tensor([V - 1]), 0.0
+        )
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {"w": torch.ones(self.size), "ids": torch.ones(9, dtype=torch.long)}
+
+
+@pytest.mark.parametrize(("size", "repair"), [(500_000, "training.steps"), (2000, "training.capacity")])
+def test_without_a_curve_its_size_tells(size: int, repair: str) -> None:
+    bench = context(Dull(size))
+    # 4,000 rows of 8 ids
+    assert tokens_a_number(bench) == 32_000 / size
+    finding = run_check(checks.make("skill"), bench)
+    assert finding.status == "fail" and finding.repair == repair and not finding.numbers["never_looks"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +166,7 @@ def test_another_segmentation_gives_other_ids(merged: bool, changed: float) -> N
 
     subject = Spelled()
     subject.tokenizer, subject.pad_id = Letters(merged), 0
-    bench = lab(subject)
+    bench = context(subject)
     assert other_ids(bench, replace(Batch(ids), texts=texts)) == changed
     # what comes back is the same text under both
     assert [subject.tokenizer.decode(row) for row in rows] == list(texts)

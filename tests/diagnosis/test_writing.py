@@ -14,7 +14,8 @@ from unmask.diagnosis.context import BUDGETS, CheckContext
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.native import NativeSubject
 from unmask.diagnosis.subject import Batch, Generated, Subject, Wrapped
-from unmask.diagnosis.writing import Writing, shuffled_pieces, writing
+from unmask.diagnosis.writing import WritingReport, writing
+from unmask.diagnosis.written_texts import shuffled_pieces
 
 SMALL = replace(BUDGETS["quick"], rows=32)
 
@@ -39,7 +40,7 @@ class Writes(Wrapped):
         return Generated(self.write(batch))
 
 
-def of(subject: Subject) -> Writing:
+def of(subject: Subject) -> WritingReport:
     return writing(CheckContext(subject, SMALL))
 
 

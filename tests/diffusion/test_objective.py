@@ -48,7 +48,7 @@ def test_wrong_denoiser_bound_is_above():
 
 
 @pytest.mark.parametrize(
-    "law", [MaskingProcess("count"), MaskingProcess("time", "cosine"), MaskingProcess("count", tilt=2.0)]
+    "law", [MaskingProcess("count"), MaskingProcess("time", "cosine"), MaskingProcess("count", time_power=2.0)]
 )
 def test_estimators_agree_with_enumeration(law):
     model = JointDenoiser(toy_joint(2))

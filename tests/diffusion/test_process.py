@@ -7,19 +7,19 @@ from oracles import UniformDenoiser
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
-from unmask.diffusion.process import MaskingProcess, spread
+from unmask.diffusion.process import MaskingProcess, antithetic_uniforms
 
 LAWS = {
     "count": MaskingProcess("count"),
-    "count tilted": MaskingProcess("count", tilt=2.0),
+    "count tilted": MaskingProcess("count", time_power=2.0),
     "count plain": MaskingProcess("count", antithetic=False),
     "time linear": MaskingProcess("time", "linear"),
     "time cosine": MaskingProcess("time", "cosine"),
     "time log_linear": MaskingProcess("time", "log_linear"),
     "time polynomial": MaskingProcess("time", "polynomial"),
-    "time tilted": MaskingProcess("time", "linear", tilt=2.0),
+    "time tilted": MaskingProcess("time", "linear", time_power=2.0),
     "grid": MaskingProcess("grid", "sgdd"),
-    "grid coarse tilted": MaskingProcess("grid", "sgdd:steps=20", tilt=2.0),
+    "grid coarse tilted": MaskingProcess("grid", "sgdd:steps=20", time_power=2.0),
 }
 
 
@@ -38,7 +38,7 @@ def test_uniform_model_scores_log_v(law):
 
 
 def test_count_law_is_exact_for_every_count():
-    law = MaskingProcess("count", tilt=2.0)
+    law = MaskingProcess("count", time_power=2.0)
     ids = torch.zeros(5000, 5, dtype=torch.long)
     c = law.corrupt(ids, 9, generator(0))
     n = c.masked_BL.sum(1)
@@ -99,14 +99,14 @@ def test_word_dropout_masks_more_and_bounds_nothing():
 
 
 def test_antithetic_times_fill_the_unit_interval_evenly():
-    u = spread(100, True, generator(9)).sort().values
+    u = antithetic_uniforms(100, True, generator(9)).sort().values
     torch.testing.assert_close(u.diff(), torch.full((99,), 0.01, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
 def test_wrong_laws_are_refused():
     with pytest.raises(UsageError, match="no grid"):
         MaskingProcess("grid", "linear")
-    with pytest.raises(UsageError, match="tilt"):
-        MaskingProcess(tilt=0)
+    with pytest.raises(UsageError, match="time_power"):
+        MaskingProcess(time_power=0)
     with pytest.raises(UsageError, match="estimator='n'"):
         MaskingProcess("n")  # type: ignore[arg-type]

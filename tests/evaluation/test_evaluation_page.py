@@ -15,7 +15,7 @@ from test_latent_use import IDS, LATENTS, Copier
 from unmask.core.errors import UsageError
 from unmask.decoding.trace import Trace
 from unmask.evaluation.evaluate import evaluate
-from unmask.evaluation.generation import rewrite, score_generation
+from unmask.evaluation.generation import reconstructed, score_generation
 
 EVIL = '<script>alert(1)</script> [bold]king & "queen"[/bold]'
 REFERENCES = ["in the beginning was the word", "a b c d", EVIL]
@@ -79,10 +79,10 @@ def test_rewrite_goes_in_batches_and_counts():
         seen.append(len(texts))
         return [t.upper() for t in texts]
 
-    assert rewrite(shout, ["a", "b", "c"], batch_size=2) == ["A", "B", "C"]
+    assert reconstructed(shout, ["a", "b", "c"], batch_size=2) == ["A", "B", "C"]
     assert seen == [2, 1]
     with pytest.raises(UsageError, match="1 texts for 2"):
-        rewrite(lambda texts: ["x"], ["a", "b"])
+        reconstructed(lambda texts: ["x"], ["a", "b"])
     with pytest.raises(UsageError, match="0 outputs"):
         score_generation([], ["a"])
     with pytest.raises(UsageError, match="do not pair up with 1 inputs"):

@@ -10,7 +10,7 @@ from unmask.data.crops import Crops
 from unmask.data.text import load_texts
 from unmask.evaluation import held_out_file
 from unmask.evaluation.held_out import split_rows, trained_on
-from unmask.evaluation.held_out_file import BUCKETS, candidates, draw, read_held_out
+from unmask.evaluation.held_out_file import BUCKETS, candidates, draw_texts, read_held_out
 from unmask.metrics.bleu import sentence_bleu
 from unmask.training.recipe import parse
 
@@ -48,7 +48,7 @@ def texts():
 
 def test_buckets_hold_what_they_say(texts, tmp_path):
     train, held = texts
-    found = draw(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=45, cache_dir=tmp_path)
+    found = draw_texts(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=45, cache_dir=tmp_path)
     assert {bucket: sum(one.bucket == bucket for one in found) for bucket in BUCKETS} == dict.fromkeys(BUCKETS, 15)
     for one in found:
         assert one.tokens == len(one.text.split()) <= one.bucket and one.bleu < 50
@@ -62,7 +62,7 @@ def test_buckets_hold_what_they_say(texts, tmp_path):
 
 def test_whole_texts_come_first_and_sentences_fill(texts, tmp_path):
     train, held = texts
-    found = draw(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=60, cache_dir=tmp_path)
+    found = draw_texts(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=60, cache_dir=tmp_path)
     short = [one.kind for one in found if one.bucket == 8]
     assert short == ["whole"] * short.count("whole") + ["sentence"] * short.count("sentence") and len(set(short)) == 2
 
@@ -72,17 +72,17 @@ def test_what_stands_in_a_training_text_is_not_drawn(texts, tmp_path):
     known = [f"It began, {text[:-1].lower()}. Then all was over." for text in held[:4]]
     near = [text.replace(text.split()[0], "Bricks") for text in held[16:20]]
     wanted = candidates(held, tokens, {})
-    found = draw(wanted, [*train, *known, *near], Bags(), crops=Crops(), count=300, cache_dir=tmp_path)
+    found = draw_texts(wanted, [*train, *known, *near], Bags(), crops=Crops(), count=300, cache_dir=tmp_path)
     drawn = {one.text for one in found}
     assert not drawn & {*held[:4], *held[16:20]}
-    without = {one.text for one in draw(wanted, train, Bags(), crops=Crops(), count=300, cache_dir=tmp_path)}
+    without = {one.text for one in draw_texts(wanted, train, Bags(), crops=Crops(), count=300, cache_dir=tmp_path)}
     assert {*held[:4], *held[16:20]} <= without
 
 
 def test_the_same_seed_draws_the_same_texts(texts, tmp_path):
     train, held = texts
     a, b, c = (
-        draw(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=9, seed=s, cache_dir=tmp_path)
+        draw_texts(candidates(held, tokens, {}), train, Bags(), crops=Crops(), count=9, seed=s, cache_dir=tmp_path)
         for s in (0, 0, 1)
     )
     assert a == b != c

@@ -9,7 +9,7 @@ import torch
 from oracles import UniformDenoiser
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
-from unmask.evaluation.latent_use import derangement, latent_use, matched_noise, measure_posterior, posterior_of
+from unmask.evaluation.latent_use import derangement, latent_use, matched_noise, measure_posterior
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 
 V, MASK, SURE = 9, 8, 0.9
@@ -86,7 +86,7 @@ def test_noise_has_the_latents_mean_and_covariance():
     assert torch.isfinite(few).all(), "fewer texts than dimensions"
 
 
-def test_posterior_of_a_native_model_goes_through_whitening():
+def test_posterior_goes_through_whitening():
     torch.manual_seed(0)
     config = MaskedDiffusionConfig(
         vocab_size=9, mask_token_id=8, max_position_embeddings=6, dim=8, layers=1, heads=2, ffn_dim=8,
@@ -94,14 +94,13 @@ def test_posterior_of_a_native_model_goes_through_whitening():
     )  # fmt: skip
     model = MaskedDiffusionModel(config).eval()
     model.latent.whiten.mean_Z.fill_(1.0)
-    posterior = posterior_of(model)
-    mu, logvar = posterior(LATENTS)
+    mu, logvar = model.posterior(LATENTS)
     torch.testing.assert_close(mu, model.latent.bottleneck.mu(LATENTS - 1))
-    use = latent_use(model, IDS, LATENTS, samples=2, posterior=posterior)
+    use = latent_use(model, IDS, LATENTS, samples=2)
     assert use.posterior.units == 3
     torch.testing.assert_close(torch.tensor(use.posterior.kl_nats), torch.from_numpy(use.true.kl_N).mean().float())
     assert use.false["null"].kl_N.tolist() == [0] * 8, "an unconditional row sends nothing through the bottleneck"
-    assert posterior_of(UniformDenoiser()) is None
+    assert UniformDenoiser().posterior(LATENTS) is None
 
 
 def test_posterior_numbers():

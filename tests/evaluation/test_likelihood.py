@@ -88,8 +88,8 @@ def texts(n=6, length=12, seed=0):
     "law",
     [
         MaskingProcess("count"),
-        MaskingProcess("count", tilt=2.0),
-        MaskingProcess("time", tilt=2.0),
+        MaskingProcess("count", time_power=2.0),
+        MaskingProcess("time", time_power=2.0),
         MaskingProcess("grid", "sgdd"),
     ],
 )
@@ -97,7 +97,7 @@ def test_uniform_model_scores_log_v(law):
     model = UniformDenoiser(vocab_size=11, mask_id=10)
     ids = torch.randint(0, 10, (4, 16), generator=torch.Generator().manual_seed(0))
     found = bound(model, ids, law=law, samples=256)
-    exact = law.estimator == "count" and law.tilt == 1.0
+    exact = law.estimator == "count" and law.time_power == 1.0
     # with exactly n hidden and n uniform every single corruption gives log V; otherwise on average
     assert found.nats_per_token().value == pytest.approx(math.log(10), rel=1e-6 if exact else 0.08)
     for interval in found.text.loss():

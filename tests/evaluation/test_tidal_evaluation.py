@@ -4,8 +4,8 @@ import torch
 import unmask
 from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
-from unmask.evaluation.tidal import bits, exact_match, exact_match_probe, text_probe, write
-from unmask.models.text_model import Card
+from unmask.evaluation.tidal import bits, exact_match_probe, greedy_exact_match, text_probe, write
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
 from unmask.reporting.evaluation import tidal_grids
@@ -17,7 +17,7 @@ TOKENIZER = MixedTokenizer.train([a + b for a, b in EXAMPLES] * 4, 270, blocks="
 def model(attention="tidal", writes="blocks"):
     torch.manual_seed(0)
     net = TidalModel(config_for(TOKENIZER, writes=writes, attention=attention, dim=32, layers=2, heads=2, ffn_dim=32))
-    return TidalTextModel(net.eval(), TOKENIZER, Card(length=40))
+    return TidalTextModel(net.eval(), TOKENIZER, TextModelCard(length=40))
 
 
 def learn(text_model):
@@ -41,13 +41,13 @@ def learn(text_model):
 )
 def test_exact_match_tells_trained_from_untrained(attention, writes):
     text_model = model(attention, writes)
-    assert exact_match(text_model, EXAMPLES) == [False] * 3
+    assert greedy_exact_match(text_model, EXAMPLES) == [False] * 3
     before = bits(text_model, EXAMPLES)["bits_per_character"]
     learn(text_model)
-    assert exact_match(text_model, EXAMPLES) == [True] * 3
-    assert exact_match(text_model, EXAMPLES, batch_size=1) == [True] * 3
+    assert greedy_exact_match(text_model, EXAMPLES) == [True] * 3
+    assert greedy_exact_match(text_model, EXAMPLES, batch_size=1) == [True] * 3
     # right but for its end, or its sign, is not exact
-    assert exact_match(text_model, [("1 + 2 =", " 31"), ("7 - 9 =", " 2")]) == [False] * 2
+    assert greedy_exact_match(text_model, [("1 + 2 =", " 31"), ("7 - 9 =", " 2")]) == [False] * 2
     after = bits(text_model, EXAMPLES)["bits_per_character"]
     assert after < 0.5 < before
     figures, lines = exact_match_probe(text_model, EXAMPLES)(text_model.denoiser, 7)

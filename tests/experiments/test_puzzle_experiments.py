@@ -21,11 +21,11 @@ from unmask.data.puzzles.kinds.zebra import Zebra
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.decoding.order import orders
 from unmask.experiments import study, sudoku
-from unmask.experiments.puzzle_arm import CausalShape, CausalSolver
+from unmask.experiments.puzzle_causal import CausalShape, CausalSolver
 from unmask.experiments.puzzle_checkpoint import last_checkpoint
-from unmask.experiments.puzzle_run import Run, cost, denoising_loss, machine, record
+from unmask.experiments.puzzle_run import Run, denoising_loss, flops_per_row, machine, run_record
 from unmask.experiments.puzzle_training import train
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, load, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, load, save
 from unmask.families.puzzle.solving import attempt, percent, planned, solve, solve_again, vanilla, wilson
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
@@ -54,7 +54,7 @@ def solver(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = PuzzleDenoiser.fresh(MINI, TINY, 0)
     state = train(model, shards, run, folder / "run", say=quiet)
     assert state.losses[-1][1] < 0.5 * state.losses[0][1]
-    return save(model, Card(PUZZLES.spec_of(MINI), run.hide, {"steps": 100}), folder / "model")
+    return save(model, PuzzleCard(PUZZLES.spec_of(MINI), run.hide, {"steps": 100}), folder / "model")
 
 
 def test_margin_solves_what_vanilla_does_not(solver: Path, held_out: PuzzleBatch) -> None:
@@ -152,7 +152,7 @@ def test_minutes_stop_a_command_and_other_settings_are_refused(
     # who measures elsewhere does not say that it was trained there
     monkeypatch.setattr("unmask.experiments.puzzle_training.machine", lambda device: "elsewhere")
     state = train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, minutes=0, say=quiet)
-    assert record(run, state)["device"] == machine("cpu")
+    assert run_record(run, state)["device"] == machine("cpu")
     (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="damaged"):
         train(PuzzleDenoiser.fresh(MINI, TINY, 0), shards, run, tmp_path, say=quiet)
@@ -222,7 +222,7 @@ def test_where_clues_are_relations_their_tokens_are_not_read(tmp_path) -> None:
         assert not torch.allclose(plain.logits(batch.question_BL, hidden_BL), plain.logits(bare_BL, hidden_BL))
     for model in (aware, plain):
         spec = PUZZLES.spec_of(puzzle)
-        folder = save(model, Card(spec, "unknown", {}), tmp_path / str(model is aware))
+        folder = save(model, PuzzleCard(spec, "unknown", {}), tmp_path / str(model is aware))
         again_, card = load(folder)
         assert card.puzzle == spec
         assert torch.equal(again_.logits(batch.question_BL), model.logits(batch.question_BL))
@@ -237,12 +237,13 @@ def test_training_cost_is_that_of_the_matrix_products(shards: Shards) -> None:
     def loss(net: torch.nn.Module, batch: PuzzleBatch, step: int) -> torch.Tensor:
         return net(batch.answer_BL.float()).sum()
 
-    assert cost(one, batch, loss) == 2 * 2 * 16 * 5 and one.weight.grad is None
-    assert cost(two, batch, loss) == 2 * 2 * 16 * 7 + 3 * 2 * 7 * 5
+    assert flops_per_row(one, batch, loss) == 2 * 2 * 16 * 5 and one.weight.grad is None
+    assert flops_per_row(two, batch, loss) == 2 * 2 * 16 * 7 + 3 * 2 * 7 * 5
     # the loops of a looped network are counted each; fused attention as its parts: scores and values of every head
     plain = replace(TINY, relations=False, layers=1, loops=1)
     counted = [
-        cost(PuzzleDenoiser.fresh(MINI, replace(plain, loops=n), 0), batch, denoising_loss(Run(1))) for n in (1, 2, 3)
+        flops_per_row(PuzzleDenoiser.fresh(MINI, replace(plain, loops=n), 0), batch, denoising_loss(Run(1)))
+        for n in (1, 2, 3)
     ]
     D, L, ffn = plain.dim, MINI.length, plain.ffn_dim
     block = 3 * 2 * L * (4 * D * D + 2 * D * ffn + 2 * L * D)

@@ -61,11 +61,11 @@ def tidal(folder):
 def puzzle(folder):
     from unmask.data.puzzles import PUZZLES
     from unmask.data.puzzles.kinds.sudoku import Sudoku
-    from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save
+    from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save
 
     mini = Sudoku(size=4, fewest=4, most=5, side="train")
     net = PuzzleDenoiser.fresh(mini, Shape(dim=16, layers=1, heads=2, ffn_dim=32, loops=1), 0)
-    save(net, Card(PUZZLES.spec_of(mini), "unknown"), folder)
+    save(net, PuzzleCard(PUZZLES.spec_of(mini), "unknown"), folder)
 
 
 #: family -> what makes a small model of it, and what it writes from

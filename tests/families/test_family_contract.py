@@ -18,7 +18,7 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diagnosis.verdict import Verdict
 from unmask.families import families
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for
 
@@ -54,7 +54,7 @@ def folders(tmp_path_factory):
     ends.save_pretrained(root / "gpt2")
     mixed = MixedTokenizer.train(TEXTS, 300, max_block=12)
     net = TidalModel(config_for(mixed, dim=16, layers=1, heads=2, ffn_dim=32, max_length=48))
-    TidalTextModel(net, mixed, Card(length=48)).save(root / "tidal")
+    TidalTextModel(net, mixed, TextModelCard(length=48)).save(root / "tidal")
     made = {name: root / name for name in ("bert", "gpt2", "tidal")}
     return made | {path.name: path for path in CHECKPOINTS.iterdir() if path.is_dir()}
 

@@ -27,7 +27,7 @@ from unmask.core.model import Model
 from unmask.core.sampling_config import SamplingConfig
 from unmask.evaluation.answering import answer_config
 from unmask.evaluation.tasks import Problem, run_task
-from unmask.families.causal.generation import Writing, write_on
+from unmask.families.causal.generation import CausalGenerationConfig, write_on
 from unmask.models.causal import CausalModel
 
 WORDS = ["[UNK]", "[PAD]", "[MASK]", "[CLS]", "[SEP]", "</s>", "[", "]", "MASK", *(f"w{i}" for i in range(20))]
@@ -163,7 +163,10 @@ def test_a_row_writes_alone_what_it_writes_in_a_batch(kind: str) -> None:
     net.generation_config.eos_token_id = 5
     rows = [torch.tensor(ids) for ids in ([9, 10, 11, 12, 13, 14], [15], [16, 17, 18])]
     # a penalty is of what the row holds: its padding is none of it
-    for how in (Writing(length=8), Writing(length=8, temperature=1.0, repetition_penalty=1.5, seed=2)):
+    for how in (
+        CausalGenerationConfig(length=8),
+        CausalGenerationConfig(length=8, temperature=1.0, repetition_penalty=1.5, seed=2),
+    ):
         together = write_on(model, rows, how)
         for i, row in enumerate(rows):
             alone = write_on(model, [row], how, first_row=i)[0].tolist()

@@ -13,7 +13,7 @@ import unmask
 from unmask.core.errors import UsageError
 from unmask.core.family import Family, Prepared, families
 from unmask.core.model import Model, Output
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.training.base_trainer import BaseTrainer
 from unmask.training.recipe import parse
 
@@ -90,7 +90,7 @@ class GuessModel(EchoModel):
 
     def __init__(self, net):
         super().__init__("", None)
-        self.denoiser, self.card = net, Card(length=3)
+        self.denoiser, self.card = net, TextModelCard(length=3)
 
     def save(self, folder, dtype=None):
         self.denoiser.save_pretrained(folder)
@@ -121,6 +121,7 @@ class Guesses(Family):
     def prepare(cls, recipe, say=print):
         rows = [{"x": torch.tensor([1.0, 2.0, 3.0])}] * 40
         return Prepared(
+            recipe=recipe,
             model=GuessModel(Guess()),
             train=rows,
             validation=rows[:4],

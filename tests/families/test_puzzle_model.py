@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from unmask.core.errors import UsageError
 from unmask.data.puzzles import PUZZLES
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.data.puzzles.kinds.sudoku import Sudoku
+from unmask.diagnosis.context import BUDGETS, CheckContext
+from unmask.diagnosis.subject import Generated, Wrapped
+from unmask.diagnosis.writing import writing
 from unmask.families.puzzle.model import PuzzleModel
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save, shipped
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save, shipped
 from unmask.families.puzzle.subject import cells, rows_of
 
 MINI = Sudoku(size=4, fewest=4, most=5, side="train")
@@ -23,7 +27,7 @@ TINY = Shape(dim=16, layers=1, heads=2, ffn_dim=32, loops=1)
 
 
 def made(puzzle=MINI):
-    return PuzzleModel(PuzzleDenoiser.fresh(puzzle, TINY, 0).eval(), Card(PUZZLES.spec_of(puzzle), "unknown"))
+    return PuzzleModel(PuzzleDenoiser.fresh(puzzle, TINY, 0).eval(), PuzzleCard(PUZZLES.spec_of(puzzle), "unknown"))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +145,25 @@ def test_a_verdict_on_boards_has_no_failure_of_its_making(model):
         unmask.diagnose(model, length=9)
 
 
+class Solved(Wrapped):
+    """Boards filled with their answers."""
+
+    def generate(self, batch, seed, **settings):
+        return Generated(batch.ids_BL.clone())
+
+
+def test_a_filled_board_is_judged_by_its_rules(model):
+    subject = model.subject()
+    few = replace(BUDGETS["quick"], rows=8, samples=8)
+    untrained, solved = (writing(CheckContext(one, few)) for one in (subject, Solved(subject)))
+    assert untrained.status == "fail" and "0% of its rows keep the rules" in untrained.sentence
+    assert solved.status == "pass" and solved.asked
+    assert solved.measure("rows that keep the rules").written.value == 1
+    assert solved.measure("places that are the answer's").written.value == 1
+    # n-grams say nothing of a board's cells
+    assert len(solved.measures) == 2
+
+
 def test_a_default_plan_is_kept_with_the_folder(model, tmp_path):
     again = unmask.load(model.save(tmp_path / "plain"), "cpu")
     assert again.config == model.config and not (tmp_path / "plain/generation_config.json").exists()
@@ -172,6 +195,6 @@ def test_weights_are_found_beside_the_user_and_in_a_wheel(model, tmp_path, monke
 
 
 def test_a_folder_that_cannot_be_loaded_is_said(tmp_path):
-    save(PuzzleDenoiser.fresh(MINI, TINY, 0), Card("sudoku:size=9", "unknown"), tmp_path / "other")
+    save(PuzzleDenoiser.fresh(MINI, TINY, 0), PuzzleCard("sudoku:size=9", "unknown"), tmp_path / "other")
     with pytest.raises(unmask.core.errors.CheckpointError, match="does not fit its puzzle"):
         unmask.load(tmp_path / "other", "cpu")

@@ -7,25 +7,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from tiny_causal import KINDS, ids, make
 from tiny_reader import PROSE, TinyReader
-
 from unmask.core.errors import MissingExtra, UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions
 from unmask.kvcache import timing
-from unmask.kvcache.bench import Settings, bench, cut, plan
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.bench import Settings, bench, plan, text_windows
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.longset import TASKS, _copy, longset
 from unmask.kvcache.needle import needles
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec, presses
-from unmask.kvcache.probes import Filler, Probe, ask
+from unmask.kvcache.probes import Filler, Probe, ask_probes
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import quantized
-from unmask.kvcache.result import Check
-from unmask.kvcache.scoring import Asked, score
+from unmask.kvcache.result import SelfCheck
+from unmask.kvcache.scoring import ArmSpec, score
 from unmask.kvcache.selfchecks import SelfCheckFailed, require, selfchecks
 from unmask.reporting.kv import tables
 
@@ -121,7 +121,7 @@ def test_a_press_that_refuses_the_model_is_left_out(monkeypatch):
 
 def test_require_names_the_pitfall():
     with pytest.raises(SelfCheckFailed, match="1 of 2 self-checks failed: b .off by 3.: because"):
-        require([Check("a", True, "", ""), Check("b", False, "off by 3", "because")])
+        require([SelfCheck("a", True, "", ""), SelfCheck("b", False, "off by 3", "because")])
 
 
 # ---- probes
@@ -198,9 +198,9 @@ def test_probes_are_right_when_greedy_writing_is():
         written.append(int(step))
     right = Probe("t", context, question, torch.tensor(written))
     wrong = Probe("t", context, question, torch.tensor([*written[:2], (written[2] + 1) % 97]))
-    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.2"))]
+    arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.2"))]
     for aware in (False, True):
-        full, pressed = ask(model, [right, wrong], arms, OneShot(), query_aware=aware)
+        full, pressed = ask_probes(model, [right, wrong], arms, OneShot(), query_aware=aware)
         assert (full.press, full.right, full.asked) == ("full", 1, 2)
         assert (pressed.press, pressed.budget, pressed.asked) == ("knorm", "0.2", 2)
 
@@ -214,9 +214,9 @@ def test_a_press_that_fails_on_a_later_probe_has_no_row(monkeypatch):
             refuse()
 
     monkeypatch.setattr(kind, "post_init_from_model", twice)
-    arms = [Asked(s, Budget.parse("0.5")) for s in presses.parse("tova,knorm")]
+    arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in presses.parse("tova,knorm")]
     probes = [Probe("t", ids(50, i)[0], ids(6, 1)[0], ids(2, 2)[0]) for i in range(4)]
-    rows = ask(make("llama"), probes, arms, OneShot())
+    rows = ask_probes(make("llama"), probes, arms, OneShot())
     assert [(r.press, r.asked) for r in rows] == [("full", 4), ("knorm", 4)]
 
 
@@ -228,10 +228,10 @@ def test_query_aware_presses_see_the_question():
             seen.append(prefill.length)
             return super().start(prefill, press, budget)
 
-    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
+    arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
     probe = Probe("t", ids(50)[0], ids(6, 1)[0], ids(2, 2)[0])
-    ask(model, [probe], arms, Spy())
-    ask(model, [probe], arms, Spy(), query_aware=True)
+    ask_probes(model, [probe], arms, Spy())
+    ask_probes(model, [probe], arms, Spy(), query_aware=True)
     assert seen == [50, 55]
 
 
@@ -258,8 +258,8 @@ def test_times_are_those_of_their_definitions(monkeypatch):
         return forward(*args, input_ids=input_ids, **kwargs)
 
     monkeypatch.setattr(model, "forward", slow)
-    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
-    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40), (2, 20)], new_tokens=5, repeats=3)
+    arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
+    found = timing.time_arms(model, ids(40)[0], arms, sizes=[(1, 40), (2, 20)], new_tokens=5, repeats=3)
     full, again, knorm = found.rows[:3]
     assert [r.press for r in found.rows] == ["full", "full again", "knorm"] * 2
     for row in (full, again, knorm):
@@ -292,8 +292,8 @@ def test_compression_is_inside_the_clock_and_noise_is_seen(monkeypatch):
 
     monkeypatch.setattr(model, "forward", ticking)
     monkeypatch.setattr(timing, "prefill_compressed", slow)
-    arms = [Asked(presses.parse("knorm")[0], Budget.parse("0.5"))]
-    found = timing.measure(model, ids(40)[0], arms, sizes=[(1, 40)], new_tokens=2, repeats=4)
+    arms = [ArmSpec(presses.parse("knorm")[0], CacheBudget.parse("0.5"))]
+    found = timing.time_arms(model, ids(40)[0], arms, sizes=[(1, 40)], new_tokens=2, repeats=4)
     assert found.rows[2].ttft_ms.median == pytest.approx(1510)
     assert found.noise_ttft > 0.05
 
@@ -307,8 +307,8 @@ def test_turns_are_drawn_and_the_cold_run_is_apart(monkeypatch):
         return original(model, ids_BL, asked, new_tokens, peak)
 
     monkeypatch.setattr(timing, "_run", note)
-    arms = [Asked(s, Budget.parse("0.5")) for s in presses.parse("knorm,tova,keydiff,kvzip")]
-    found = timing.measure(make("llama"), ids(30)[0], arms, sizes=[(1, 30)], new_tokens=2, repeats=6)
+    arms = [ArmSpec(s, CacheBudget.parse("0.5")) for s in presses.parse("knorm,tova,keydiff,kvzip")]
+    found = timing.time_arms(make("llama"), ids(30)[0], arms, sizes=[(1, 30)], new_tokens=2, repeats=6)
     assert "kvzip" not in {r.press for r in found.rows}  # it cannot be timed: no row, not a wrong one
     rounds = [order[6 + i : 11 + i] for i in range(0, 35, 5)]
     assert all(sorted(r) == sorted(rounds[0]) for r in rounds) and len({tuple(r) for r in rounds}) > 3
@@ -328,7 +328,7 @@ def test_without_removal_the_full_cache_is_measured(budgets, tmp_path):
 @pytest.mark.parametrize("sizes", [[], [(0, 20)], [(1, 0)]])
 def test_sizes_that_cannot_be_timed_are_refused(sizes):
     with pytest.raises(UsageError, match="sizes="):
-        timing.measure(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
+        timing.time_arms(make("llama"), ids(40)[0], [], sizes=sizes, new_tokens=2, repeats=1)
 
 
 # ---- the whole
@@ -409,7 +409,9 @@ def test_names_from_outside_are_escaped(tmp_path):
 def test_a_failed_self_check_leaves_no_table(monkeypatch):
     from unmask.kvcache import bench as room
 
-    monkeypatch.setattr(room, "selfchecks", lambda *a, **k: [Check("positions are true", False, "0.4 nats", "pitfall")])
+    monkeypatch.setattr(
+        room, "selfchecks", lambda *a, **k: [SelfCheck("positions are true", False, "0.4 nats", "pitfall")]
+    )
     with pytest.raises(SelfCheckFailed, match="pitfall"):
         bench(TinyReader(), PROSE, SMALL)
 
@@ -424,21 +426,21 @@ def test_plan_has_the_full_cache_once():
         ("random_sinks", "0.5", True),
     ]
     assert plan([PressSpec("knorm")], Settings(budgets=("0.5",), controls=False))[1:] == [
-        Asked(PressSpec("knorm"), Budget.parse("0.5"))
+        ArmSpec(PressSpec("knorm"), CacheBudget.parse("0.5"))
     ]
 
 
 def test_windows_are_cut_evenly_and_never_too_long():
     causal = TinyReader()
     body = causal.encode(PROSE)
-    found = cut(causal, PROSE, Settings(context=60, continuation=40, windows=3))
+    found = text_windows(causal, PROSE, Settings(context=60, continuation=40, windows=3))
     assert torch.equal(found[0], body[:100]) and torch.equal(found[2], body[(len(body) - 100) // 2 * 2 :][:100])
     with pytest.raises(UsageError, match="give a longer text"):
-        cut(causal, "Too short.", Settings(context=60, continuation=40))
+        text_windows(causal, "Too short.", Settings(context=60, continuation=40))
     with pytest.raises(UsageError, match="has 512 positions"):
-        cut(causal, PROSE, Settings(context=500, continuation=40))
+        text_windows(causal, PROSE, Settings(context=500, continuation=40))
     with pytest.raises(UsageError, match="continuation=1"):
-        cut(causal, PROSE, Settings(continuation=1))
+        text_windows(causal, PROSE, Settings(continuation=1))
     with pytest.raises(UsageError, match="no budget"):
         plan([], Settings(budgets=()))
     assert math.isfinite(Settings().seed)
@@ -466,7 +468,7 @@ def rounded_cache(monkeypatch, levels):
 
 def test_a_quantised_cache_is_scored_and_weighed_like_any_other(monkeypatch):
     model, texts = make("llama"), [ids(100, seed)[0] for seed in range(4)]
-    arm = Asked(None, Budget.of(keep=1), bits=4)
+    arm = ArmSpec(None, CacheBudget.of(keep=1), bits=4)
     rounded_cache(monkeypatch, 4096)
     _, (fine,) = score(model, texts, 60, [arm], OneShot(), greedy=4, write=4)
     rounded_cache(monkeypatch, 1)

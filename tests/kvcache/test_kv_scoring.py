@@ -5,24 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_causal import ids, make
 
+from tiny_causal import ids, make
 from unmask.core.errors import UsageError
 from unmask.diagnosis.faults.compounding_ratio import CompoundingRatio
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import PressFailed, evict
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import presses
 from unmask.kvcache.protocols import OneShot, Rolling, Track
 from unmask.kvcache.result import BLOCK, interval
-from unmask.kvcache.scoring import Asked, score
+from unmask.kvcache.scoring import ArmSpec, score
 
 pytest.importorskip("kvpress")
 CONTEXT, NEW = 60, 40
 
 
 def asked(*specs, keep="0.5"):
-    return [Asked(s, Budget.parse(keep)) for spec in specs for s in presses.parse(spec)]
+    return [ArmSpec(s, CacheBudget.parse(keep)) for spec in specs for s in presses.parse(spec)]
 
 
 def windows(count=2):
@@ -73,7 +73,7 @@ def test_greedy_match_is_that_of_really_writing(when):
         prefill = Prefill(model, text[None, :CONTEXT])
         first = prefill.logits_BV.argmax(-1)
         reference = Track(prefill, prefill.full()).generate(first, 12, sample=False)[0]
-        written = when.start(prefill, presses.make(spec), Budget.parse("0.5")).generate(first, 12, sample=False)[0]
+        written = when.start(prefill, presses.make(spec), CacheBudget.parse("0.5")).generate(first, 12, sample=False)[0]
         same = (reference == written).tolist()
         assert arm.greedy_match == (same.index(False) if False in same else 12) - 1
 
@@ -83,7 +83,7 @@ def test_written_text_is_scored_by_the_full_model():
     (text,) = windows(1)
     _, (arm,) = score(model, [text], CONTEXT, asked("knorm"), OneShot(), greedy=0, write=10, seed=3)
     prefill = Prefill(model, text[None, :CONTEXT])
-    track = OneShot().start(prefill, presses.make("knorm"), Budget.parse("0.5"))
+    track = OneShot().start(prefill, presses.make("knorm"), CacheBudget.parse("0.5"))
     written = track.generate(prefill.logits_BV.argmax(-1), 10, seed=3)
     log = model(torch.cat([text[None, :CONTEXT], written], 1)).logits[0, CONTEXT:-1].log_softmax(-1)
     assert arm.generation.nats == pytest.approx(float(-log.gather(1, written[0, 1:, None]).mean()), rel=1e-4)
@@ -129,7 +129,7 @@ def test_rolling_holds_the_budget_at_every_eviction():
     model = make("llama")
     text = windows(1)[0]
     prefill = Prefill(model, text[None, :CONTEXT])
-    track = Rolling(8).start(prefill, presses.make("knorm"), Budget.of(tokens=20))
+    track = Rolling(8).start(prefill, presses.make("knorm"), CacheBudget.of(tokens=20))
     assert track.state.slots() == [20] * 3
     for at in range(CONTEXT, CONTEXT + NEW, 8):
         track.feed(text[None, at : at + 8])
@@ -144,7 +144,7 @@ def test_rolling_does_not_depend_on_how_it_is_fed():
     text = windows(1)[0][None]
     prefill = Prefill(model, text[:, :CONTEXT])
     for spec in ("knorm_protected:recent=8", "tova", "streaming_llm"):
-        whole, single = (Rolling(8).start(prefill, presses.make(spec), Budget.of(tokens=20)) for _ in range(2))
+        whole, single = (Rolling(8).start(prefill, presses.make(spec), CacheBudget.of(tokens=20)) for _ in range(2))
         one = whole.feed(text[:, CONTEXT:])
         by_one = torch.cat([single.feed(text[:, i : i + 1]) for i in range(CONTEXT, CONTEXT + NEW)], dim=1)
         torch.testing.assert_close(one, by_one, atol=2e-4, rtol=1e-4)
@@ -198,13 +198,15 @@ def test_streaming_llm_is_its_papers_rolling_definition():
     text = ids(50, 9)
     expected = streaming_oracle(model, text[0], sinks=3, recent=13)
     prefill = Prefill(model, text[:, :10], mode="cache")
-    track = Rolling(1, "cache").start(prefill, presses.make("streaming_llm:n_sink=3"), Budget.of(tokens=16))
+    track = Rolling(1, "cache").start(prefill, presses.make("streaming_llm:n_sink=3"), CacheBudget.of(tokens=16))
     track.target = 16  # a budget larger than this short context
     got = track.feed(text[:, 10:])
     torch.testing.assert_close(got[0], expected[10:], atol=3e-4, rtol=1e-3)
     assert track.state.slots() == [16] * 3 and track.state.next_B.tolist() == [16]
     # with original positions it is another method
-    plain = Rolling(1).start(Prefill(model, text[:, :10]), presses.make("streaming_llm:n_sink=3"), Budget.of(tokens=16))
+    plain = Rolling(1).start(
+        Prefill(model, text[:, :10]), presses.make("streaming_llm:n_sink=3"), CacheBudget.of(tokens=16)
+    )
     plain.target = 16
     assert (plain.feed(text[:, 10:])[0] - expected[10:]).abs().max() > 0.05
 
@@ -216,11 +218,11 @@ def test_a_ratio_applied_again_compounds():
     model = make("llama")
     text = windows(1)[0][None]
     prefill = Prefill(model, text[:, :CONTEXT])
-    track = CompoundingRatio().start(prefill, presses.make("knorm"), Budget.parse("0.5"))
+    track = CompoundingRatio().start(prefill, presses.make("knorm"), CacheBudget.parse("0.5"))
     track.feed(text[:, CONTEXT : CONTEXT + 8])
     # n -> (n + 1) / 2: after eight steps one token is left of 60
     assert track.state.slots() == [1] * 3
-    budget = Rolling(1).start(Prefill(model, text[:, :CONTEXT]), presses.make("knorm"), Budget.parse("0.5"))
+    budget = Rolling(1).start(Prefill(model, text[:, :CONTEXT]), presses.make("knorm"), CacheBudget.parse("0.5"))
     budget.feed(text[:, CONTEXT : CONTEXT + 8])
     assert budget.state.slots() == [30] * 3
 
@@ -231,7 +233,7 @@ def test_rolling_evicts_recent_tokens_of_high_norm():
     prefill = Prefill(model, text[:, :CONTEXT])
 
     def newest_kept(spec):
-        track = Rolling(8).start(prefill, presses.make(spec), Budget.of(tokens=20))
+        track = Rolling(8).start(prefill, presses.make(spec), CacheBudget.of(tokens=20))
         track.feed(text[:, CONTEXT : CONTEXT + 32])
         recent = torch.arange(CONTEXT + 24, CONTEXT + 32)
         return torch.stack([torch.isin(recent, p[0, h]).float().mean() for p in track.state.positions for h in (0, 1)])

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_causal import KINDS, WINDOW, ids, make
 
+from tiny_causal import KINDS, WINDOW, ids, make
 from unmask.core.errors import UsageError
 from unmask.diagnosis.faults._measured import StoredOrder
 from unmask.diagnosis.faults.shrunken_positions import ShrunkenPositions

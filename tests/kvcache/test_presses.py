@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 import transformers
-from tiny_causal import ids, make
 
+from tiny_causal import ids, make
 from unmask.core.errors import MissingExtra, UsageError
-from unmask.kvcache.budget import Budget, ratio_for
+from unmask.kvcache.budget import CacheBudget, ratio_for
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill, prefill_compressed
@@ -147,26 +147,26 @@ def test_budgets_are_exact_to_the_token():
     lengths = range(1, 400)
     for keep in ("0.1", "0.3", "0.5", "0.7", "0.9", "0.95"):
         for n in lengths:
-            wanted = Budget.of(keep=keep).tokens(n)
+            wanted = CacheBudget.of(keep=keep).tokens(n)
             assert wanted == max(1, n * int(float(keep) * 100 + 0.5) // 100)
             # whatever kvpress makes of the ratio must be that many
             assert max(1, int(n * (1 - ratio_for(wanted, n)))) == wanted
     # the float trap itself: kvpress' arithmetic on the ratio a user would give keeps 1 of 10 instead of 2
-    assert int(10 * (1 - 0.8)) == 1 and Budget.of(compression_ratio=0.8).tokens(10) == 2
-    assert Budget.of(compression_ratio=0.9).tokens(10) == 1 and int(10 * (1 - 0.9)) == 0
+    assert int(10 * (1 - 0.8)) == 1 and CacheBudget.of(compression_ratio=0.8).tokens(10) == 2
+    assert CacheBudget.of(compression_ratio=0.9).tokens(10) == 1 and int(10 * (1 - 0.9)) == 0
 
 
 def test_keep_and_removed_are_opposites():
-    assert Budget.of(compression_ratio=0.1) == Budget.of(keep=0.9) == Budget.parse(".9")
-    assert Budget.parse("256t").tokens(1000) == 256 == Budget.of(tokens=256).tokens(300)
-    assert Budget.of(tokens=256).tokens(100) == 100
+    assert CacheBudget.of(compression_ratio=0.1) == CacheBudget.of(keep=0.9) == CacheBudget.parse(".9")
+    assert CacheBudget.parse("256t").tokens(1000) == 256 == CacheBudget.of(tokens=256).tokens(300)
+    assert CacheBudget.of(tokens=256).tokens(100) == 100
     for wrong in ("0", "1.1", "-0.5", "a"):
         with pytest.raises(UsageError, match="keep="):
-            Budget.parse(wrong)
+            CacheBudget.parse(wrong)
     with pytest.raises(UsageError, match="compression_ratio=1"):
-        Budget.of(compression_ratio=1)
+        CacheBudget.of(compression_ratio=1)
     with pytest.raises(UsageError, match="exactly one"):
-        Budget.of(keep=0.5, tokens=3)
+        CacheBudget.of(keep=0.5, tokens=3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from unmask.core.errors import UsageError
-from unmask.metrics.length import cut, length_distance, length_histogram, text_lengths
+from unmask.metrics.length import length_distance, length_histogram, text_lengths, until_eos
 from unmask.metrics.mauve import mauve
 
 
@@ -15,7 +15,7 @@ def test_lengths_include_eos_and_leave_out_padding():
     ids = torch.tensor([[5, 6, EOS, PAD], [5, EOS, 7, EOS], [5, 6, 7, 8], [5, PAD, PAD, PAD], [EOS, PAD, PAD, PAD]])
     assert text_lengths(ids, EOS, PAD).tolist() == [3, 2, 4, 1, 1]
     assert text_lengths(ids, None, None).tolist() == [4] * 5
-    assert cut(ids, EOS, PAD) == [[5, 6, 1], [5, 1], [5, 6, 7, 8], [5], [1]]
+    assert until_eos(ids, EOS, PAD) == [[5, 6, 1], [5, 1], [5, 6, 7, 8], [5], [1]]
 
 
 def test_padding_with_eos_still_ends_at_the_first():

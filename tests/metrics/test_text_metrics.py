@@ -15,11 +15,11 @@ from unmask.metrics.rep_n import rep_n
 from unmask.metrics.token_accuracy import token_accuracy
 from unmask.metrics.token_entropy import pooled_entropy, token_entropy
 from unmask.metrics.word_recall import word_recall
-from unmask.metrics.words import ngrams, words
+from unmask.metrics.words import ngrams, word_tokens
 
 
 def test_words_drop_case_and_punctuation_but_keep_apostrophes():
-    assert words("Don't weep, O Zion; 12 gates.") == ["don't", "weep", "o", "zion", "12", "gates"]
+    assert word_tokens("Don't weep, O Zion; 12 gates.") == ["don't", "weep", "o", "zion", "12", "gates"]
 
 
 def test_ngrams_of_short_sequences_and_zero():

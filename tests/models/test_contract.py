@@ -1,14 +1,13 @@
 """The contract of a denoiser, over everything that derives from it: rows asked for, batch, padding, mask id, saving."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from adapted import masked_lm, native
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.random import generator
@@ -16,16 +15,13 @@ from unmask.data.puzzles import MASK as HOLE
 from unmask.data.puzzles import PUZZLES
 from unmask.data.tidal.mixed_tokenizer import BOB
 from unmask.data.tidal.mixed_tokenizer import MASK as CHARACTER
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape
 from unmask.families.puzzle.network import load as load_puzzle
 from unmask.families.puzzle.network import save as save_puzzle
 from unmask.families.puzzle.subject import CellDenoiser, rows_of
 from unmask.models.adapters import load_adapter
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.tidal import TidalConfig, TidalModel
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
-from test_adapters import masked_lm, native
 
 B, L = 4, 10
 
@@ -119,7 +115,7 @@ def _puzzle(folder, spec):
     x_BL = puzzle.sample(B, np.random.default_rng(0)).question_BL
 
     def again():
-        save_puzzle(net, Card(spec, "unknown"), folder)
+        save_puzzle(net, PuzzleCard(spec, "unknown"), folder)
         return load_puzzle(folder)[0]
 
     return Case(net, x_BL, x_BL == HOLE, again, fixed=True)

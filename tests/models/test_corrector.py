@@ -10,7 +10,7 @@ from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.models.corrector import HypothesisInput
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import Card, TextModel
+from unmask.models.text_model import TextModel, TextModelCard
 from unmask.training.correction import corrector_of
 
 MASK, PAD, V, L, Z = 2, 0, 23, 8, 6
@@ -117,7 +117,7 @@ def test_it_is_saved_with_its_parts_and_not_exported(tmp_path):
     again = MaskedDiffusionModel.from_pretrained(tmp_path / "net").eval()
     told = cond.about(hypothesis, z_h)
     assert torch.equal(again.logits(x, cond=told), net.logits(x, cond=told))
-    model = TextModel(net, train_bpe(["a river"], 260), Card(length=L))
+    model = TextModel(net, train_bpe(["a river"], 260), TextModelCard(length=L))
     with pytest.raises(UsageError, match="a corrector has no export"):
         export(model, tmp_path / "out")
 

@@ -14,6 +14,7 @@ from unmask.core.random import generator
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
+from unmask.models.initial import start_embeddings
 from unmask.models.layers import rotary
 from unmask.models.tidal import TidalConfig
 
@@ -278,7 +279,7 @@ def test_embeddings_start_from_an_encoder():
     words = torch.randn(V, 40, generator=generator(7))
     words[MASK] = float("nan")
     kept = net.embed.weight[MASK].clone()
-    net.init_embeddings(words)
+    start_embeddings(net.embed, net.config.dim, words)
     torch.testing.assert_close(net.embed.weight[MASK], kept)
     mine = net.embed.weight.detach()[3:]
     centred = words[3:] - words[torch.arange(V) != MASK].mean(0)
@@ -286,7 +287,7 @@ def test_embeddings_start_from_an_encoder():
     assert torch.corrcoef(both)[0, 1] > 0.7  # 16 of 40 directions keep most of the inner products
     bag = build("bag")
     table = bag.bag_table_VW.detach().clone()
-    bag.init_embeddings(words)
+    start_embeddings(bag.embed, bag.config.dim, words)
     assert torch.equal(bag.bag_table_VW, table) and torch.equal(bag.embed.weight[3:, :16], mine)
 
 

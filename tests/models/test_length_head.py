@@ -9,7 +9,7 @@ from unmask.core.condition import Condition
 from unmask.core.errors import UsageError
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.length import LengthHead
-from unmask.models.text_model import load_weights
+from unmask.models.weights import load_weights
 
 V, L, Z = 11, 6, 5
 
@@ -82,7 +82,7 @@ def test_the_head_is_saved_with_the_model(tmp_path):
     torch.nn.init.normal_(model.lengths.of_code[-1].weight)
     model.save_pretrained(tmp_path)
     cond = Condition.of(torch.randn(2, Z))
-    loaded = load_weights(tmp_path)
+    loaded = load_weights(tmp_path, MaskedDiffusionModel)
     torch.testing.assert_close(loaded.length_log_probs(cond, 2), model.length_log_probs(cond, 2))
 
 

@@ -2,7 +2,9 @@ import itertools
 
 import pytest
 import torch
+from transformers import AutoModel
 
+import unmask.models.auto  # noqa: F401
 from unmask.core.errors import UsageError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, MASK, PAD
 from unmask.data.tidal.samples import Segment, layout, pack
@@ -184,10 +186,11 @@ def test_specials_that_cannot_be_written_have_no_mass():
 def test_saved_and_loaded_is_identical(tmp_path, mode, positions):
     net = model(mode, positions)
     net.save_pretrained(tmp_path)
-    again, info = TidalModel.from_pretrained(tmp_path, output_loading_info=True, local_files_only=True)
+    theirs, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True, local_files_only=True)
     assert not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     ids = torch.tensor([[A, B, BOB, X, MASK]])
-    assert torch.equal(again.eval()(ids)["logits"], net(ids)["logits"])
+    for again in (TidalModel.from_pretrained(tmp_path), theirs.eval()):
+        assert torch.equal(again(ids)["logits"], net(ids)["logits"])
 
 
 def test_places_are_read_from_the_ids():

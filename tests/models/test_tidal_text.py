@@ -8,7 +8,7 @@ from unmask.core.errors import CheckpointError
 from unmask.data.tidal.mixed_tokenizer import BOB, FIRST_TOKEN, MASK, PAD, MixedTokenizer
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import generate
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, is_tidal, load_tidal
 
@@ -20,7 +20,7 @@ def model():
     torch.manual_seed(0)
     tokenizer = MixedTokenizer.train(TEXTS, 270, max_block=6)
     net = TidalModel(config_for(tokenizer, attention="masked", dim=16, layers=1, heads=2, ffn_dim=16)).eval()
-    return TidalTextModel(net, tokenizer, Card(length=32, tokenizer_identity=tokenizer.identity))
+    return TidalTextModel(net, tokenizer, TextModelCard(length=32, tokenizer_identity=tokenizer.identity))
 
 
 def test_saved_and_loaded_as_one(model, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from markupsafe import Markup
 
 from unmask.decoding.trace import EVENTS, FORMAT, GUESSES, Trace
-from unmask.reporting.page import Embed, Html, Section, Table, Text, Tiles, render_page
+from unmask.reporting.page import Embed, Html, PageTable, Section, Text, Tiles, render_page
 
 EVIL = (
     "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
@@ -35,7 +35,7 @@ def trace_page():
 def report():
     blocks = [
         Text(EVIL),
-        Table(EVIL, [EVIL, "b"], [[EVIL, EVIL]], note=EVIL),
+        PageTable(EVIL, [EVIL, "b"], [[EVIL, EVIL]], note=EVIL),
         Tiles([(EVIL, EVIL, EVIL)]),
         Embed(trace_page(), EVIL),
     ]

@@ -13,13 +13,13 @@ from unmask.reporting.page import (
     Figure,
     Gallery,
     Html,
+    PageTable,
     Section,
-    Table,
     Text,
     figure_svg,
+    page_from_template,
     plot,
     render_page,
-    whole,
 )
 
 
@@ -51,14 +51,14 @@ def test_blocks_refuse_plain_text_as_markup_and_ragged_tables():
     with pytest.raises(UsageError, match="figure_svg"):
         render_page("t", [Section("s", [Figure("<svg></svg>")])])
     with pytest.raises(UsageError, match="'x' has 2 columns"):
-        Table("x", ("a", "b"), [("1",)])
+        PageTable("x", ("a", "b"), [("1",)])
     html = render_page("t", [Section("s", [Text("<i>"), Embed("<b>in</b>", 'x"y'), Html(Markup("<hr>"))])])
     assert "&lt;i&gt;" in html and 'srcdoc="&lt;b&gt;in&lt;/b&gt;"' in html and "<hr>" in html
 
 
 def test_gallery_and_dim_rows_are_drawn_and_checked():
     drawing = Figure(Markup("<svg></svg>"), "a < b")
-    table = Table("t", ("a", "b"), [("1", "2"), ("3", "4")], dim=[1])
+    table = PageTable("t", ("a", "b"), [("1", "2"), ("3", "4")], dim=[1])
     html = render_page("t", [Section("s", [Gallery([drawing, drawing]), table])])
     assert html.count("<figure>") == 2 and html.count("a &lt; b") == 2
     assert html.count('<tr class="dim">') == 1 and html.index("<td") < html.index('<tr class="dim">')
@@ -67,7 +67,7 @@ def test_gallery_and_dim_rows_are_drawn_and_checked():
 
 
 def test_a_page_in_a_page_stays_text_and_keeps_its_scripts():
-    inner = whole("page.html", "inner", scripts=["sha256-abc="], sections=[])
+    inner = page_from_template("page.html", "inner", scripts=["sha256-abc="], sections=[])
     html = render_page("outer", [Section("s", [Embed(inner, "one"), Embed(inner, "again")])])
     assert type(inner) is str and html.count("<!doctype html>") == 1 and html.count("&lt;!doctype html&gt;") == 2
     policy = unescape(re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1])

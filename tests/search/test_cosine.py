@@ -7,7 +7,7 @@ import torch
 import search_toy as toy
 from unmask.core.errors import UsageError
 from unmask.search.verifier import verifiers
-from unmask.search.verifiers.cosine import CosineCheck
+from unmask.search.verifiers.cosine import CosineVerifier
 
 
 class Coarse(toy.ToyEncoder):
@@ -19,7 +19,7 @@ class Coarse(toy.ToyEncoder):
 
 def check(text, coarse=None, **settings):
     target = torch.from_numpy(toy.ToyEncoder().encode([text]))[0]
-    return CosineCheck({7: 3.0 * target}, toy.ToyEncoder(), coarse, **settings)
+    return CosineVerifier({7: 3.0 * target}, toy.ToyEncoder(), coarse, **settings)
 
 
 def test_the_text_itself_is_accepted():

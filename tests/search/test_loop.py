@@ -8,8 +8,8 @@ from unmask.core.errors import UsageError
 from unmask.search.learned import LearnedCorrector
 from unmask.search.loop import Rise, search
 from unmask.search.plan import SearchPlan
-from unmask.search.verifiers.cosine import CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.verifiers.cosine import CosineVerifier
+from unmask.search.writer import MaskFiller
 
 SMALL = {"drafts": 8, "tries": 12, "waves": 1}
 
@@ -19,11 +19,11 @@ def run(texts, numbers=None, **settings):
     encoder, model = toy.ToyEncoder(), toy.model(**settings.pop("model", {}))
     z_BZ = torch.from_numpy(toy.ToyEncoder().encode(texts))
     numbers = list(range(len(texts))) if numbers is None else numbers
-    check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), encoder)
+    check = CosineVerifier(dict(zip(numbers, z_BZ, strict=True)), encoder)
     asked = {name: settings.pop(name) for name in ("on_rise", "on_end", "corrector") if name in settings}
     plan = SearchPlan(**{**SMALL, **settings})
     encoder.encoded.clear()
-    writer = Writer(model.denoiser, model.tokenizer)
+    writer = MaskFiller(model.denoiser, model.tokenizer)
     return search(numbers, z_BZ, check, writer, toy.lexicon(), plan, **asked), encoder, writer
 
 
@@ -112,7 +112,7 @@ def test_words_are_put_in_a_likelier_order():
     from unmask.search.site import Site
 
     lexicon, model = toy.lexicon(), toy.model()
-    writer = Writer(model.denoiser, model.tokenizer)
+    writer = MaskFiller(model.denoiser, model.tokenizer)
     climb = Climb(0, None, lexicon, WordForms.of(lexicon, writer), writer, {}, SearchPlan(), str.lower)
     units = ("bridge", "sees", "the", "anna", "old", ".")
     given = Hypothesis(units, "", lexicon.ids(units), 0.5, lexicon.trigram.score(lexicon.ids(units)), None, "test")

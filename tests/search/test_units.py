@@ -2,7 +2,7 @@
 
 import pytest
 
-from unmask.search.units import Spelling, cut
+from unmask.search.units import Spelling, split_units
 
 LEARNT = Spelling.learnt(
     ["They went to Nineveh with David.", 'He said, "Go to Nineveh."', "Look: the well-known man; David's son."],
@@ -37,4 +37,4 @@ def test_pieces_add_up_to_the_text():
 
 
 def test_an_apostrophe_inside_belongs_to_the_word():
-    assert cut("don't, David’s") == ("don't", ",", "David’s")
+    assert split_units("don't, David’s") == ("don't", ",", "David’s")

@@ -35,7 +35,7 @@ def recipe(texts, folder, rows, micros, **changed):
         optim="sgd", learning_rate=0.5, lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1e6, ema=0.0,
         per_device_train_batch_size=rows, gradient_accumulation_steps=micros,
     )  # fmt: skip
-    return parse({**settings, **changed})
+    return parse({name: value for name, value in {**settings, **changed}.items() if value is not ...})
 
 
 def logged(folder):
@@ -77,6 +77,19 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_is_the_same_however_a_step_is_split(texts, tmp_path, kind):
     found = [run(texts, tmp_path / f"{rows}x{micros}", rows, micros, **KINDS[kind]) for rows, micros in SPLITS]
+    norms, weights = found[0]
+    assert len(norms) == 3 and min(norms) > 1e-3
+    for other_norms, other_weights in found[1:]:
+        assert other_norms == pytest.approx(norms, rel=1e-4)
+        torch.testing.assert_close(other_weights, weights, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["lengths", "lengths of a vector"])
+def test_gradient_of_a_step_by_tokens_is_that_of_any_split(texts, tmp_path, kind):
+    found = []
+    for micros in (1, 2, 4):
+        given = dict(KINDS[kind], max_tokens=128 // micros, per_device_train_batch_size=...)
+        found.append(run(texts, tmp_path / str(micros), 0, micros, **given))
     norms, weights = found[0]
     assert len(norms) == 3 and min(norms) > 1e-3
     for other_norms, other_weights in found[1:]:

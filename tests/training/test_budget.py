@@ -14,7 +14,7 @@ from unmask.core.errors import UsageError
 from unmask.recipes import find, names
 from unmask.training import budget
 from unmask.training.base_trainer import BaseTrainer
-from unmask.training.budget import Budget, in_shares
+from unmask.training.budget import TimeBudget, in_shares
 from unmask.training.checkpoint import last_checkpoint
 from unmask.training.recipe import parse, read_recipe
 from unmask.training.run import train
@@ -61,7 +61,7 @@ def rates(folder: Path) -> list[float]:
 
 def spent(folder: Path) -> dict[str, Any]:
     state = json.loads((Path(str(last_checkpoint(folder / "run"))) / "trainer_state.json").read_text())
-    return dict(state["stateful_callbacks"]["Budget"]["attributes"])
+    return dict(state["stateful_callbacks"]["TimeBudget"]["attributes"])
 
 
 def test_a_minute_is_sixty_steps_of_a_second(tmp_path: Path, clock: Clock) -> None:
@@ -111,6 +111,15 @@ def test_a_killed_run_has_the_rest_of_its_time_left(tmp_path: Path, clock: Clock
     said = run(tmp_path, save_steps=10, seed=3)
     assert clock.steps == steps and rates(tmp_path) == whole
     assert any("training for 1 minutes, 0.317 of them are spent" in line for line in said)
+
+
+@pytest.mark.parametrize("key", ["TimeBudget", "Budget"])
+def test_go_on_reads_both_names_of_the_callback(tmp_path: Path, key: str) -> None:
+    kept = {"spent": 19.0, "share": 0.3, "reserve": 0.0, "over": True}
+    tree = {"global_step": 7, "stateful_callbacks": {key: {"attributes": kept}}}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(tree), encoding="utf-8")
+    found = TimeBudget(1.0)
+    assert found.go_on(tmp_path) == 7 and found.share == 0.3
 
 
 def test_a_run_whose_time_is_over_trains_no_more(tmp_path: Path, clock: Clock) -> None:
@@ -170,7 +179,7 @@ def test_stable_decay_counts_in_shares(tmp_path: Path, clock: Clock) -> None:
         ({"minutes": 0}, [], "minutes=0.* must be above 0"),
         ({"minutes": -3}, [], "minutes=-3.* must be above 0"),
         ({"minutes": float("nan")}, [], "minutes=nan must be above 0"),
-        ({"warmup_steps": 100}, [], "warmup_steps=100 must be a share of the time"),
+        ({"warmup_steps": 100}, [], "warmup_steps=100 must be a share of the time, below 1.*and no max_steps"),
         (
             {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 50}},
             [],
@@ -215,6 +224,13 @@ def test_shares_of_what_is_counted_in_steps() -> None:
     assert in_shares({"max_steps": 10, "eval_steps": 500}, minutes)["eval_steps"] < 1
 
 
+@pytest.mark.parametrize(("save", "look"), [(0.0625, 0.25), (300 / 1100, 100 / 1100), (0.1, 40)])
+def test_saving_need_not_be_a_multiple_of_evaluating(tmp_path: Path, save: float, look: float) -> None:
+    given = settings("texts.txt", tmp_path, max_steps=..., eval_steps=look, save_steps=save, minutes=1)
+    t = parse(given).train
+    assert (t.save_steps, t.eval_steps, t.load_best_model_at_end) == (save, look, True)
+
+
 def test_the_progress_bar_has_the_expected_length() -> None:
     class Bar:
         total = 10**9
@@ -222,7 +238,7 @@ def test_the_progress_bar_has_the_expected_length() -> None:
     class Shown:
         training_bar = Bar()
 
-    made = Budget(1, [object(), Shown()])
+    made = TimeBudget(1, [object(), Shown()])
     made.say = lambda _: None
     made._tell(60, 1.0)
     assert Shown.training_bar.total == 60

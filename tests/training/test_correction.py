@@ -14,7 +14,7 @@ from unmask.data.canvas import collate
 from unmask.decoding.corrections import corrections
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
-from unmask.families.masked import Masked
+from unmask.families.masked import MaskedFamily
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
 from unmask.models.text_model import load_native
 from unmask.training.checkpoint import last_checkpoint
@@ -46,8 +46,8 @@ def correct(texts, folder, decoder, probes=None, **changed):
 
 def test_a_run_writes_drafts_in_rounds(texts, decoder, tmp_path):
     def probes(prepared):
-        recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
-        return Masked.probes(prepared, recipe)
+        prepared.recipe = parse(prepared.model.card.recipe | {"show_texts": 1})
+        return MaskedFamily.probes(prepared)
 
     model = correct(texts, tmp_path, decoder, probes, probe_texts=3, probe_steps=4)
     net = model.denoiser
@@ -181,7 +181,7 @@ def test_it_learns_when_to_keep_a_draft():
     net.train()
     for step in range(250):
         text, _, cond = told(64)
-        loss = token_losses(net, MaskingProcess(tilt=2.0).corrupt(text, net.mask_id, generator(step)), cond).loss
+        loss = token_losses(net, MaskingProcess(time_power=2.0).corrupt(text, net.mask_id, generator(step)), cond).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

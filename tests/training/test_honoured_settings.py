@@ -11,13 +11,14 @@ from tiny_training import generation, history, run, settings, steps_with, write_
 from unmask.core.errors import UsageError
 from unmask.diffusion.process import MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.text_model import load_native, read_weights
+from unmask.models.text_model import load_native
+from unmask.models.weights import read_weights
 from unmask.training.arguments import TrainArguments
 from unmask.training.base_trainer import BaseTrainer
 from unmask.training.figures import reported
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 from unmask.training.optimizer import muon_and_adamw
-from unmask.training.passes import completed, steps_of
+from unmask.training.passes import EvenSteps, completed
 from unmask.training.ranking import greater_is_better
 from unmask.training.recipe import parse
 from unmask.training.scores import held_out_scores
@@ -55,12 +56,33 @@ def test_epochs_are_passes_over_the_rows(texts, tmp_path):
 
 @pytest.mark.parametrize(("rows", "step_rows"), [(100, 10), (338, 16), (7, 16), (5, 5), (33, 10)])
 def test_each_pass_ends_at_one_step(rows, step_rows):
-    ends = [completed(step, rows, step_rows) for step in range(1, 200)]
+    steps = EvenSteps(rows, step_rows)
+    ends = [completed(step, steps) for step in range(1, 200)]
     passes = [end for end in ends if end]
     assert passes == sorted(set(passes))
     if step_rows <= rows:
         assert passes == list(range(1, len(passes) + 1))
-    assert all(ends[steps_of(k, rows, step_rows) - 1] == k for k in passes)
+    assert all(ends[steps.of(k) - 1] == k for k in passes)
+
+
+def test_the_best_is_kept_between_two_saves(texts, tmp_path):
+    run(
+        texts, tmp_path / "run", generation(lambda step: -abs(step - 6)), max_steps=8, eval_steps=3, save_steps=4
+    )  # fmt: skip
+    assert {p.name for p in (tmp_path / "run").glob("checkpoint-*")} >= {"checkpoint-6", "checkpoint-8"}
+    saved = read_weights(tmp_path / "run/checkpoint-6")
+    assert all(torch.equal(saved[n], v) for n, v in load_native(tmp_path / "run").denoiser.state_dict().items())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_a_terminal_a_line_an_interval(texts, tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr("transformers.training_args.logger.getEffectiveLevel", lambda: 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    run(texts, tmp_path / "run", disable_tqdm=..., logging_steps=2)
+    said = capsys.readouterr()
+    assert ("\r" in said.err) == terminal
+    trained = [line.split(":")[0] for line in said.out.splitlines() if "grad_norm" in line]
+    assert trained == ["step 2 of 4", "step 4 of 4"] or terminal
 
 
 def test_evaluation_may_start_late_and_may_start_first(texts, tmp_path):
@@ -270,12 +292,11 @@ def test_deterministic_kernels(texts, tmp_path):
 
 
 def test_blocks_are_computed_again(texts, tmp_path, monkeypatch):
-    from torch.utils import checkpoint as module
+    from unmask.models import network
 
     seen = []
-    real = module.checkpoint
-    monkeypatch.setattr(module, "checkpoint", lambda *a, **k: seen.append(k) or real(*a, **k))
-    monkeypatch.setattr("transformers.modeling_utils.checkpoint", module.checkpoint, raising=False)
+    real = network.checkpoint
+    monkeypatch.setattr(network, "checkpoint", lambda *a, **k: seen.append(k) or real(*a, **k))
     run(
         texts, tmp_path / "run", gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False}
     )  # fmt: skip

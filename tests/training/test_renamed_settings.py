@@ -10,7 +10,7 @@ import unmask
 from tiny_training import run, settings, write_texts
 from unmask.core.errors import UsageError
 from unmask.core.renamed import RENAMED, current
-from unmask.diagnosis.native import law_of
+from unmask.diagnosis.native import masking_process_of
 from unmask.families.puzzle.network import load as load_puzzle
 from unmask.families.puzzle.network import shipped
 from unmask.recipes import FOLDER
@@ -81,10 +81,10 @@ def test_cards_of_before_are_read(tmp_path):
     (folder / "unmask.json").write_text(json.dumps(card))
     model = unmask.load(folder, "cpu")
     assert model.card.recipe["time_power"] == 3.0 and "tilt" not in model.card.recipe
-    assert law_of(model.card.recipe).tilt == law_of({"tilt": "3.0"}).tilt == 3.0
+    assert masking_process_of(model.card.recipe).time_power == masking_process_of({"tilt": "3.0"}).time_power == 3.0
 
 
 def test_shipped_puzzles_of_before_are_read():
     folder = shipped("sudoku")
     assert "tilt" in json.loads((folder / "puzzle.json").read_text())["trained"]
-    assert law_of(load_puzzle(folder)[1].trained).tilt == 4.0
+    assert masking_process_of(load_puzzle(folder)[1].trained).time_power == 4.0

@@ -12,7 +12,12 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
 
 @pytest.mark.parametrize(
     ("only", "amount"),
-    [("killed training", ["--kills", "2"]), ("damaged", ["--flips", "15"]), ("fuzzed", ["--fuzz", "25"])],
+    [
+        # test_kill.py kills one on every run
+        pytest.param("killed training", ["--kills", "2"], marks=pytest.mark.slow),
+        ("damaged", ["--flips", "15"]),
+        ("fuzzed", ["--fuzz", "25"]),
+    ],
 )
 def test_nothing_is_lost(only, amount):
     words = [sys.executable, str(SCRIPT), "--only", only, *amount, "--seed", "5"]

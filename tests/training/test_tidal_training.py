@@ -12,7 +12,7 @@ from unmask.data.tidal.plain import PlainTokenizer
 from unmask.decoding.tidal import CharacterWriter, write_blocks
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.evaluation.tidal import write, writer_for
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.recipes import find
@@ -200,7 +200,7 @@ def test_a_prefix_is_cut_in_training_as_it_is_at_inference(attention):
     length, widest = 24, TOKENIZER.max_block
     text = "".join(TEXTS)
     data = dataset(attention, length=length, examples=[("", text)])
-    model = TidalTextModel(net(attention), TOKENIZER, Card(length=length))
+    model = TidalTextModel(net(attention), TOKENIZER, TextModelCard(length=length))
     pieces = TOKENIZER.split(text)
     cut = 0
     for at in range(len(pieces)):
@@ -214,11 +214,11 @@ def test_a_prefix_is_cut_in_training_as_it_is_at_inference(attention):
 
 
 def test_a_causal_prefix_is_whole():
-    model = TidalTextModel(net("causal"), TOKENIZER, Card(length=8))
+    model = TidalTextModel(net("causal"), TOKENIZER, TextModelCard(length=8))
     assert writer_for(model)[0].max_prefix is None
     short = net("causal", "characters", positions="learned", max_length=20).eval()
     short.head_bias.data[EOS] = -50.0
-    plain = TidalTextModel(short, TOKENIZER, Card(length=20))
+    plain = TidalTextModel(short, TOKENIZER, TextModelCard(length=20))
     for most, ids in ((5, 6), (500, 20 - 4)):
         found = write(plain, ["abc"], most=most)
         assert found.ended == [False] and len(found.trace) == 1 and len(found.trace[0].ids) == ids

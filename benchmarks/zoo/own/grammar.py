@@ -70,10 +70,10 @@ class Words:
         return " ".join(self.words[int(i)] for i in ids if int(i) > 2)
 
     def rows(self, texts: tuple[str, ...], length: int = LENGTH) -> Tensor:
-        """Ids [N, L]: the text, EOS, padding."""
+        """Ids [N, L]: the text, EOS, padding; what is too long is cut off."""
         ids_NL = torch.zeros(len(texts), length, dtype=torch.long)
         for row, text in enumerate(texts):
-            ids = [*self.encode(text), 1]
+            ids = [*self.encode(text), 1][:length]
             ids_NL[row, : len(ids)] = torch.tensor(ids)
         return ids_NL
 

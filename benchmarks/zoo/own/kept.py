@@ -15,8 +15,9 @@ from torch import Tensor
 from unmask.diagnosis.record import Record, read, record_of
 from unmask.diagnosis.subject import Subject
 
-#: steps of a training; fewer, by ``$UNMASK_ZOO_STEPS``, only to try the zoo itself, in folders of their own
-STEPS = int(os.environ.get("UNMASK_ZOO_STEPS", "1500"))
+#: steps of a training, after which the healthy subjects write well (1,500 were too few); fewer, by
+#: ``$UNMASK_ZOO_STEPS``, only to try the zoo itself, in folders of their own
+STEPS = int(os.environ.get("UNMASK_ZOO_STEPS", "5000"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def folder() -> Path:
 
 def place_of(name: str) -> Path:
     """The folder of one network."""
-    return folder() / (name if STEPS == 1500 else f"trial{STEPS}_{name}")
+    return folder() / (name if STEPS == 5000 else f"trial{STEPS}_{name}")
 
 
 def weights_of(name: str, network: torch.nn.Module, train: Callable[[torch.nn.Module], Any]) -> torch.nn.Module:

@@ -58,6 +58,7 @@ REPAIR: dict[str, tuple[str, Path]] = {
     "reused_cache": ("network.cache", "cache"),
     "reversed_clock": ("network.time", "as it is"),
     "rewritten_places": ("sampler.places", "as it is"),
+    "hardest_left_out": ("report", "as it is"),
     "rows_averaged": ("report", "as it is"),
     "secret_left_to_right": ("sampler.order", "as it is"),
     "sees_itself": ("network.attention", "answers"),

@@ -116,26 +116,22 @@ def other_base(net: Any, strength: float) -> Any:
     return _OtherBase(net, base)
 
 
-class _OtherBase(Through):
+class _Asked(Through):
+    """A native network that is asked otherwise, with the parameters of the network itself."""
+
+    def parameters(self) -> Any:
+        """Those of the network."""
+        return self.inner.parameters()  # type: ignore[attr-defined]
+
+
+class _OtherBase(_Asked):
     """A native network whose module reads another table of angles while it answers."""
 
     def __init__(self, inner: MaskedDiffusionModel, base: float) -> None:
         super().__init__(inner)
         self.base = base
 
-    def parameters(self) -> Any:
-        """Those of the network."""
-        return self.inner.parameters()  # type: ignore[attr-defined]
-
-    def body(
-        self,
-        x_BL: Tensor,
-        cond: Condition | None = None,
-        t_B: Tensor | None = None,
-        *,
-        valid_BL: Tensor | None = None,
-        carry: Any = None,
-    ) -> Body:
+    def body(self, x_BL: Tensor, cond: Condition | None = None, t_B: Tensor | None = None, **more: Any) -> Body:
         """The network's, with these angles."""
         from unmask.models import denoiser, layers
 
@@ -145,34 +141,21 @@ class _OtherBase(Through):
         kept = denoiser.rotary
         denoiser.rotary = rotary
         try:
-            return super().body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+            return super().body(x_BL, cond, t_B, **more)
         finally:
             denoiser.rotary = kept
 
 
-class _Time(Through):
+class _Time(_Asked):
     """A native network that is told another time."""
 
     def __init__(self, inner: Any, strength: float) -> None:
         super().__init__(inner)
         self.strength = strength
 
-    def parameters(self) -> Any:
-        """Those of the network."""
-        return self.inner.parameters()  # type: ignore[attr-defined]
-
-    def body(
-        self,
-        x_BL: Tensor,
-        cond: Condition | None = None,
-        t_B: Tensor | None = None,
-        *,
-        valid_BL: Tensor | None = None,
-        carry: Any = None,
-    ) -> Body:
+    def body(self, x_BL: Tensor, cond: Condition | None = None, t_B: Tensor | None = None, **more: Any) -> Body:
         """The network's at a time between the true one and none."""
-        t_B = None if t_B is None else t_B * (1 - self.strength)
-        return super().body(x_BL, cond, t_B, valid_BL=valid_BL, carry=carry)
+        return super().body(x_BL, cond, None if t_B is None else t_B * (1 - self.strength), **more)
 
 
 def untimed(net: Any, strength: float) -> Any:

@@ -43,8 +43,10 @@ def rows_first(subject: Subject, view: TrainingView, batch: Batch) -> TrainingVi
     row_N = view.scored_BL.nonzero()[:, 0]
     token_B = in_text(batch.ids_BL, subject.eos_id, subject.pad_id).sum(1).double()
     weight_N = torch.full_like(view.ce_N, 1 / len(view.ce_N)) if view.weight_N is None else view.weight_N
-    if not view.bound or subject.kind == "causal":
+    if subject.kind == "causal":
         token_B = torch.bincount(row_N, minlength=len(batch)).double()
+    elif not view.bound:
+        raise UsageError("this fault is one of a bound: a mean of rows' means is the weight 1/t, and right, elsewhere")
     share_B = token_B.sum() / (token_B.clamp(min=1) * len(batch))
     return weighted(view, weight_N * share_B[row_N])
 

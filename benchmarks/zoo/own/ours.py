@@ -155,7 +155,7 @@ def system(what: str, recipe: Recipe, **settings: Any) -> Ours | OursCausal:
         settings: of :class:`NativeSubject` or :class:`CausalSubject`, for subjects that write in another way.
     """
     data, train, name = clauses(), rows(recipe), f"{what}_{recipe.slug}"
-    law = CappedLaw("count", cap=recipe.cap) if recipe.cap < 1 else MaskingProcess("count", tilt=1.5)
+    law = CappedLaw("count", cap=recipe.cap) if recipe.cap < 1 else MaskingProcess("count", time_power=1.5)
 
     def training(net: Any) -> None:
         if what == "causal":

@@ -294,7 +294,7 @@ def _causal(kind: type[CausalLoop]) -> Callable[[Subject, float], Subject]:
 
 def _offset(latent_BZ: Tensor) -> Tensor:
     push_Z = torch.randn(latent_BZ.shape[1], generator=torch.Generator().manual_seed(2))
-    return latent_BZ + 2 * push_Z * latent_BZ.std(0).mean()
+    return latent_BZ + 2 * push_Z * latent_BZ.abs().mean()
 
 
 def faults() -> list[ZooFault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def register(app: typer.Typer) -> None:
             None, help="HTML page; else diagnosis.html in a run folder of ours, ./diagnosis--<name>.html."
         ),
         json: Path | None = typer.Option(None, help="Also write the verdict as JSON."),
+        baseline: Path | None = typer.Option(
+            None, help="An earlier verdict (--json): what is surely worse now fails, what is better is said."
+        ),
         save_plan: bool = typer.Option(
             False, "--save-plan", help="Keep the plan that was tried and is better as the model's own; needs full."
         ),
@@ -56,9 +60,11 @@ def register(app: typer.Typer) -> None:
         from unmask.core import distributed
         from unmask.core.errors import UsageError, did_you_mean
         from unmask.data.hub import results_place
+        from unmask.diagnosis.baseline import Baseline
         from unmask.diagnosis.check import checks
         from unmask.diagnosis.context import BUDGETS
         from unmask.diagnosis.prescription import writable
+        from unmask.reporting.verdict_view import print_line
 
         if report is not None and report.suffix != ".html":
             raise UsageError(f"--report {report} must end in .html")
@@ -73,9 +79,12 @@ def register(app: typer.Typer) -> None:
             if budget != "full" or check:
                 raise UsageError("--save-plan has no effect without --budget full, or with --check: no plan is tried")
             writable(model)
+        if baseline is not None:
+            Baseline.read(baseline)
         require_data(data, column)
         loaded = api.load(model)
         console = Console()
+        live = console.is_terminal and distributed.is_main_process()
         verdict = api.diagnose(
             loaded,
             data,
@@ -85,8 +94,9 @@ def register(app: typer.Typer) -> None:
             only=check or None,
             seed=seed,
             **settings,
-            progress=console.is_terminal and distributed.is_main_process(),
             share=True,
+            baseline=baseline,
+            on_finding=partial(print_line, console) if live else None,
         )
         if not distributed.is_main_process():
             raise typer.Exit(verdict.exit_code)

@@ -10,13 +10,16 @@ import typer
 def register(app: typer.Typer) -> None:
     @app.command()
     def experiment(
-        name: str = typer.Argument(..., help="sudoku, zebra, nae_sat, order_learners, frontier or beyond."),
+        name: str = typer.Argument(
+            ..., help="sudoku, zebra, nae_sat, order_learners, frontier, sgdd_parts, paraphrase or beyond."
+        ),
         minutes: float | None = typer.Option(None, help="Train each arm this long, later go on; 0 measures."),
         steps: int | None = typer.Option(None, help="Optimiser steps of each arm's whole run."),
         batch: int | None = typer.Option(None, help="Rows a step."),
         boards: int | None = typer.Option(None, help="Boards or texts that are measured; 500 when missing."),
         arm: list[str] = typer.Option([], help="Only this arm; repeatable."),
         test: list[str] = typer.Option([], help="Only this test set (nae_sat: N,P); repeatable."),
+        start_from: str | None = typer.Option(None, help="Folder of a trained model to start from (paraphrase)."),
         scale: str | None = typer.Option(None, help="cpu (when missing), or paper (the paper's sizes: a GPU)."),
         device: str | None = typer.Option(None, help="cpu, cuda, ...; CUDA where there is one when missing."),
         runs: Path = typer.Option(Path("runs/experiments"), help="Folder of the checkpoints."),
@@ -39,6 +42,7 @@ def register(app: typer.Typer) -> None:
         study(name)  # a wrong name shows before anything is built
         if page_only:
             numbers = {"minutes": minutes, "steps": steps, "batch": batch, "boards": boards, "scale": scale}
+            numbers |= {"start-from": start_from}
             given = [option for option, value in numbers.items() if value is not None]
             given += [option for option, value in (("arm", arm), ("test", test), ("device", device)) if value]
             if given:
@@ -53,6 +57,7 @@ def register(app: typer.Typer) -> None:
             boards=500 if boards is None else boards,
             arms=tuple(arm),
             tests=tuple(test),
+            start_from=start_from,
             device=str(device_of(device)),
             runs=runs,
             progress=console.is_terminal,

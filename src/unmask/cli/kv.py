@@ -81,13 +81,13 @@ def register(app: typer.Typer) -> None:
 
         from unmask.core.errors import UsageError
         from unmask.kvcache.bench import Settings, bench
-        from unmask.kvcache.budget import Budget
+        from unmask.kvcache.budget import CacheBudget
         from unmask.kvcache.press import presses
         from unmask.models.causal import load_causal
         from unmask.reporting.kv import tables
 
         budgets = [*keep, *(f"{t}t" for t in tokens)]
-        budgets += [f"{float(Budget.of(compression_ratio=c).keep or 0):g}" for c in compression_ratio]
+        budgets += [f"{float(CacheBudget.of(compression_ratio=c).keep or 0):g}" for c in compression_ratio]
         if out.exists() and not out.is_dir():
             raise UsageError(f"--out {out} is a file: name a folder")
         settings = Settings(
@@ -114,7 +114,7 @@ def register(app: typer.Typer) -> None:
         presses.parse(press)  # a wrong name shows before a model is loaded
         settings.when()
         for budget in settings.budgets:
-            Budget.parse(budget)
+            CacheBudget.parse(budget)
         prose = read_text(text, column)
         console = Console()
         with console.status("loading the model") as status:

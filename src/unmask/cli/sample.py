@@ -40,7 +40,6 @@ def register(app: typer.Typer) -> None:
         from unmask import api
         from unmask.core import distributed
         from unmask.core.errors import UsageError
-        from unmask.reporting.search_live import SearchView
 
         texts = list(text)
         if file is not None:
@@ -59,7 +58,13 @@ def register(app: typer.Typer) -> None:
         searched = str(settings.get("verify") or loaded.config.verify or "").startswith("cosine")
         shown = searched and distributed.is_main_process()
         mine = len(distributed.split_between_processes(len(texts) * (n or 1)))
-        with SearchView(mine, live) if shown else contextlib.nullcontext() as view:
+        watched: Any = contextlib.nullcontext()
+        if shown:
+            # a sample that is not searched does not wait for the search to be imported
+            from unmask.reporting.search_live import SearchView
+
+            watched = SearchView(mine, live)
+        with watched as view:
             out: Any = api.sample(
                 loaded,
                 texts or None,

@@ -48,12 +48,12 @@ class Condition:
 
     @classmethod
     def of(cls, latent_BZ: Tensor) -> Condition:
-        """Every row conditional."""
+        """A condition in which every row has its semantic vector."""
         return cls(latent_BZ, torch.ones(len(latent_BZ), dtype=torch.bool, device=latent_BZ.device))
 
     @classmethod
     def null(cls, batch: int, width: int, device: torch.device | str | None = None) -> Condition:
-        """Every row unconditional."""
+        """A condition of unconditional rows, which get the model's trained null."""
         return cls(torch.zeros(batch, width, device=device), torch.zeros(batch, dtype=torch.bool, device=device))
 
     def __len__(self) -> int:

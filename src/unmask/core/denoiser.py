@@ -20,7 +20,7 @@ from unmask.core.condition import Condition
 
 @dataclass
 class Body:
-    """What one pass through the body gives.
+    """The result of one forward pass through the body.
 
     Attributes:
         h_BLD: hidden states; row-major gathering by a mask gives the rows for the head.
@@ -69,7 +69,7 @@ class Denoiser:
         valid_BL: Tensor | None = None,
         carry: Any = None,
     ) -> Body:
-        """Hidden states for every position.
+        """Hidden states [B, L, D] of every position.
 
         Args:
             x_BL: token ids, masked positions holding ``mask_id``.
@@ -91,7 +91,7 @@ class Denoiser:
         valid_BL: Tensor | None = None,
         carry: Any = None,
     ) -> Body:
-        """:meth:`body` where only the states at ``at_BL`` will be read; the others may hold anything.
+        """Hidden states of which only those at ``at_BL`` are valid: :meth:`body` at a lower cost.
 
         A model may leave out what no reader needs, such as the last layer's feed-forward elsewhere. This one runs all.
         """
@@ -105,6 +105,14 @@ class Denoiser:
         Args:
             cond: semantic vectors, one a row; rows without one, and all where it is None, get the prior.
             rows: how many.
+        """
+        return None
+
+    def posterior(self, latents_NZ: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance [N, C] of the bottleneck's posterior; None for a model without a bottleneck.
+
+        Args:
+            latents_NZ: semantic vectors.
         """
         return None
 
@@ -133,7 +141,7 @@ class Denoiser:
         return self.forbid(logits_NV)
 
     def forbid(self, logits_NV: Tensor) -> Tensor:
-        """Take all mass from the mask id (in place where that is safe)."""
+        """The logits with the mask id at ``-inf``, so that it is never predicted (in place where that is safe)."""
         if logits_NV.requires_grad:
             column_V = torch.arange(logits_NV.shape[-1], device=logits_NV.device) == self.mask_id
             return logits_NV.masked_fill(column_V, float("-inf"))

@@ -8,7 +8,7 @@ from unmask.core.errors import UsageError
 
 
 def device_of(name: str | torch.device | None = None) -> torch.device:
-    """A device of this machine from its name.
+    """The :class:`torch.device` of a name, checked against what this machine has.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` ...; None takes CUDA where there is one, else the CPU.

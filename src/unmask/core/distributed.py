@@ -20,7 +20,7 @@ _joined = False
 
 
 def world_size() -> int:
-    """How many processes work together; the first call joins them."""
+    """The number of processes of this launch; the first call initialises the process group."""
     global _joined
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return 1
@@ -46,23 +46,23 @@ def _leave() -> None:
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """The rank of this process, from 0."""
     return torch.distributed.get_rank() if world_size() > 1 else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this is rank 0, the only one that writes files and logs."""
     return rank() == 0
 
 
 def split_between_processes(rows: int) -> range:
-    """This process's rows: a contiguous part, as long as the others' to within one."""
+    """The range of rows of this process: contiguous parts whose sizes differ by at most one."""
     world, me = world_size(), rank()
     return range(rows * me // world, rows * (me + 1) // world)
 
 
 def gather_object(mine: Sequence[T]) -> list[T]:
-    """Everyone's items in the order of the processes, for everyone."""
+    """The items of all processes in the order of their ranks, returned on every process."""
     if world_size() == 1:
         return list(mine)
     parts: list[Any] = [None] * world_size()
@@ -71,7 +71,7 @@ def gather_object(mine: Sequence[T]) -> list[T]:
 
 
 def all_reduce_sum(mine: torch.Tensor) -> torch.Tensor:
-    """The sum of everyone's tensors, for everyone."""
+    """The sum of a tensor over all processes, returned on every process."""
     if world_size() > 1:
         mine = mine.clone()
         torch.distributed.all_reduce(mine)
@@ -79,7 +79,7 @@ def all_reduce_sum(mine: torch.Tensor) -> torch.Tensor:
 
 
 def broadcast_object(value: T | None) -> T:
-    """The first process's value, for everyone; what the others give is not looked at."""
+    """The value of rank 0, returned on every process; those of the others are ignored."""
     if world_size() > 1:
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0)
@@ -88,6 +88,6 @@ def broadcast_object(value: T | None) -> T:
 
 
 def barrier() -> None:
-    """Go on when everyone is here."""
+    """Block until every process has reached this call."""
     if world_size() > 1:
         torch.distributed.barrier()

@@ -23,7 +23,7 @@ class CheckpointError(UsageError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint such as `` did you mean 'margin'?`` or the known names when nothing is near.
+    """A hint such as `` did you mean 'margin'?``, or the list of known names when none is near.
 
     Args:
         name: what was asked for.
@@ -37,5 +37,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
+    """The first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

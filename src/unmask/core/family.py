@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model was asked for.
+    """The place a model is loaded from: a name, its folder, its config.
 
     Attributes:
         name: what the user said: a folder, a hub id, or an alias.
@@ -33,15 +33,16 @@ class Place:
 
     @cached_property
     def files(self) -> frozenset[str]:
-        """Names of the files in the folder."""
+        """The names of the files in the folder."""
         return frozenset() if self.folder is None else frozenset(p.name for p in self.folder.iterdir())
 
 
 @dataclass(kw_only=True)
 class Prepared:
-    """Everything that a training run needs before its first step.
+    """Data, network, tokenizer and trainer of a training run, ready for its first step.
 
     Attributes:
+        recipe: what it was made for.
         model: the network (``denoiser``) with tokenizer and ``card``; ``save`` writes its folder.
         train, validation: datasets of rows.
         collate: rows to a batch.
@@ -50,6 +51,7 @@ class Prepared:
         positions: of a row, mean, where they are fewer than the recipe's ``length``.
     """
 
+    recipe: Any
     model: Any
     train: Any
     validation: Any
@@ -78,7 +80,7 @@ class Family(Leaf):
     @classmethod
     @abstractmethod
     def load(cls, place: Place, device: torch.device) -> Model:
-        """The model there.
+        """The model stored at the place.
 
         Raises:
             CheckpointError: unfinished, damaged, or parts that do not belong together.
@@ -127,7 +129,7 @@ class Family(Leaf):
         raise UsageError(f"family={cls.trains!r} has no training of its own")
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Callable[..., tuple[dict[str, float], list[str]]]]:
+    def probes(cls, prepared: Any) -> list[Callable[..., tuple[dict[str, float], list[str]]]]:
         """What training looks at besides losses, at each evaluation."""
         return []
 

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; what is there at the end takes the place of ``path`` in one step.
+    """A temporary path beside ``path``, which replaces it atomically when the block ends without an error.
 
     After an error nothing is left, and what stood at ``path`` still does. Two processes may write one path: each has a
     name of its own, and the later one stays.
@@ -47,8 +47,13 @@ def write_json(path: str | Path, tree: Any) -> Path:
     return write_text(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
 
 
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The folder for what can be made again: ``cache_dir``, else ``$UNMASK_CACHE``, else ``~/.cache/unmask``."""
+    return Path(cache_dir or os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser()
+
+
 def sha256(path: str | Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
+    """The SHA-256 digest of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
         while block := handle.read(1 << 20):

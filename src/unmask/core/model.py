@@ -16,15 +16,25 @@ from unmask.core.errors import UsageError
 from unmask.core.files import write_json
 from unmask.core.render import page_of, save_page
 from unmask.core.sampling_config import SamplingConfig
+from unmask.core.task import ContinuationScore, EvaluationRequest, SamplingRequest
 
 if TYPE_CHECKING:  # the contracts are read at once, torch when a model is
     import torch
     from torch import Tensor
 
-    from unmask.core.condition import Condition
+__all__ = [
+    "ContinuationScore",
+    "Diagnosable",
+    "EvaluationRequest",
+    "Model",
+    "Output",
+    "RecordedTrace",
+    "EvaluationResult",
+    "SamplingRequest",
+]
 
 
-class Recorded(Protocol):
+class RecordedTrace(Protocol):
     """A trace: who was unmasked when. What draws it is found by its class (:mod:`unmask.core.render`)."""
 
     def save(self, path: str | Path) -> Path:
@@ -32,8 +42,8 @@ class Recorded(Protocol):
         ...
 
 
-class Scores(Protocol):
-    """What :meth:`Model.evaluate` returns."""
+class EvaluationResult(Protocol):
+    """Scores of a model with their tables and page, as :meth:`Model.evaluate` returns them."""
 
     @property
     def metrics(self) -> dict[str, float]: ...
@@ -47,7 +57,7 @@ class Diagnosable:
 
 @dataclass
 class Output:
-    """What a model wrote.
+    """Generated texts with their token ids, cost and settings.
 
     Attributes:
         texts: one a row, without the prompt it was written behind.
@@ -75,7 +85,7 @@ class Output:
     prompts: list[Any] | None = None
     config: SamplingConfig = field(default_factory=SamplingConfig)
     precision: str = "fp32"
-    trace: Recorded | None = None
+    trace: RecordedTrace | None = None
     ended: list[bool] | None = None
     verified: list[bool] | None = None
     cosine: list[float] | None = None
@@ -87,12 +97,23 @@ class Output:
     score: list[float] | None = None
 
     def pieces(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return self.model.piece(token)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; without ids and trace."""
-        names = ["texts", "prompts", "forwards", "precision", "ended", "verified", "score", "cosine", "calls", "seconds"]
+        names = [
+            "texts",
+            "prompts",
+            "forwards",
+            "precision",
+            "ended",
+            "verified",
+            "score",
+            "cosine",
+            "calls",
+            "seconds",
+        ]
         names += ["row_calls", "row_forwards", "stopped"]
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None} | {"config": self.config.to_dict()}
@@ -119,109 +140,6 @@ class Output:
         if path.suffix not in (".json", ".html"):
             raise UsageError(f"a trace is written as .html or .json, not {path.name!r}")
         return self.trace.save(path) if path.suffix == ".json" else save_page(path, page_of(self.trace, output=self))
-
-
-@dataclass(frozen=True)
-class Task:
-    """What :meth:`Model.sample` is to write.
-
-    Attributes:
-        texts: what to write from or behind: texts, chats, boards; None for free samples.
-        n: samples of each, or in all without texts.
-        canvas: ids [B, L] to fill in: given tokens stay, masked positions hold the mask id.
-        condition: semantic vectors instead of texts.
-        trace: keep who was unmasked when; ``full`` also the best guess everywhere.
-        callback: called after each step.
-        live: show the first row in the terminal as it is written.
-        share: each process of a launch writes its part and gets everyone's; all must call.
-    """
-
-    texts: Sequence[Any] | None = None
-    n: int | None = None
-    canvas: Tensor | None = None
-    condition: Condition | None = None
-    trace: bool | str = False
-    callback: Callable[[Any], None] | None = None
-    live: bool = False
-    share: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.texts, str):
-            raise UsageError("texts must be a list: write [text]")
-        if self.texts is not None and not len(self.texts):
-            raise UsageError("texts is empty: give at least one text, or n for free samples")
-        if self.n is not None and self.n < 1:
-            raise UsageError(f"n={self.n} must be at least 1")
-
-    def temperature(self, asked: float | None) -> float:
-        """What was asked for, else 0 where one text a prompt is wanted, else 1: 0 writes the same text every time."""
-        if asked is not None:
-            return asked
-        free = self.texts is None and self.condition is None and self.canvas is None
-        return 1.0 if free or (self.n or 1) > 1 else 0.0
-
-    def without(self, who: str, *names: str) -> Task:
-        """This task, if none of these was asked of a model that cannot do it.
-
-        Raises:
-            UsageError: naming the first that was.
-        """
-        for name in names:
-            if getattr(self, name) not in (None, False):
-                raise UsageError(f"{name} has no effect on {who}")
-        return self
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What :meth:`Model.evaluate` is to score.
-
-    Attributes:
-        data: texts, the name of a corpus, a file, a folder; what training held out when None.
-        column: the text's column; two, comma between, make pairs.
-        texts: how many texts at most.
-        length: the longest text in tokens, for models whose canvas is not their own; None for all that fits.
-        judge: causal model for GenPPL; None leaves it out.
-        samples: corruptions a text for the bound.
-        trace: keep one animated unmasking for the page.
-        share: each process of a launch scores its part and gets everyone's; all must call.
-    """
-
-    data: Any = None
-    column: str | None = None
-    texts: int = 256
-    length: int | None = None
-    judge: str | None = None
-    samples: int = 8
-    trace: bool = True
-    share: bool = False
-
-    def without(self, who: str, *names: str) -> Evaluation:
-        """This, if none of these was asked of a model that has no use for them.
-
-        Raises:
-            UsageError: naming the first that was.
-        """
-        usual = Evaluation()
-        for name in names:
-            if getattr(self, name) != getattr(usual, name):
-                raise UsageError(f"{name}={getattr(self, name)!r} has no effect on {who}")
-        return self
-
-
-@dataclass(frozen=True)
-class ContinuationScore:
-    """What :meth:`Model.log_likelihood` says of one continuation.
-
-    Attributes:
-        nats: log p(continuation | context), or a lower bound on it.
-        greedy: whether writing the most probable token again and again gives the continuation; None if not asked.
-        bound: True if ``nats`` is a lower bound.
-    """
-
-    nats: float
-    greedy: bool | None
-    bound: bool
 
 
 class Model(ABC):
@@ -252,7 +170,7 @@ class Model(ABC):
     config: SamplingConfig = SamplingConfig()
 
     def piece(self, token: int) -> str:
-        """How one id is shown in a trace."""
+        """The text that stands for one token id in a trace."""
         return f"{token} "
 
     @property
@@ -262,14 +180,14 @@ class Model(ABC):
     @property
     @abstractmethod
     def limit(self) -> int | None:
-        """Most tokens of a text together with what is read before it; None where nothing limits it."""
+        """The context length: most tokens of a text together with its prompt; None where nothing limits it."""
 
     @abstractmethod
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         """Write; ``config`` holds nothing that has no effect here. :meth:`sample` is what is called."""
 
-    def sample(self, task: Task, config: SamplingConfig | None = None) -> Output:
-        """Write what the task asks for, under a config or the model's default plan.
+    def sample(self, task: SamplingRequest, config: SamplingConfig | None = None) -> Output:
+        """Generated texts for a request, under a config or the model's default plan.
 
         Raises:
             UsageError: a setting that has no effect on this model, or values that do not fit.
@@ -282,7 +200,7 @@ class Model(ABC):
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def token_count(self, text: str) -> int:
-        """Tokens of a text, without those that frame it."""
+        """The number of tokens of a text, without special tokens around it."""
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def fill(
@@ -342,8 +260,8 @@ class Model(ABC):
         """
         raise UsageError(f"continuations are scored by masked and causal models, this is {self.words}")
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
-        """Score it on held-out texts.
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
+        """Scores of the model on held-out texts.
 
         Raises:
             UsageError: there is nothing to score it by.

@@ -23,12 +23,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from unmask.core.errors import UsageError
-from unmask.core.files import write_json
+from unmask.core.files import cache_root, write_json
 from unmask.core.sampling_config import PRECISIONS as PRECISIONS
 
 Precision = Literal["fp32", "bf16"]
 #: (rows, inputs, outputs) of a linear layer
-Shape = tuple[int, int, int]
+MatmulShape = tuple[int, int, int]
 
 #: seconds a measurement may take, both precisions together
 BUDGET = 0.4
@@ -40,7 +40,7 @@ _SHAPES = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """A precision and why.
+    """A chosen precision with the reason for it.
 
     Attributes:
         precision: ``fp32`` or ``bf16``, what the products run in.
@@ -55,17 +55,17 @@ class Choice:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self, device: torch.device | str) -> torch.autocast:
-        """The context in which products run in this precision; fp32 weights stay fp32."""
+        """The autocast context of this precision; fp32 weights stay fp32."""
         return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def __str__(self) -> str:
         return f"precision {self.precision} ({self.why})"
 
 
-def choose(
-    asked: str, shapes: Sequence[Shape], device: torch.device | str = "cpu", *, backward: bool = False
+def choose_precision(
+    asked: str, shapes: Sequence[MatmulShape], device: torch.device | str = "cpu", *, backward: bool = False
 ) -> Choice:
-    """The precision to compute in.
+    """The precision (fp32 or bf16) to compute in, on a CPU the one that was measured to be faster.
 
     Args:
         asked: ``fp32``, ``bf16``, or ``auto``: bf16 on a GPU that has it; on a CPU whichever multiplied ``shapes``
@@ -104,20 +104,20 @@ def fastest(
     device: torch.device | str,
     asked: str = "auto",
     *,
-    head: Shape | None = None,
+    head: MatmulShape | None = None,
     backward: bool = False,
 ) -> Choice:
-    """The precision for a module that is applied to so many rows (positions) at once: see :func:`choose`.
+    """The precision for a module that is applied to so many rows (positions) at once: see :func:`choose_precision`.
 
     Args:
         module: its matrices count, but for tables of embeddings.
-        rows, device, asked, backward: as of :func:`choose`.
+        rows, device, asked, backward: as of :func:`choose_precision`.
         head: the shape of the output head where it multiplies with a table of embeddings.
     """
-    return choose(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
+    return choose_precision(asked, [*shapes_of(module, rows), *([head] if head else [])], device, backward=backward)
 
 
-def shapes_of(module: object, rows: int) -> list[Shape]:
+def shapes_of(module: object, rows: int) -> list[MatmulShape]:
     """(rows, inputs, outputs) of every layer that multiplies with a matrix, one entry a layer.
 
     None of a denoiser that is no torch module: what it computes in is its own affair.
@@ -128,16 +128,18 @@ def shapes_of(module: object, rows: int) -> list[Shape]:
     return [(rows, w.shape[1], w.shape[0]) for w in weights if isinstance(w, torch.Tensor) and w.ndim == 2]
 
 
-def _largest(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+def _largest(shapes: Sequence[MatmulShape]) -> tuple[MatmulShape, ...]:
     """The distinct shapes that hold the most arithmetic, rows and outputs capped."""
-    flops: dict[Shape, int] = {}
+    flops: dict[MatmulShape, int] = {}
     for rows, inputs, outputs in shapes:
         shape = (min(rows, _ROWS), inputs, min(outputs, _OUTPUTS))
         flops[shape] = flops.get(shape, 0) + rows * inputs * outputs
     return tuple(sorted(flops, key=lambda s: (-flops[s], s))[:_SHAPES])
 
 
-def measure(shapes: Sequence[Shape], *, backward: bool = False, budget: float = BUDGET) -> tuple[float, float]:
+def measured_gflops(
+    shapes: Sequence[MatmulShape], *, backward: bool = False, budget: float = BUDGET
+) -> tuple[float, float]:
     """GFLOP/s of linear layers on the CPU in fp32 and in bf16 autocast, as a whole over the shapes.
 
     The two take turns, and each shape counts with its fastest turn: other work on the machine slows single turns.
@@ -173,21 +175,17 @@ def _turn(x: torch.Tensor, weight: torch.Tensor, low: bool, backward: bool) -> f
 
 
 @lru_cache(maxsize=256)
-def _remembered(shapes: tuple[Shape, ...], backward: bool) -> tuple[float, float]:
+def _remembered(shapes: tuple[MatmulShape, ...], backward: bool) -> tuple[float, float]:
     named = [processor(), torch.__version__, str(torch.get_num_threads()), repr(shapes), str(backward)]
     key = hashlib.sha256("|".join(named).encode()).hexdigest()[:24]
-    file = _cache_folder() / f"{key}.json"
+    file = cache_root() / "precision" / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return float(kept["fp32"]), float(kept["bf16"])
-    fp32, bf16 = measure(shapes, backward=backward)
+    fp32, bf16 = measured_gflops(shapes, backward=backward)
     with contextlib.suppress(OSError):  # a machine without a place to remember measures again
         write_json(file, {"fp32": fp32, "bf16": bf16, "of": named})
     return fp32, bf16
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "precision"
 
 
 @lru_cache(maxsize=1)

@@ -71,7 +71,7 @@ def _hash_numbers(seed: int, names: Iterable[int]) -> int:
 
 
 def hashed(seed: int, *names: Tensor | int, device: torch.device | str | None = None) -> Tensor:
-    """Well-mixed int64 values, one for each element of the broadcast of ``names``."""
+    """A counter-based hash: well-mixed int64 values, one for each element of the broadcast of ``names``."""
     if device is None and all(not isinstance(n, Tensor) or (n.numel() == 1 and n.device.type == "cpu") for n in names):
         # one number, as for each draw of a lone row: ten times faster than its few dozen tensor operations
         ndim = max((n.ndim for n in names if isinstance(n, Tensor)), default=0)

@@ -13,8 +13,10 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import weakref
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -57,6 +59,17 @@ def spec_of(leaf: Leaf, name: str | None = None) -> str:
     return (name or name_of(type(leaf))) + (":" + ",".join(changed) if changed else "")
 
 
+def declared(group: str) -> metadata.EntryPoints:
+    """The entry points of a group, of all packages that can be imported."""
+    return _declared(tuple(sys.path)).select(group=group)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _declared(_path: tuple[str, ...]) -> Any:
+    # every look reads a file of each package that is installed, and a sample asks twenty times
+    return metadata.entry_points()
+
+
 class Registry(Generic[T]):
     """The leaves of one kind, discovered by file name and loaded when asked for.
 
@@ -85,7 +98,7 @@ class Registry(Generic[T]):
         """Every key, sorted. Nothing but the folder listing is read."""
         folder = importlib.import_module(self.package).__path__
         own = [m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")]
-        points = [p.name for p in metadata.entry_points(group=f"unmask.{self.kind}")]
+        points = [p.name for p in declared(f"unmask.{self.kind}")]
         return sorted({*own, *points, *self._extra})
 
     def __iter__(self) -> Iterator[str]:
@@ -109,7 +122,7 @@ class Registry(Generic[T]):
             return self._extra[key]
         if key not in self.names():
             raise UsageError(f"no {self.kind} is called {name!r}: {did_you_mean(key, self.names())}")
-        for point in metadata.entry_points(group=f"unmask.{self.kind}"):
+        for point in declared(f"unmask.{self.kind}"):
             if point.name == key:
                 return self.register(point.load(), name=key)
         module = importlib.import_module(f"{self.package}.{key}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.files import write_text
+from unmask.core.registry import declared
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,10 +55,8 @@ def save_page(path: str | Path, html: str) -> Path:
 
 
 def _renderer(group: str, own: dict[str, str], result: object) -> Any:
-    from importlib import metadata  # late: it is slow, and `unmask --help` needs no page
-
     for kind in type(result).__mro__:
-        for point in metadata.entry_points(group=group, name=kind.__name__):
+        for point in declared(group).select(name=kind.__name__):
             return point.load()
         if kind.__name__ in own:
             return resolve_name(own[kind.__name__])

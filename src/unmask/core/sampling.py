@@ -18,7 +18,7 @@ NOTHING_TO_DRAW = "the denoiser's logits hold NaN, +inf or a row of -inf: nothin
 
 
 def categorical(logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """Draw one id a row by inverting the fp64 cumulative distribution.
+    """One id a row [N], drawn from the softmax by inverting the cumulative distribution in fp64.
 
     Args:
         logits_NV: unnormalised log probabilities; ``-inf`` is never drawn.
@@ -65,7 +65,7 @@ def gumbel(uniform_any: Tensor) -> Tensor:
 
 
 def gumbel_argmax(logits_NV: Tensor, seed: int, *names: Tensor | int) -> Tensor:
-    """Draw one id a row by the Gumbel-max trick in fp64.
+    """One id a row [N], drawn from the softmax by the Gumbel-max trick in fp64.
 
     Args:
         logits_NV: unnormalised log probabilities.
@@ -89,7 +89,7 @@ def gumbel_argmax(logits_NV: Tensor, seed: int, *names: Tensor | int) -> Tensor:
 def restrict(
     logits_NV: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Temperature, then top-k, then top-p (nucleus); what falls outside becomes ``-inf``.
+    """Logits after temperature, then top-k, then top-p (nucleus, arXiv 1904.09751); excluded ids have ``-inf``.
 
     Temperature 0 leaves the logits as they are: the caller takes the argmax.
 

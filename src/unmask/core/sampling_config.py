@@ -31,7 +31,7 @@ def _setting(text: str, default: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How to write. ``None`` is the model's own choice; a setting that a model has no use for is refused.
+    """Every setting of a generation. ``None`` is the model's own choice; what a model has no use for is refused.
 
     Attributes:
         order, quota, sampler, remasking, cache: names as ``unmask list`` shows them, ``"margin:noise=0.5"``, or
@@ -55,8 +55,8 @@ class SamplingConfig:
         seed: same seed, same texts, whatever the batch size.
         batch_size: rows at a time.
         precision: what the network runs in; ``auto`` is bf16 on a GPU and whichever multiplies faster on a CPU
-            (:func:`unmask.core.precision.choose`). In bf16 rounding depends on the batch: the promise that a row alone
-            equals the row in a batch, and that every machine writes the same, holds for ``fp32``.
+            (:func:`unmask.core.precision.choose_precision`). In bf16 rounding depends on the batch: the promise that a
+            row alone equals the row in a batch, and that every machine writes the same, holds for ``fp32``.
     """
 
     order: Any = _setting("Which position next (unmask list orders); margin.")
@@ -150,7 +150,7 @@ class SamplingConfig:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> SamplingConfig:
-        """What :meth:`to_dict` wrote."""
+        """The config that :meth:`to_dict` serialised."""
         return cls.of(dict(tree))
 
     # -- a model's default plan -------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def unknown_tokens(tokenizer: Any, texts: Sequence[str]) -> UnknownTokens:
 
 
 def unknown_ids(tokenizer: Any, rows: Iterable[Sequence[int]]) -> UnknownTokens:
-    """The same of ids at hand."""
+    """How many of the ids are the tokenizer's unknown token."""
     # GPT-2's unknown token is its end of text: a tokenizer of bytes knows everything
     unk = getattr(tokenizer, "unk_token_id", None)
     others = ("eos_token_id", "bos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Checked:
-    """What a verifier says of texts.
+    """A verifier's scores of texts, and which of them it accepts.
 
     Attributes:
         score_N: how right each is; 1 is wholly right.
@@ -36,5 +36,5 @@ class Verifier(Protocol):
         ...
 
     def check(self, texts: Sequence[str], rows: Sequence[int]) -> Checked:
-        """Check texts, each against what the row of that number is to be."""
+        """Scores of texts, each checked against the target of its row."""
         ...

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import UsageError, did_you_mean
-from unmask.data.columns import LOOK, USUAL, Found, survey
+from unmask.data.columns import LOOK, USUAL, CellKinds, survey
 from unmask.data.sources import Arrow, Source
-from unmask.data.tables import Table, source_of, spread
+from unmask.data.tables import Table, source_of, spread_rows
 
 
 class ArrowTable(Table):
@@ -19,11 +19,11 @@ class ArrowTable(Table):
     def __init__(self, dataset: Any, where: str) -> None:
         self._dataset, self.where = dataset, where
 
-    def look(self) -> tuple[Found, bool]:
-        numbers = spread(len(self._dataset))
+    def look(self) -> tuple[CellKinds, bool]:
+        numbers = spread_rows(len(self._dataset))
         schema = self._dataset.features.arrow_schema
         light = [name for name in schema.names if not _bytes_in(schema.field(name).type)]
-        found: Found = {name: Counter() for name in light if not _nested(schema.field(name).type)}
+        found: CellKinds = {name: Counter() for name in light if not _nested(schema.field(name).type)}
         if light and numbers:
             found |= survey(_rows(self._dataset.with_format("arrow").select_columns(light)[numbers]))
         for name in schema.names:
@@ -49,10 +49,10 @@ class ParquetTable(Table):
             if twice:
                 raise UsageError(f"{file} has {twice[0]!r} twice among its columns: rename one")
 
-    def look(self) -> tuple[Found, bool]:
+    def look(self) -> tuple[CellKinds, bool]:
         first = self._schemas[0]
         light = [name for name in first.names if not _bytes_in(first.field(name).type)]
-        found: Found = {name: Counter() for name in light if not _nested(first.field(name).type)}
+        found: CellKinds = {name: Counter() for name in light if not _nested(first.field(name).type)}
         rows, total = 0, 0
         step = max(1, len(self._files) // 8)
         for file, schema in zip(self._files[::step], self._schemas[::step], strict=True):

@@ -25,7 +25,7 @@ from typing import Any
 from unmask.core.errors import UnmaskError, UsageError, did_you_mean
 from unmask.core.files import replacing, write_json
 from unmask.data.english import FILE, MANIFEST, SHA256, folder
-from unmask.data.english_sources import SOURCES, Source
+from unmask.data.english_sources import SOURCES, ProseSource
 from unmask.data.sentences import bare, sentences, words
 
 #: words of a sentence
@@ -71,7 +71,7 @@ def usable(text: str, *, prose: bool = True) -> str | None:
     return text
 
 
-def rows_of(source: Source, place: Path) -> Iterator[dict[str, str]]:
+def rows_of(source: ProseSource, place: Path) -> Iterator[dict[str, str]]:
     """The usable sentences of a source in order.
 
     Args:
@@ -89,8 +89,8 @@ def rows_of(source: Source, place: Path) -> Iterator[dict[str, str]]:
 
 def build(
     out: Path,
-    sources: Sequence[Source] = SOURCES,
-    fetch: Callable[[Source, Path], Path] | None = None,
+    sources: Sequence[ProseSource] = SOURCES,
+    fetch: Callable[[ProseSource, Path], Path] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """The manifest of the corpus that was built and written.
@@ -140,7 +140,7 @@ def build(
     return manifest
 
 
-def fetch_package(source: Source, place: Path) -> Path:
+def fetch_package(source: ProseSource, place: Path) -> Path:
     """The folder in which a source's package was unpacked.
 
     Raises:

@@ -16,7 +16,7 @@ from unmask.core.errors import UsageError
 
 
 class CanvasDataset(Dataset[dict[str, Any]]):
-    """Rows of ids, each with its length and perhaps a vector. Nothing is copied but the rows of a batch.
+    """A dataset of token ids, each row with its length and perhaps a latent; only the rows of a batch are copied.
 
     Args:
         ids: int [N, L], an array or memory map.
@@ -70,7 +70,7 @@ class CanvasDataset(Dataset[dict[str, Any]]):
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Rows to ``input_ids`` [B, L] int64, ``length`` [B] int64, and if any ``latent`` [B, Z], ``row`` [B]."""
+    """A batch: ``input_ids`` [B, L] int64, ``length`` [B] int64, and if any ``latent`` [B, Z], ``row`` [B]."""
     batch = {
         "input_ids": torch.stack([row["input_ids"] for row in rows]),
         "length": torch.tensor([row["length"] for row in rows], dtype=torch.int64),
@@ -102,7 +102,7 @@ def padded_width(tokens: int, longest: int) -> int:
 
 @dataclass(frozen=True)
 class NarrowCollate:
-    """:func:`collate`, then the padding cut off that no text of the batch reaches.
+    """A collator that pads to the longest text of the batch (:func:`padded_width`) instead of the canvas.
 
     Attributes:
         longest: the longest text that the model knows.

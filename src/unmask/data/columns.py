@@ -39,7 +39,7 @@ _NO_TEXT_NAME = re.compile(
 _INDEX = re.compile(r"(?:Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__|)$")
 _CHATS = (frozenset({"role", "content"}), frozenset({"from", "value"}))
 
-Found = dict[str, Counter[str]]
+CellKinds = dict[str, Counter[str]]
 
 
 def shown(name: str) -> str:
@@ -52,8 +52,8 @@ def usual_name(name: str, usual: Sequence[str] = USUAL) -> bool:
     return name.strip().lower() in usual
 
 
-def kind_of(cell: Any) -> str:
-    """What a value is, in a word of the messages: ``texts``, ``nothing`` (null or blank), ``URLs``, ``chats`` ..."""
+def cell_kind(cell: Any) -> str:
+    """The kind of a value, as messages call it: ``texts``, ``nothing`` (null or blank), ``URLs``, ``chats`` ..."""
     if cell is None or (isinstance(cell, float) and cell != cell):
         return NOTHING
     if isinstance(cell, str):
@@ -74,13 +74,13 @@ def kind_of(cell: Any) -> str:
     return type(cell).__name__
 
 
-def survey(rows: Iterable[Any]) -> Found:
+def survey(rows: Iterable[Any]) -> CellKinds:
     """The kinds of values in every column of the rows, counted; a nested column has a dotted name (``answer.text``)."""
-    found: Found = {}
+    found: CellKinds = {}
     for row in rows:
         if isinstance(row, Mapping):
             for name, cell in _leaves(row, ""):
-                found.setdefault(name, Counter())[kind_of(cell)] += 1
+                found.setdefault(name, Counter())[cell_kind(cell)] += 1
     return found
 
 
@@ -103,8 +103,13 @@ def cell_of(row: Any, name: str) -> Any:
     return None
 
 
-def choose(
-    found: Found, wanted: tuple[str, ...] | None, where: str, *, complete: bool = False, usual: Sequence[str] = USUAL
+def choose_columns(
+    found: CellKinds,
+    wanted: tuple[str, ...] | None,
+    where: str,
+    *,
+    complete: bool = False,
+    usual: Sequence[str] = USUAL,
 ) -> tuple[str, ...]:
     """The columns to read: those wanted, else the usual name, else the only one.
 
@@ -164,7 +169,7 @@ def _kind(kinds: Counter[str]) -> str:
     return max(sorted(rest), key=lambda kind: rest[kind]) if rest else NOTHING
 
 
-def _check(found: Found, column: str, where: str, complete: bool) -> None:
+def _check(found: CellKinds, column: str, where: str, complete: bool) -> None:
     """Refuse a column, wanted or usual, that is not there or holds no strings."""
     if column not in found:
         inner = [c for c in found if c.startswith(f"{column}.")]
@@ -190,7 +195,7 @@ def _chat(column: str, where: str) -> str:
     )
 
 
-def _which(found: Found, texts: list[str], where: str) -> str:
+def _which(found: CellKinds, texts: list[str], where: str) -> str:
     if texts:
         return f"which column of {where} is the text? column= one of {_shown(texts)}"
     for column, kinds in found.items():

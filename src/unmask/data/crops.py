@@ -25,7 +25,7 @@ WIDEST = 4
 
 @dataclass(frozen=True)
 class Crops:
-    """Which crops are made.
+    """The kinds of crops that a text is cut into.
 
     Attributes:
         kinds: of :data:`KINDS`. ``whole``: the text itself. ``sentences``, ``clauses``: each of them. ``windows``: two
@@ -53,7 +53,7 @@ class Crops:
 
     @classmethod
     def read(cls, kinds: str | Sequence[str] | None, min_words: int = 3, max_words: int = 32) -> Crops | None:
-        """From the words of a recipe: ``"whole,sentences"``, ``["whole", "sentences"]``, or ``"none"`` (or None)."""
+        """The crops that a recipe names: ``"whole,sentences"``, ``["whole", "sentences"]``, or ``"none"`` (or None)."""
         if kinds is None or kinds == "none":
             return None
         parts = kinds.split(",") if isinstance(kinds, str) else kinds
@@ -132,7 +132,7 @@ class Cut:
 
 
 def cut(train: Iterable[str], held_out: Iterable[str], crops: Crops | None, share: float | None) -> Cut:
-    """Texts to train on that say nothing that a held-out text says, and what is cut out of both.
+    """Training texts without near-duplicates of held-out ones, and the crops of both.
 
     Args:
         train, held_out: texts, split already.

@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any, BinaryIO
 
 from unmask.core.errors import UsageError
-from unmask.data.columns import LOOK, NOTHING, TEXT, Found, kind_of, shown, survey, usual_name
+from unmask.data.columns import LOOK, NOTHING, TEXT, CellKinds, cell_kind, shown, survey, usual_name
 from unmask.data.encodings import HEAD
-from unmask.data.sources import Memory, Source
+from unmask.data.sources import InMemorySource, Source
 from unmask.data.tables import Table
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -60,7 +60,7 @@ class Delimited(Table):
             if self._header.count(name) > 1:
                 raise UsageError(f"{self.where} has two columns called {name!r}: rename one")
 
-    def look(self) -> tuple[Found, bool]:
+    def look(self) -> tuple[CellKinds, bool]:
         rows, whole = self._some()
         found = survey(dict(zip(self._columns(), row, strict=False)) for row in rows)
         return {name: found.get(name, survey([{name: None}])[name]) for name in self._columns()}, whole
@@ -84,7 +84,7 @@ class Delimited(Table):
                 else:
                     rows.append(tuple(cells[i] if i < len(cells) else None for i in where))
         self._file.close()
-        return Memory(rows)
+        return InMemorySource(rows)
 
     def _columns(self) -> list[str]:
         return self._header if self._named else [str(i) for i in range(len(self._header))]
@@ -105,7 +105,7 @@ class Delimited(Table):
             below = [row[at].strip() for row in rows if at < len(row) and row != self._header]
             if name and name in below:
                 data.append(name)
-            texts = [len(cell) for cell in below if kind_of(cell) == TEXT]
+            texts = [len(cell) for cell in below if cell_kind(cell) == TEXT]
             # with one column only a name that is much shorter than what stands below it is surely one
             if len(self._header) == 1 and texts and median(texts) < max(12, 2 * len(name)):
                 data.append(name)
@@ -239,7 +239,7 @@ class Delimited(Table):
 
 def _reads_like_data(name: str) -> bool:
     """Whether a cell of the first row is no name of a column: a number, an address, a date, a sentence."""
-    if kind_of(name) not in (TEXT, NOTHING, "ids"):
+    if cell_kind(name) not in (TEXT, NOTHING, "ids"):
         return True
     words = name.split()
     return len(words) > 3 or len(name) > 40 or (len(words) > 1 and name[-1] in ".!?")

@@ -83,7 +83,7 @@ class Opened:
 
 
 def signature(path: str | Path) -> str:
-    """What the first bytes of a file say that it is, such as :data:`PARQUET`; "" where they say nothing."""
+    """The file format by its magic bytes, such as :data:`PARQUET`; "" for none that is known."""
     if not Path(path).is_file():
         return ""
     with _open(path) as file:

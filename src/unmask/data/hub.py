@@ -63,7 +63,7 @@ def local_folder(name_or_path: str | Path, holds: Sequence[str] = MODEL_FILES) -
 
 
 def snapshot(name: str, wanted: Sequence[str]) -> Path:
-    """The hub's files of an id in the local cache, fetched where they are missing and a network is there.
+    """The local folder of a hub repository, downloaded where it is not cached and a network is there.
 
     Args:
         name: a hub id.
@@ -102,7 +102,7 @@ def no_such(name_or_path: str | Path, why: str) -> UsageError:
 
 
 def results_place(model_path: str | Path | None, what: str, ending: str = "") -> Path:
-    """Where results about a model are written when nobody says where.
+    """The default folder for results about a model.
 
     A finished run folder of ours that may be written into gets them inside (``run/evaluation``). Other people's folders
     and the hub's cache are never written into: for these it is a name in the current folder

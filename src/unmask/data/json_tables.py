@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from unmask.core.errors import UsageError
-from unmask.data.columns import Found, cell_of, survey
+from unmask.data.columns import CellKinds, cell_of, survey
 from unmask.data.encodings import HEAD
-from unmask.data.sources import Lines, Memory, Source
-from unmask.data.tables import Table, spread
+from unmask.data.sources import InMemorySource, Lines, Source
+from unmask.data.tables import Table, spread_rows
 
 _NO_JSON = object()
 
@@ -22,8 +22,8 @@ class JsonLines(Table):
     def __init__(self, lines: Lines, where: str) -> None:
         self._lines, self.where = lines, where
 
-    def look(self) -> tuple[Found, bool]:
-        numbers = spread(len(self._lines))
+    def look(self) -> tuple[CellKinds, bool]:
+        numbers = spread_rows(len(self._lines))
         return survey(parsed(self._lines.line(i)) for i in numbers), len(numbers) == len(self._lines)
 
     def read(self, columns: tuple[str, ...]) -> Source:
@@ -41,12 +41,12 @@ class JsonRows(Table):
     def __init__(self, rows: list[Any], where: str) -> None:
         self._rows, self.where = rows, where
 
-    def look(self) -> tuple[Found, bool]:
-        numbers = spread(len(self._rows))
+    def look(self) -> tuple[CellKinds, bool]:
+        numbers = spread_rows(len(self._rows))
         return survey(self._rows[i] for i in numbers), len(numbers) == len(self._rows)
 
     def read(self, columns: tuple[str, ...]) -> Source:
-        return Memory([tuple(cell_of(row, c) for c in columns) for row in self._rows])
+        return InMemorySource([tuple(cell_of(row, c) for c in columns) for row in self._rows])
 
 
 def parsed(text: str) -> Any:
@@ -57,7 +57,7 @@ def parsed(text: str) -> Any:
         return _NO_JSON
 
 
-def holds(file: BinaryIO) -> str:
+def json_layout(file: BinaryIO) -> str:
     """What the first bytes of a file look like: ``objects`` a line, a ``document``, or "" for no JSON at all."""
     lines, whole = _first_lines(file)
     if lines and all(isinstance(parsed(line), dict) for line in lines[:100]):
@@ -79,13 +79,13 @@ def open_lines(file: BinaryIO, where: str) -> Table | Source:
         UsageError: they are neither, as in a pretty-printed document.
     """
     lines = Lines(file)
-    numbers = spread(len(lines))
+    numbers = spread_rows(len(lines))
     some = [text for text in (lines.line(i).strip() for i in numbers) if text]
     rows = [parsed(text) for text in some]
     spread_out = bool(some) and some[0][0] in "[{" and rows[0] is _NO_JSON and some[0][0] + some[-1][-1] in ("[]", "{}")
     strings = sum(isinstance(row, str) for row in rows)
     if not some or (any(isinstance(row, Mapping) for row in rows) and not (spread_out and some[0][0] == "[")):
-        return JsonLines(lines, where) if some else Memory([])
+        return JsonLines(lines, where) if some else InMemorySource([])
     if 2 * strings > len(rows):
         lines.parse = lambda line: (parsed(line) if line.strip() else "",)
         return lines
@@ -107,7 +107,7 @@ def open_document(file: BinaryIO, where: str) -> Table | Source:
         file.seek(0)
         text = file.read().decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
     if not text.strip():
-        return Memory([])
+        return InMemorySource([])
     try:
         trees = list(_trees(text))
     except ValueError as error:
@@ -120,7 +120,7 @@ def open_document(file: BinaryIO, where: str) -> Table | Source:
             f"{where} holds no rows: a list of objects or of strings, or an object of equally long lists is wanted"
         )
     if rows and all(isinstance(row, str) for row in rows):
-        return Memory([(row,) for row in rows])
+        return InMemorySource([(row,) for row in rows])
     return JsonRows(rows, where)
 
 

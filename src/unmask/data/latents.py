@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
-from unmask.core.files import replacing, write_json, write_text
+from unmask.core.files import cache_root, replacing, write_json, write_text
 
 DTYPES = ("float32", "float16")
 _KEY = np.dtype("S16")
@@ -33,7 +32,7 @@ _OPEN_SHARDS = 64
 
 
 class Encoder(Protocol):
-    """What the cache needs of an encoder; a ``precision`` attribute, where there is one, keeps its vectors apart."""
+    """A sentence encoder: texts to vectors [N, width]; the cache keeps those of a ``precision`` attribute apart."""
 
     @property
     def width(self) -> int: ...
@@ -212,11 +211,6 @@ def _encode_shard(
             raise UsageError(f"the encoder {encoder.identity} gave vectors that are not finite in {store.dtype}")
         advance(len(piece))
     store.add(keys, vectors)
-
-
-def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """``cache_dir``, else ``$UNMASK_CACHE``, else ``~/.cache/unmask``."""
-    return Path(cache_dir or os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser()
 
 
 def _folder(cache_dir: str | Path | None, encoder: Encoder, dtype: str) -> Path:

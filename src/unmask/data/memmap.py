@@ -15,7 +15,7 @@ IN_MEMORY = 2**18
 
 
 def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array to be filled. A large one is a memory map: its pages are the system's to take back (see ``TMPDIR``)."""
+    """An uninitialised array; a large one is a memory map on disk (see ``TMPDIR``), whose pages can be evicted."""
     if np.prod(shape, dtype=np.int64) <= IN_MEMORY:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
@@ -23,7 +23,7 @@ def room(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def kept(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array, where :func:`room` would put it."""
+    """The same array, copied into a memory map where it is large (:func:`room`)."""
     if array.size <= IN_MEMORY or isinstance(array, np.memmap):
         return array
     copy = room(array.shape, array.dtype)

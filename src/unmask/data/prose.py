@@ -41,7 +41,7 @@ def prose(name: str | Path, column: str | None = None) -> str:
 
     Args:
         name: as in :func:`prompts`.
-        column: the text's column; None: as :func:`unmask.data.columns.choose` says.
+        column: the text's column; None: as :func:`unmask.data.columns.choose_columns` says.
 
     Raises:
         UsageError: there is no such file, it is no text in UTF-8 or UTF-16, or holds none.

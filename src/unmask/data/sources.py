@@ -49,8 +49,8 @@ class Source(ABC):
         """The cells of the rows asked for. A cell that could not be parsed is None; a missing text is ``""``."""
 
 
-class Memory(Source):
-    """Rows that are in memory."""
+class InMemorySource(Source):
+    """Rows held in memory."""
 
     in_memory = True
 
@@ -160,7 +160,7 @@ class Arrow(Source):
 
 
 class Several(Source):
-    """The rows of several sources, one after the other."""
+    """The concatenation of several sources."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self._parts = parts

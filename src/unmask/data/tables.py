@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from unmask.data.columns import LOOK, Found, choose
+from unmask.data.columns import LOOK, CellKinds, choose_columns
 from unmask.data.sources import Source
 
 
@@ -22,7 +22,7 @@ class Table(ABC):
     note = ""
 
     @abstractmethod
-    def look(self) -> tuple[Found, bool]:
+    def look(self) -> tuple[CellKinds, bool]:
         """The kinds of values in every column, and whether every row was looked at."""
 
     @abstractmethod
@@ -47,9 +47,9 @@ def source_of(
     """Every table's rows of the columns that all of them together suggest.
 
     Raises:
-        UsageError: see :func:`unmask.data.columns.choose`.
+        UsageError: see :func:`unmask.data.columns.choose_columns`.
     """
-    found: Found = {}
+    found: CellKinds = {}
     complete = True
     for table in tables:
         table.names(wanted, usual)
@@ -57,11 +57,11 @@ def source_of(
         complete &= whole
         for name, kinds in theirs.items():
             found.setdefault(name, Counter()).update(kinds)
-    columns = choose(found, wanted, where, complete=complete, usual=usual)
+    columns = choose_columns(found, wanted, where, complete=complete, usual=usual)
     return [table.read(columns) for table in tables]
 
 
-def spread(total: int) -> list[int]:
+def spread_rows(total: int) -> list[int]:
     """Numbers of some hundred rows: the first ones, and others spread evenly over the rest, the last among them."""
     if total <= LOOK:
         return list(range(total))

@@ -25,9 +25,9 @@ from unmask.core.random import Stream, generator, uniform
 from unmask.data import corpora, english
 from unmask.data.arrow_tables import read_hub
 from unmask.data.crops import Crops, cut
-from unmask.data.files import is_pattern, looks_like_a_file, read_file, read_folder, read_pattern
+from unmask.data.files import is_pattern, looks_like_a_file, read_path
 from unmask.data.memmap import give_back, kept, room
-from unmask.data.sources import Memory, Source
+from unmask.data.sources import InMemorySource, Source
 from unmask.data.text_report import TextReport as TextReport
 
 _BATCH = 4096
@@ -36,7 +36,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Texts(Sequence[str]):
-    """One column of a source as a sequence of clean texts, read when asked for. A slice is a ``Texts`` too."""
+    """A lazy sequence of cleaned texts, one column of a source. A slice is a ``Texts`` too."""
 
     def __init__(self, source: Source, numbers: NDArray[np.int64], column: int = 0) -> None:
         self._source, self._numbers, self._column = source, numbers, column
@@ -60,7 +60,7 @@ class Texts(Sequence[str]):
 
 
 class Pairs(Sequence[tuple[str, str]]):
-    """(source, target) texts; ``sources`` and ``targets`` are its columns."""
+    """A lazy sequence of (source, target) texts; ``sources`` and ``targets`` are its columns."""
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.sources, self.targets = sources, targets
@@ -83,7 +83,7 @@ class Pairs(Sequence[tuple[str, str]]):
 
 @dataclass(frozen=True)
 class TextData:
-    """Texts to train on and texts held out.
+    """The training and held-out split of a corpus.
 
     Attributes:
         train, validation: what a decoder writes: the texts, or the targets of the pairs.
@@ -213,7 +213,9 @@ def require_texts(source: str | Path, column: str | Sequence[str] | None = None)
         UsageError: as :func:`load_texts`.
     """
     name = str(source)
-    if name not in corpora.NAMES and not (os.path.exists(Path(name).expanduser()) or _is_local(name)):
+    if name not in corpora.NAMES and not (
+        os.path.exists(Path(name).expanduser()) or is_pattern(name) or looks_like_a_file(name)
+    ):
         return
     columns = (column,) if isinstance(column, str) else tuple(column) if column is not None else None
     if name in corpora.NAMES and columns is None:
@@ -227,7 +229,7 @@ def require_texts(source: str | Path, column: str | Sequence[str] | None = None)
 
 
 def evenly(total: int, count: int) -> list[int]:
-    """``count`` places spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
+    """``count`` indices spread evenly over ``total``, or all of them: the start of a corpus is not the corpus."""
     if count >= total:
         return list(range(total))
     return [i * total // count for i in range(count)]
@@ -249,25 +251,21 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(f"{name} has no column {', '.join(columns)!r}: it is read whole, without column=")
     if name in corpora.VERSES:
         found = corpora.verses(corpora.VERSES[name])
-        return Memory([(text,) for text in found.values()], list(found))
+        return InMemorySource([(text,) for text in found.values()], list(found))
     if name in corpora.VERSE_PAIRS:
         pairs = corpora.verse_pairs(*corpora.VERSE_PAIRS[name])
-        return Memory(list(pairs.values()), list(pairs))
+        return InMemorySource(list(pairs.values()), list(pairs))
     if name == corpora.VERSES_ALL:
         rows = corpora.all_verses()
-        return Memory([(text,) for _, text in rows], [i for i, _ in rows])
+        return InMemorySource([(text,) for _, text in rows], [i for i, _ in rows])
     if name == english.NAME:
         sentences = english.load()
-        return Memory([(one.text,) for one in sentences], [one.key for one in sentences])
+        return InMemorySource([(one.text,) for one in sentences], [one.key for one in sentences])
     if name == corpora.WORDNET:
-        return Memory([(gloss,) for gloss in corpora.wordnet_glosses()])
-    path = Path(name).expanduser()
-    if os.path.isdir(path):  # os.path's tests also bear names that are too long for a file
-        return read_folder(path, columns, split)
-    if os.path.exists(path):
-        return read_file(path, columns)
-    if is_pattern(name):
-        return read_pattern(name, columns)
+        return InMemorySource([(gloss,) for gloss in corpora.wordnet_glosses()])
+    found_here = read_path(name, columns, split=split)
+    if found_here is not None:
+        return found_here
     if looks_like_a_file(name):
         raise UsageError(f"there is no file {name}")
     try:
@@ -276,10 +274,6 @@ def _open(name: str, columns: tuple[str, ...] | None, split: str) -> Source:
         raise UsageError(
             f"{error} (corpora that need no network: {did_you_mean(name, (*corpora.NAMES, english.NAME))})"
         ) from error
-
-
-def _is_local(name: str) -> bool:
-    return is_pattern(name) or looks_like_a_file(name)
 
 
 class _Scan:

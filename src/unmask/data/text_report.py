@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TextReport:
-    """What became of the rows of a source; counts of rows."""
+    """Counts of a source's rows: kept, changed and left out, by reason."""
 
     source: str
     read: int = 0

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from unmask.core import distributed
 from unmask.core.errors import CheckpointError, UsageError
 from unmask.data.hub import local_folder, snapshot
 from unmask.data.tokenizer_files import VOCABULARIES, require_tokenizer, require_words
@@ -57,6 +58,26 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, split_digits: bool = Fal
         split_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
+
+
+def tokenizer_for(name: str, size: int, texts: Iterable[str], encoder: Any) -> Any:
+    """The tokenizer that a recipe names, the same one in each process of a launch.
+
+    Args:
+        name: ``bpe`` trains one of ``size`` on the texts, ``encoder`` takes the encoder's; else a name or folder.
+        size, texts: see :func:`train_bpe`.
+        encoder: with a ``tokenizer``, or None.
+
+    Raises:
+        UsageError: ``encoder`` without one, and as :func:`train_bpe` and :func:`from_encoder`.
+    """
+    if name == "encoder" and encoder is None:
+        raise UsageError("tokenizer='encoder' needs an encoder, and conditioning='none' has none: use 'bpe'")
+    named = encoder.tokenizer if name == "encoder" else name
+    made = None
+    if distributed.is_main_process():
+        made = train_bpe(texts, size) if name == "bpe" else from_encoder(named)
+    return distributed.broadcast_object(made)
 
 
 def from_encoder(tokenizer: PreTrainedTokenizerBase | str | Path) -> PreTrainedTokenizerBase:
@@ -106,7 +127,7 @@ def _load(name: str) -> PreTrainedTokenizerBase:
 
 @dataclass(frozen=True)
 class Canvases:
-    """Texts as rows of ids of one length.
+    """Tokenized texts: ids [N, L] with their lengths, and what was cut or left out.
 
     Attributes:
         ids: int32 [N, L]; the tokens, EOS (where texts have one), then PAD up to L.
@@ -152,7 +173,7 @@ def encode_fixed(
     spill: Path | None = None,
     ends: bool = True,
 ) -> Canvases:
-    """Each text as ``max_length`` ids: its tokens, one EOS, then PAD.
+    """Texts as ids [N, ``max_length``]: the tokens, one EOS, then PAD.
 
     Args:
         tokenizer: has an EOS and a PAD id; its own specials ([CLS], <s>) are not added.
@@ -212,7 +233,7 @@ def encode_fixed(
 def decode(
     tokenizer: PreTrainedTokenizerBase, ids_BL: NDArray[Any] | torch.Tensor | Sequence[Sequence[int]]
 ) -> list[str]:
-    """Rows of ids to texts: each is cut at its first EOS, and specials (PAD, an unfilled mask) are left out."""
+    """The texts of rows of ids: each is cut at its first EOS, and special tokens (PAD, an open mask) are dropped."""
     eos, specials = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
     rows = ids_BL.tolist() if isinstance(ids_BL, (np.ndarray, torch.Tensor)) else ids_BL
     kept = []

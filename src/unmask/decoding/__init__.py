@@ -9,12 +9,12 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import Quota
 from unmask.decoding.remask import Remasker
 from unmask.decoding.rule import Sampler
-from unmask.decoding.sampler import Generation, Progress, generate
+from unmask.decoding.sampler import Progress, SamplerOutput, generate
 from unmask.decoding.trace import Trace
 
 __all__ = [
     "DecodingPlan",
-    "Generation",
+    "SamplerOutput",
     "Guidance",
     "Order",
     "Progress",

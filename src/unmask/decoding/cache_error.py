@@ -65,7 +65,7 @@ def cache_error(
     if plan.cache_leaf is None:
         raise UsageError("cache_error needs a plan with a cache: give cache='prefix' or 'dual'")
     given: dict[str, Any] = {"fill_BL": fill_BL, "cond": cond, "valid_BL": valid_BL, "trace": None}
-    spy = _Spy(denoiser)
+    spy = _RecordingDenoiser(denoiser)
     rule = _Watched(refresh=plan.cache_leaf.refresh, rule=plan.cache_leaf, spy=spy)
     cached = generate(spy, x_BL, replace(plan, cache=rule), **given)
     whole = generate(denoiser, x_BL, replace(plan, cache=None), **given)
@@ -81,7 +81,7 @@ def cache_error(
     )
 
 
-class _Spy(Denoiser):
+class _RecordingDenoiser(Denoiser):
     """The denoiser, asked twice whenever it answers from memory."""
 
     def __init__(self, inner: Denoiser) -> None:
@@ -127,7 +127,7 @@ class _Watched(BlockCache):
     """The plan's rule; it is asked before the body is, and is the one place that sees the canvas."""
 
     rule: BlockCache = field(kw_only=True)
-    spy: _Spy = field(kw_only=True)
+    spy: _RecordingDenoiser = field(kw_only=True)
 
     def active(self, canvas: SamplerState) -> Tensor:
         self.spy.open_RL, self.spy.rows = canvas.open_RL, None
@@ -137,7 +137,7 @@ class _Watched(BlockCache):
 class _Memory:
     """A model's memory that says which rows are taken out of it: others are refreshed in the same step."""
 
-    def __init__(self, inner: Any, spy: _Spy) -> None:
+    def __init__(self, inner: Any, spy: _RecordingDenoiser) -> None:
         self.inner, self.spy = inner, spy
 
     def index_rows(self, rows: Tensor) -> _Memory:

@@ -60,7 +60,7 @@ def corrections(
     """
     if not denoiser.corrects:
         raise UsageError("this model is no corrector: train one with task=correction")
-    return written(
+    return sampled_drafts(
         denoiser,
         Condition.of(z_BZ).about(hypothesis_BL, z_h_BZ),
         n,
@@ -74,7 +74,7 @@ def corrections(
 
 
 @torch.no_grad()
-def written(
+def sampled_drafts(
     denoiser: Denoiser,
     cond: Condition,
     n: int = 1,

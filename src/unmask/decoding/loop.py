@@ -26,7 +26,7 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.recorder import Recorder
 from unmask.decoding.rule import SamplerStep
 from unmask.decoding.state import SamplerState
-from unmask.decoding.trace import Kind, Trace
+from unmask.decoding.trace import EventKind, Trace
 from unmask.decoding.weight_prepacking import laid_out_body
 
 
@@ -53,7 +53,7 @@ class Progress:
 
 
 @dataclass
-class Generation:
+class SamplerOutput:
     """What came out.
 
     Attributes:
@@ -104,7 +104,7 @@ class SamplingLoop:
 
     def go(
         self, x_BL: Tensor, fill_BL: Tensor, cond: Condition | None, valid_BL: Tensor | None, ids_B: Tensor
-    ) -> Generation:
+    ) -> SamplerOutput:
         plan, mask_id = self.plan, self.denoiser.mask_id
         canvas = SamplerState.start(
             x_BL,
@@ -138,7 +138,9 @@ class SamplingLoop:
             while len(canvas):
                 canvas = self._step(canvas, out_BL)
         body_rows = self.body_rows if self.remembered is None else self.remembered.body_rows
-        return Generation(out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan, body_rows)
+        return SamplerOutput(
+            out_BL, self.recorder.trace, self.forwards, self.forwards_B, self.head_rows, plan, body_rows
+        )
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def _step(self, canvas: SamplerState, out_BL: Tensor) -> SamplerState:
@@ -262,7 +264,9 @@ class SamplingLoop:
         if move.remask_RL is None:
             return
         hide_RL = move.remask_RL & rows_R[:, None]
-        self.recorder.note(canvas, hide_RL, Kind.REMASK, torch.full_like(canvas.x_RL, canvas.mask_id), canvas.tick_R)
+        self.recorder.note(
+            canvas, hide_RL, EventKind.REMASK, torch.full_like(canvas.x_RL, canvas.mask_id), canvas.tick_R
+        )
         canvas.x_RL = canvas.x_RL.masked_fill(hide_RL, canvas.mask_id)
 
     def _ask_hook(self, step: int | None, canvas: SamplerState, out_BL: Tensor) -> None:
@@ -275,7 +279,7 @@ class SamplingLoop:
         changed_RL = new_RL != canvas.x_RL
         if bool((changed_RL & ~canvas.fill_RL).any()):
             raise UsageError("token_hook changed a given token: it may change only positions that are to be written")
-        self.recorder.note(canvas, changed_RL, Kind.HOOK, new_RL, (canvas.tick_R - 1).clamp(min=0))
+        self.recorder.note(canvas, changed_RL, EventKind.HOOK, new_RL, (canvas.tick_R - 1).clamp(min=0))
         canvas.x_RL = new_RL
 
     def _stop_at_eos(self, canvas: SamplerState) -> None:
@@ -284,7 +288,7 @@ class SamplingLoop:
         rest_RL = masked_RL & settled_RL.any(1)[:, None]
         end_id = self.denoiser.eos_id if self.denoiser.pad_id is None else self.denoiser.pad_id
         ends_RL = torch.full_like(canvas.x_RL, end_id or 0)
-        self.recorder.note(canvas, rest_RL, Kind.PAD, ends_RL, (canvas.tick_R - 1).clamp(min=0))
+        self.recorder.note(canvas, rest_RL, EventKind.PAD, ends_RL, (canvas.tick_R - 1).clamp(min=0))
         canvas.x_RL = torch.where(rest_RL, ends_RL, canvas.x_RL)
 
     def _settle(self, canvas: SamplerState, out_BL: Tensor) -> SamplerState:

@@ -7,7 +7,7 @@ from torch import Tensor
 from unmask.decoding.logit_stats import LogitStats
 from unmask.decoding.order import Candidates
 from unmask.decoding.state import SamplerState
-from unmask.decoding.trace import Kind, Trace
+from unmask.decoding.trace import EventKind, Trace
 
 
 class Recorder:
@@ -51,7 +51,7 @@ class Recorder:
             row=canvas.row_R[row_K],
             step=canvas.tick_R[row_K],
             position=col_K,
-            kind=int(Kind.WRITE),
+            kind=int(EventKind.WRITE),
             value=value_K,
             time=canvas.time_R[row_K],
             probability=chance_K,
@@ -70,7 +70,7 @@ class Recorder:
             )
         return chance_K
 
-    def note(self, canvas: SamplerState, at_RL: Tensor, kind: Kind, value_RL: Tensor, step_R: Tensor) -> None:
+    def note(self, canvas: SamplerState, at_RL: Tensor, kind: EventKind, value_RL: Tensor, step_R: Tensor) -> None:
         """Note positions that changed without being drawn."""
         if self.trace is None or not bool(at_RL.any()):
             return

@@ -20,11 +20,11 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import UsageError, did_you_mean
 from unmask.core.sampling import restrict
-from unmask.decoding.loop import Generation
+from unmask.decoding.loop import SamplerOutput
 from unmask.decoding.order import NoisyOrder, orders
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.quota import quotas
-from unmask.decoding.quotas.threshold import Threshold
+from unmask.decoding.quotas.threshold import ThresholdQuota
 from unmask.decoding.rule import samplers
 
 Style = Literal["llada", "fast_dllm", "dllm", "dream"]
@@ -42,7 +42,7 @@ def generate_reference(
     *,
     cond: Condition | None = None,
     valid_BL: Tensor | None = None,
-) -> Generation:
+) -> SamplerOutput:
     """Write the masked positions as a public sampler would, from torch's global generator.
 
     Args:
@@ -64,7 +64,7 @@ def generate_reference(
     run = _Reference(denoiser, plan, cond, valid_BL, x_BL == denoiser.mask_id)
     out_BL = run.dream(x_BL.clone()) if style == "dream" else run.blocks(x_BL.clone(), style)
     forwards_B = torch.full((len(x_BL),), run.forwards)
-    return Generation(out_BL, None, run.forwards, forwards_B, run.forwards * x_BL.numel(), plan)
+    return SamplerOutput(out_BL, None, run.forwards, forwards_B, run.forwards * x_BL.numel(), plan)
 
 
 @dataclass
@@ -110,7 +110,7 @@ class _Reference:
                 f"{style} needs length {length} divisible by block {width} and steps {steps} by {count} blocks"
             )
         low = orders.name_of(plan.order_leaf) == "drawn_prob"
-        limit = plan.quota_leaf.least if isinstance(plan.quota_leaf, Threshold) else None
+        limit = plan.quota_leaf.least if isinstance(plan.quota_leaf, ThresholdQuota) else None
         for block in range(count):
             inside_BL = self.fill_BL & (rank_BL // width == block)
             share_BS = (_rounded if style == "dllm" else _even)(inside_BL.sum(1), -(-steps // count))

@@ -14,11 +14,11 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import UsageError
 from unmask.core.random import hashed
-from unmask.decoding.loop import Callback, Generation, Progress, SamplingLoop, TokenHook
+from unmask.decoding.loop import Callback, Progress, SamplerOutput, SamplingLoop, TokenHook
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.reference import Style, generate_reference
 
-__all__ = ["DecodingPlan", "Generation", "Progress", "generate"]
+__all__ = ["DecodingPlan", "SamplerOutput", "Progress", "generate"]
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def generate(
     callback: Callback | None = None,
     token_hook: TokenHook | None = None,
     reference: bool | Style = False,
-) -> Generation:
+) -> SamplerOutput:
     """The batch with its masked positions unmasked. Given tokens are never touched; no position stays masked.
 
     A row gives the same tokens alone and in any batch: noise is named by seed, row id, the row's own step, place and

@@ -1,6 +1,6 @@
 """Writing a text block by block: spell a block, put it in order, append it, tokenise everything again, go on.
 
-The loop knows no model. It takes a :class:`Writer` of blocks: :class:`CharacterWriter` draws one character after the
+The loop knows no model. It takes a :class:`BlockWriter`: :class:`CharacterWriter` draws one character after the
 other from a model that meets :class:`BlockModel`; :class:`MaskedWriter` lets the samplers of masked diffusion fill the
 block of a denoiser in any order.
 
@@ -50,7 +50,7 @@ class BlockModel(Protocol):
 
 
 @dataclass
-class Drawn:
+class DrawnBlock:
     """One block of one row, as it was drawn.
 
     Attributes:
@@ -66,12 +66,12 @@ class Drawn:
     reused: int = 0
 
 
-class Writer(Protocol):
+class BlockWriter(Protocol):
     """Writes one block for each row."""
 
     forwards: int
 
-    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]: ...
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[DrawnBlock]: ...
 
 
 @dataclass
@@ -106,7 +106,7 @@ class CharacterWriter:
         if self.max_prefix is not None and self.max_prefix < 1:
             raise UsageError(f"max_prefix={self.max_prefix} must be at least 1, or None for all tokens")
 
-    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]:
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[DrawnBlock]:
         prefixes = self.tokenizer.encode_batch(list(texts))
         if self.max_prefix is not None:
             prefixes = [p[-self.max_prefix :] for p in prefixes]
@@ -114,7 +114,7 @@ class CharacterWriter:
         if self._state is not None and set(rows) <= set(self._rows):
             before = self._state.rows([self._rows.index(row) for row in rows])
         logits_BV, state = self.model.begin(prefixes, before)
-        found = [Drawn([], [], len(p), r) for p, r in zip(prefixes, state.reused, strict=True)]
+        found = [DrawnBlock([], [], len(p), r) for p, r in zip(prefixes, state.reused, strict=True)]
         for token in next_tokens(
             self.model.step,
             logits_BV,
@@ -156,7 +156,7 @@ class MaskedWriter:
     plan: DecodingPlan = field(default_factory=DecodingPlan)
     forwards: int = field(default=0, init=False)
 
-    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[Drawn]:
+    def block(self, texts: Sequence[str], rows: Sequence[int], number: int) -> list[DrawnBlock]:
         ids_BL, valid_BL = self.canvas(texts)
         hidden_BL = (ids_BL == self.denoiser.mask_id) & valid_BL
         name_B = hashed(number, torch.tensor(list(rows), device=ids_BL.device))
@@ -166,7 +166,7 @@ class MaskedWriter:
         self.forwards += found.forwards
         # what exists and is not the block: the prefix and <bob>
         tokens_B = (valid_BL & ~hidden_BL).sum(1) - 1
-        return [Drawn(found.sequences[b, hidden_BL[b]].tolist(), [], n) for b, n in enumerate(tokens_B.tolist())]
+        return [DrawnBlock(found.sequences[b, hidden_BL[b]].tolist(), [], n) for b, n in enumerate(tokens_B.tolist())]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class BlockEvent:
         block: its text, in order; empty if the text ended instead.
         text: everything the row says now, prompt and all.
         ended: the row wrote ``<eos>``.
-        ids, probabilities, tokens, reused: see :class:`Drawn`.
+        ids, probabilities, tokens, reused: see :class:`DrawnBlock`.
     """
 
     row: int
@@ -242,7 +242,7 @@ class BlockTrace:
 
 
 def stream_blocks(
-    writer: Writer,
+    writer: BlockWriter,
     tokenizer: BlockTokenizer,
     prompts: Sequence[str],
     *,
@@ -286,7 +286,7 @@ def stream_blocks(
 
 
 def write_blocks(
-    writer: Writer,
+    writer: BlockWriter,
     tokenizer: BlockTokenizer,
     prompts: Sequence[str],
     *,

@@ -24,7 +24,7 @@ from unmask.core.render import page_of, save_page, view_of
 FORMAT = "unmask-trace-1"
 
 
-class Kind(IntEnum):
+class EventKind(IntEnum):
     """Why a position changed."""
 
     WRITE = 0
@@ -56,7 +56,7 @@ GUESSES: dict[str, torch.dtype] = {
 }
 
 
-class Table:
+class StepColumns:
     """Columns of equal length that grow by whole steps."""
 
     def __init__(self, columns: dict[str, torch.dtype]) -> None:
@@ -102,8 +102,8 @@ class Trace:
     start_BL: Tensor
     mask_id: int
     plan: dict[str, Any] = field(default_factory=dict)
-    events: Table = field(default_factory=lambda: Table(EVENTS))
-    guesses: Table = field(default_factory=lambda: Table(GUESSES))
+    events: StepColumns = field(default_factory=lambda: StepColumns(EVENTS))
+    guesses: StepColumns = field(default_factory=lambda: StepColumns(GUESSES))
 
     def __len__(self) -> int:
         return len(self.events)
@@ -218,7 +218,7 @@ class Trace:
         return trace
 
 
-def _lists(table: Table) -> dict[str, list[Any]]:
+def _lists(table: StepColumns) -> dict[str, list[Any]]:
     return {
         name: [None if isinstance(v, float) and math.isnan(v) else v for v in table[name].tolist()]
         for name in table.columns
@@ -237,7 +237,7 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**63
 
 
-def _read(table: Table, columns: Any, where: str, start_BL: Tensor) -> None:
+def _read(table: StepColumns, columns: Any, where: str, start_BL: Tensor) -> None:
     if not isinstance(columns, dict) or set(columns) != set(table.columns):
         raise UsageError(f"{where} must have the columns {', '.join(table.columns)}")
     sizes = {len(c) if isinstance(c, list) else -1 for c in columns.values()}

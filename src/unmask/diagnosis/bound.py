@@ -15,17 +15,19 @@ from unmask.diagnosis.subject import State
 from unmask.diffusion.process import MaskingProcess
 
 
-def nats_of_texts(lab: CheckContext) -> tuple[Tensor, Tensor]:
+def nats_of_texts(context: CheckContext) -> tuple[Tensor, Tensor]:
     """Nats [B] of each held-out text and its tokens [B] that are priced.
 
     Masked: n ~ U{1..L} positions masked, spread evenly over the rows. Causal: every token but the first.
     """
-    return lab.once("nats of texts", lambda: _causal(lab) if lab.subject.kind == "causal" else _masked(lab))  # type: ignore[no-any-return]
+    return context.once(
+        "nats of texts", lambda: _causal(context) if context.subject.kind == "causal" else _masked(context)
+    )  # type: ignore[no-any-return]
 
 
-def mean_bound(lab: CheckContext) -> Mean:
+def mean_bound(context: CheckContext) -> Mean:
     """The bound in nats a text token."""
-    nats_B, tokens_B = nats_of_texts(lab)
+    nats_B, tokens_B = nats_of_texts(context)
     return per_token(nats_B, tokens_B)
 
 
@@ -35,23 +37,23 @@ def per_token(nats_B: Tensor, tokens_B: Tensor) -> Mean:
     return mean_by_text((nats_B / tokens_B.clamp(min=1))[row_N], row_N)
 
 
-def _masked(lab: CheckContext) -> tuple[Tensor, Tensor]:
-    batch = lab.batch
+def _masked(context: CheckContext) -> tuple[Tensor, Tensor]:
+    batch = context.batch
     values = []
-    for repeat in range(lab.budget.repeats):
-        noise = generator(lab.seed, repeat, Stream.TIME)
-        c = MaskingProcess("count").corrupt(batch.ids_BL, lab.mask_id, noise, lab.exists(batch.ids_BL))
-        scores = lab.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
+    for repeat in range(context.budget.repeats):
+        noise = generator(context.seed, repeat, Stream.TIME)
+        c = MaskingProcess("count").corrupt(batch.ids_BL, context.mask_id, noise, context.exists(batch.ids_BL))
+        scores = context.score(State(c.x_BL, c.masked_BL, batch.cond), batch.ids_BL)
         weighted_N = scores.ce_N * c.weight_B.double().cpu()[scores.row_N.cpu()]
         values.append(_by_row(weighted_N, scores.row_N, len(batch)))
-    return torch.stack(values).mean(0), lab.in_text(batch.ids_BL).sum(1).double().cpu()
+    return torch.stack(values).mean(0), context.in_text(batch.ids_BL).sum(1).double().cpu()
 
 
-def _causal(lab: CheckContext) -> tuple[Tensor, Tensor]:
-    scores = lab.next_token()
+def _causal(context: CheckContext) -> tuple[Tensor, Tensor]:
+    scores = context.next_token()
     return (
-        _by_row(scores.ce_N, scores.row_N, len(lab.batch)),
-        _by_row(torch.ones_like(scores.ce_N), scores.row_N, len(lab.batch)),
+        _by_row(scores.ce_N, scores.row_N, len(context.batch)),
+        _by_row(torch.ones_like(scores.ce_N), scores.row_N, len(context.batch)),
     )
 
 

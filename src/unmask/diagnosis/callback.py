@@ -14,7 +14,7 @@ from unmask.core.condition import Condition
 from unmask.diagnosis.context import BUDGETS
 from unmask.diagnosis.diagnose import diagnose
 from unmask.diagnosis.finding import RANK
-from unmask.diagnosis.native import NativeSubject, law_of
+from unmask.diagnosis.native import NativeSubject, masking_process_of
 from unmask.diagnosis.subject import Batch
 from unmask.models.text_model import TextModel
 
@@ -90,6 +90,10 @@ def quick_probe(
         return Batch(batch["input_ids"], None if latent is None else Condition.of(latent))
 
     subject = NativeSubject(
-        model.denoiser, rows, tokenizer=model.tokenizer, law=law_of(model.card.recipe), name="the model in training"
+        model.denoiser,
+        rows,
+        tokenizer=model.tokenizer,
+        law=masking_process_of(model.card.recipe),
+        name="the model in training",
     )
     return QuickProbe(subject, every, budget_share)

@@ -15,7 +15,7 @@ from unmask.core.sampling import categorical
 from unmask.core.unknown import require_known, unknown_ids
 from unmask.decoding.autoregressive import next_tokens, penalised
 from unmask.diagnosis.baselines import in_text
-from unmask.diagnosis.native import Rows, RowsOf, quietly
+from unmask.diagnosis.native import RowsOf, RowSource, quietly
 from unmask.diagnosis.subject import (
     Batch,
     CachedRun,
@@ -49,8 +49,8 @@ class CausalSubject(Subject):
     def __init__(
         self,
         model: Any,
-        held_out: Batch | Rows,
-        train: Batch | Rows | None = None,
+        held_out: Batch | RowSource,
+        train: Batch | RowSource | None = None,
         *,
         pad_id: int | None = None,
         eos_id: int | None = None,

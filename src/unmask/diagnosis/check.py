@@ -24,6 +24,7 @@ class Check(Leaf):
         fault: what a failure means, as one sentence.
         needs: the subject's methods it calls.
         kinds: the kinds of subject it can be asked of.
+        apart: why it is not asked of the others, as the end of a sentence.
         quick: whether the quick budget includes it.
         repair: what puts this fault right, unless the finding says it (:data:`unmask.diagnosis.repair.REPAIRS`).
         leads_to: checks that this fault makes fail as well: they are its consequences, and the verdict says so.
@@ -33,11 +34,12 @@ class Check(Leaf):
     fault: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ("data", "predict")
     kinds: ClassVar[tuple[Kind, ...]] = ("masked", "causal")
+    apart: ClassVar[str] = ""
     quick: ClassVar[bool] = True
     repair: ClassVar[str] = ""
     leads_to: ClassVar[tuple[str, ...]] = ()
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         """Measure and judge; the runner adds name, title and cost."""
         raise NotImplementedError
 
@@ -45,11 +47,11 @@ class Check(Leaf):
 checks: Registry[Check] = Registry("check", "unmask.diagnosis.checks", Check)
 
 
-def run_check(check: Check, lab: CheckContext) -> Finding:
+def run_check(check: Check, context: CheckContext) -> Finding:
     """A finding, whatever happens."""
     name = checks.name_of(check)
-    before, start = lab.subject.forwards, time.perf_counter()
-    finding = sound(_result(check, lab))
+    before, start = context.subject.forwards, time.perf_counter()
+    finding = sound(_result(check, context))
     return replace(
         finding,
         check=name,
@@ -57,22 +59,21 @@ def run_check(check: Check, lab: CheckContext) -> Finding:
         fault=finding.fault or check.fault,
         share=clip_share(finding.share),
         repair=(finding.repair or check.repair) if finding.status in ("fail", "warn") else "",
-        forwards=lab.subject.forwards - before,
+        forwards=context.subject.forwards - before,
         seconds=round(time.perf_counter() - start, 3),
     )
 
 
-def _result(check: Check, lab: CheckContext) -> Finding:
-    subject = lab.subject
+def _result(check: Check, context: CheckContext) -> Finding:
+    subject = context.subject
     if subject.kind not in check.kinds:
-        return Finding(
-            "not_run", why=f"this question is for {' and '.join(check.kinds)} models, this one is {subject.kind}"
-        )
+        said = f"this question is for {' and '.join(check.kinds)} models, this one is {subject.kind}"
+        return Finding("not_run", why=f"{said}: {check.apart}" if check.apart else said)
     missing = [m for m in check.needs if not subject.provides(m)]
     if missing:
         return _missing(", ".join(missing))
     try:
-        return check.run(lab)
+        return check.run(context)
     except NotProvided as absent:
         return _missing(str(absent))
     except SubjectFault as fault:

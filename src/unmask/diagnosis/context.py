@@ -21,7 +21,7 @@ from unmask.diagnosis.baselines import Baselines, in_text
 from unmask.diagnosis.statistics import tolerance
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, State, Subject, TrainingView
 from unmask.diagnosis.validated_subject import Guarded
-from unmask.metrics.length import cut
+from unmask.metrics.length import until_eos
 
 #: logits asked for at once
 CHUNK_NUMBERS = 2**23
@@ -32,7 +32,7 @@ TRIED_ROWS = 8
 
 
 @dataclass(frozen=True)
-class Budget:
+class DiagnosisBudget:
     """How much is measured.
 
     Attributes:
@@ -57,8 +57,8 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget("quick", rows=48, samples=32, repeats=4, ratios=(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
-    "full": Budget(
+    "quick": DiagnosisBudget("quick", rows=48, samples=32, repeats=4, ratios=(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)),
+    "full": DiagnosisBudget(
         "full",
         rows=192,
         samples=128,
@@ -70,7 +70,7 @@ BUDGETS = {
 
 
 @dataclass(frozen=True)
-class Scores:
+class TokenScores:
     """Predictions at asked positions, row-major.
 
     Attributes:
@@ -95,7 +95,7 @@ class CheckContext:
         seed: of everything drawn.
     """
 
-    def __init__(self, subject: Subject, budget: Budget, seed: int = 0) -> None:
+    def __init__(self, subject: Subject, budget: DiagnosisBudget, seed: int = 0) -> None:
         self.subject = subject if isinstance(subject, Guarded) else Guarded(subject)
         self.budget, self.seed = budget, seed
         self._kept: dict[Any, Any] = {}
@@ -174,7 +174,7 @@ class CheckContext:
         """Each text's ids from a column on, without its end and padding."""
         s = self.subject
         eos = s.eos_id
-        return [[i for i in row if i != eos] for row in cut(ids_BL[:, first:].cpu(), eos, s.pad_id)]
+        return [[i for i in row if i != eos] for row in until_eos(ids_BL[:, first:].cpu(), eos, s.pad_id)]
 
     def spelled(self, sequences: Sequence[Sequence[Any]]) -> list[str]:
         """Sequences of ids as texts; ids with spaces between where the subject has no tokenizer."""
@@ -237,14 +237,14 @@ class CheckContext:
         """All logits of a (small) state."""
         return torch.cat([logits for _, _, logits in self.answers(state)])
 
-    def score(self, state: State, target_BL: Tensor) -> Scores:
+    def score(self, state: State, target_BL: Tensor) -> TokenScores:
         """Cross-entropy, entropy and hits at ``state.at_BL``."""
         parts = []
         for first, last, logits_NV in self.answers(state):
             parts.append(read(logits_NV, target_BL[first:last][state.at_BL[first:last]]))
         row_N, col_N = state.at_BL.nonzero(as_tuple=True)
         ce_N, entropy_N, hit_N = (torch.cat(column) for column in zip(*parts, strict=True))
-        return Scores(ce_N, entropy_N, hit_N, row_N, col_N, target_BL[state.at_BL])
+        return TokenScores(ce_N, entropy_N, hit_N, row_N, col_N, target_BL[state.at_BL])
 
     def state(self, ratio: float, batch: Batch | None = None, cond: Condition | None = None, name: int = 0) -> State:
         """A masked state of held-out rows that asks about (some of) the hidden positions of the text."""
@@ -253,12 +253,12 @@ class CheckContext:
         at_BL = self.some(hidden_BL & self.in_text(batch.ids_BL))
         return State(x_BL, at_BL, batch.cond if cond is None else cond)
 
-    def at_ratio(self, ratio: float) -> Scores:
+    def at_ratio(self, ratio: float) -> TokenScores:
         """Scores of the held-out rows at a masked fraction; measured once."""
         state = self.state(ratio)
         return self.once(("ratio", ratio), lambda: self.score(state, self.batch.ids_BL))  # type: ignore[no-any-return]
 
-    def next_token(self) -> Scores:
+    def next_token(self) -> TokenScores:
         """Scores of a causal subject at (some of) the positions after the first; measured once."""
         ids_BL = self.batch.ids_BL
         at_BL = self.in_text(ids_BL)

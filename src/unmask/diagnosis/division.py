@@ -14,12 +14,12 @@ import torch
 
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.estimate import Estimate
-from unmask.diagnosis.staircase import Curve, best, divided, weights
+from unmask.diagnosis.staircase import LossCurve, best, divided, weights
 from unmask.diagnosis.subject import NotProvided
 
 
 @dataclass(frozen=True)
-class Schedule:
+class UnmaskingSchedule:
     """A sampler's numbers of tokens a step, and what they cost, nats a token.
 
     Attributes:
@@ -52,46 +52,46 @@ class Schedule:
         return (one - other) / self.worth if self.worth else 0.0
 
 
-def schedule_of(lab: CheckContext) -> Schedule:
+def schedule_of(context: CheckContext) -> UnmaskingSchedule:
     """The schedule of the subject's own samples; measured once.
 
     Raises:
         NotProvided: generate does not tell its steps.
     """
-    return lab.once("schedule", lambda: _measured(lab))  # type: ignore[no-any-return]
+    return context.once("schedule", lambda: _measured(context))  # type: ignore[no-any-return]
 
 
-def loss_curve(lab: CheckContext) -> Curve:
+def loss_curve(context: CheckContext) -> LossCurve:
     """The loss at the budget's masked fractions, nats a token, never falling: noise is no reason to mask more."""
-    ratios_R = torch.tensor(sorted(lab.budget.ratios), dtype=torch.float64)
-    loss_R = torch.tensor([float(lab.at_ratio(float(r)).ce_N.mean()) for r in ratios_R], dtype=torch.float64)
-    return Curve(ratios_R, [Estimate(float(v), {}) for v in torch.cummax(loss_R, 0).values])
+    ratios_R = torch.tensor(sorted(context.budget.ratios), dtype=torch.float64)
+    loss_R = torch.tensor([float(context.at_ratio(float(r)).ce_N.mean()) for r in ratios_R], dtype=torch.float64)
+    return LossCurve(ratios_R, [Estimate(float(v), {}) for v in torch.cummax(loss_R, 0).values])
 
 
-def best_cost(curve: Curve, positions: int, steps: int) -> float:
+def best_cost(curve: LossCurve, positions: int, steps: int) -> float:
     """The lowest cost a token of writing all positions in a number of steps."""
     return curve.cost(divided(best(positions, min(steps, positions), curve), curve.ratios_R)).value
 
 
-def even_cost(curve: Curve, positions: int, together: int = 1) -> float:
+def even_cost(curve: LossCurve, positions: int, together: int = 1) -> float:
     """The cost a token when so many tokens are written at a time."""
     whole, rest = divmod(positions, together)
     return curve.cost(divided([together] * whole + [rest] * bool(rest), curve.ratios_R)).value
 
 
-def _measured(lab: CheckContext) -> Schedule:
-    out = lab.samples()
+def _measured(context: CheckContext) -> UnmaskingSchedule:
+    out = context.samples()
     if not out.steps:
         raise NotProvided("the steps of generate")
-    share_SB = torch.stack([lab.masked_share(step.x_BL) for step in out.steps])
+    share_SB = torch.stack([context.masked_share(step.x_BL) for step in out.steps])
     count_SB = torch.stack([step.drawn_BL.sum(1).cpu() for step in out.steps])
     drawn_BL = torch.stack([step.drawn_BL for step in out.steps]).sum(0)
-    T = positions_of(lab)
-    curve = loss_curve(lab)
+    T = positions_of(context)
+    curve = loss_curve(context)
     busy_SB = count_SB > 0
     steps = max(1, round(float(busy_SB.sum(0).double().mean())))
     own_R = weights(share_SB[busy_SB], count_SB[busy_SB].double(), curve.ratios_R)
-    return Schedule(
+    return UnmaskingSchedule(
         tokens_per_step=float(count_SB.sum() / busy_SB.sum().clamp(min=1)),
         most_in_one_step=int(count_SB.max()),
         steps=steps,
@@ -104,6 +104,6 @@ def _measured(lab: CheckContext) -> Schedule:
     )
 
 
-def positions_of(lab: CheckContext) -> int:
+def positions_of(context: CheckContext) -> int:
     """How many positions a written text has, on average."""
-    return max(1, round(float(lab.exists(lab.samples().ids_BL).sum(1).double().mean())))
+    return max(1, round(float(context.exists(context.samples().ids_BL).sum(1).double().mean())))

@@ -29,7 +29,7 @@ OPEN = 1e-6
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnTokens:
     """States of a sampler's steps and the values that were drawn from the answers to them.
 
     Attributes:
@@ -40,6 +40,7 @@ class Drawn:
         ids_N: these values.
         cond, earlier, later: the vector of each state's row, of the row before it and of the row behind it.
         t_Q: the time that was passed; None for a model without one.
+        ends: the ids of a text's end and of the padding behind it, where these are drawn.
     """
 
     out: Generated
@@ -52,6 +53,7 @@ class Drawn:
     earlier: Condition | None = None
     later: Condition | None = None
     t_Q: Tensor | None = None
+    ends: tuple[int, ...] = ()
 
     def answer(self, x_QL: Tensor | None = None, cond: Condition | None = None) -> Tensor:
         """Log-probabilities [N, V] of the network for other canvases or vectors than the steps' own."""
@@ -107,7 +109,7 @@ class DrawLaw(Leaf):
         """:attr:`words`, with the settings."""
         return self.words
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         """Log-probabilities [N, V] under this law; None where it means nothing, or is the law that is told."""
         raise NotImplementedError
 

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from unmask.core.errors import CheckpointError
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.estimate import Estimate
 from unmask.diagnosis.finding import Finding, plain
-from unmask.diagnosis.record import Record, Recorded, scores
-from unmask.diagnosis.staircase import Curve, best, divided, weights
+from unmask.diagnosis.record import Record, RecordedSplit, scores
+from unmask.diagnosis.staircase import LossCurve, best, divided, weights
 from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import Batch, NotProvided, State
 from unmask.diagnosis.validated_subject import SubjectFault
@@ -137,13 +137,13 @@ def _size(line: Line) -> float:
     return abs(cost.value) - cost.room if line.name == "draw" else cost.surely_above
 
 
-def ledger(lab: CheckContext) -> Ledger:
+def ledger(context: CheckContext) -> Ledger:
     """Take the distance apart; an account without lines where it cannot be."""
-    missing = [m for m in ("data", "predict") if not lab.subject.provides(m)]
+    missing = [m for m in ("data", "predict") if not context.subject.provides(m)]
     if missing:
         return Ledger(why=f"the subject does not provide {', '.join(missing)}")
     try:
-        return _Account(lab).ledger()
+        return _Account(context).ledger()
     except (NotProvided, SubjectFault) as absent:
         return Ledger(why=f"{absent}")
     except Exception as error:
@@ -155,10 +155,10 @@ def ledger(lab: CheckContext) -> Ledger:
 class _Account:
     """Measures the lines of one subject, on the same held-out rows wherever the same rows can be asked."""
 
-    def __init__(self, lab: CheckContext) -> None:
-        self.lab, self.s = lab, lab.subject
-        self.texts = min(len(lab.batch), len(lab.prompts))
-        self.batch = lab.batch.rows(0, self.texts)
+    def __init__(self, context: CheckContext) -> None:
+        self.context, self.s = context, context.subject
+        self.texts = min(len(context.batch), len(context.prompts))
+        self.batch = context.batch.rows(0, self.texts)
         self.found: dict[str, Estimate] = {}
         self.open: dict[str, Estimate] = {}
         self.left_out: dict[str, str] = {}
@@ -187,7 +187,7 @@ class _Account:
 
     def _line(self, name: str) -> Line:
         words, repair = LINES[name]
-        if name == "law" and self.lab.samples().guidance != 1:
+        if name == "law" and self.context.samples().guidance != 1:
             repair = "sampler.guidance"
         opened = self.open.get(name)
         return Line(name, words, self.found[name].mean, repair, None if opened is None else opened.mean)
@@ -207,18 +207,18 @@ class _Account:
     # -- the reference ------------------------------------------------------------------------------------------------
     def _yardstick(self, order: int) -> Estimate:
         """Nats a token of the held-out rows under a chain of training text; of a causal model from the second token."""
-        lab, ids_BL = self.lab, self.batch.ids_BL
+        context, ids_BL = self.context, self.batch.ids_BL
         first = 0 if self.s.kind == "masked" else 1
-        judge = NgramModel(_texts(lab, lab.fit_ids), order, self.s.vocab_size)
-        nats = [judge.nats(text)[first : len(text)] for text in _texts(lab, ids_BL)]
+        judge = NgramModel(_texts(context, context.fit_ids), order, self.s.vocab_size)
+        nats = [judge.nats(text)[first : len(text)] for text in _texts(context, ids_BL)]
         sum_T = torch.tensor([sum(x) for x in nats], dtype=torch.float64)
         return Estimate.ratio("held_out", sum_T, torch.tensor([len(x) for x in nats]))
 
     def _masked(self) -> tuple[Estimate, Estimate]:
         """The reference's nats along the plan, and what no line accounts for."""
-        lab = self.lab
-        curve = self._curve("held_out", lab.at_ratio, sorted(lab.budget.ratios))
-        length = round(float(lab.exists(self.batch.ids_BL).sum(1).double().mean()))
+        context = self.context
+        curve = self._curve("held_out", context.at_ratio, sorted(context.budget.ratios))
+        length = round(float(context.exists(self.batch.ids_BL).sum(1).double().mean()))
         one = curve.bound(length)
         self._conditional(curve, length)
         self._of_training(curve, length)
@@ -233,62 +233,62 @@ class _Account:
         if "order" not in self.found:
             return reference, reference * 0.0
         # the path itself, step by step as the sampler went, beside the bound and the lines of the plan
-        path = along(lab, own_time=True)
+        path = along(context, own_time=True)
         return path, path - one - self.found["steps"] - self.found["division"] - self.found["order"]
 
-    def _schedule(self, curve: Curve, length: int, one: Estimate) -> Estimate:
+    def _schedule(self, curve: LossCurve, length: int, one: Estimate) -> Estimate:
         """Staircases of the plan's own steps and of the best division of as many; and what its order saves."""
-        lab, steps = self.lab, self.lab.samples().steps
+        context, steps = self.context, self.context.samples().steps
         if not steps:
             raise NotProvided("steps in what generate returns")
         count_SB = torch.stack([s.drawn_BL.sum(1) for s in steps]).double().cpu()
-        share_SB = torch.stack([lab.masked_share(s.x_BL) for s in steps])
+        share_SB = torch.stack([context.masked_share(s.x_BL) for s in steps])
         drawn = count_SB > 0
         own = curve.cost(weights(share_SB[drawn], count_SB[drawn], curve.ratios_R))
         busy = round(float(drawn.double().sum(0).mean()))
         ideal = curve.cost(divided(best(length, busy, curve), curve.ratios_R))
         self.found |= {"steps": ideal - one, "division": own - ideal}
-        reason = fits(lab)
+        reason = fits(context)
         if reason:
             self.left_out["order"] = reason
         else:
-            self.found["order"] = along(lab) - along(lab, shuffled=True)
+            self.found["order"] = along(context) - along(context, shuffled=True)
         return own
 
-    def _conditional(self, curve: Curve, length: int) -> None:
-        lab, cond = self.lab, self.batch.cond
+    def _conditional(self, curve: LossCurve, length: int) -> None:
+        context, cond = self.context, self.batch.cond
         if not self.s.conditional or cond is None:
             return
 
-        def without(ratio: float) -> Scores:
-            state = replace(lab.state(ratio).rows(0, self.texts), cond=cond.nulled())
-            return lab.score(state, self.batch.ids_BL)
+        def without(ratio: float) -> TokenScores:
+            state = replace(context.state(ratio).rows(0, self.texts), cond=cond.nulled())
+            return context.score(state, self.batch.ids_BL)
 
         self._try("vector", lambda: self._apart(curve, "held_out", without, length))
         if self.s.asks:
             self.open["vector"] = curve.bound(length)
 
-    def _apart(self, curve: Curve, sample: str, ask: Callable[[float], Scores], length: int) -> Estimate:
+    def _apart(self, curve: LossCurve, sample: str, ask: Callable[[float], TokenScores], length: int) -> Estimate:
         """The bound minus that of another way to ask; both from a few of the ratios, as that is half the forwards."""
         few = list(range(len(curve.loss)))
         if len(few) > FEW:
             few = sorted({*few[::2], few[-1]})
-        own = Curve(curve.ratios_R[few], [curve.loss[i] for i in few])
+        own = LossCurve(curve.ratios_R[few], [curve.loss[i] for i in few])
         return own.bound(length) - self._curve(sample, ask, own.ratios_R.tolist()).bound(length)
 
-    def _curve(self, sample: str, ask: Callable[[float], Scores], ratios: Sequence[float]) -> Curve:
+    def _curve(self, sample: str, ask: Callable[[float], TokenScores], ratios: Sequence[float]) -> LossCurve:
         asked = [ask(r) for r in ratios]
         loss = [self._mean(sample, s) for s in asked]
-        return Curve(torch.tensor(ratios, dtype=torch.float64), loss)
+        return LossCurve(torch.tensor(ratios, dtype=torch.float64), loss)
 
-    def _mean(self, sample: str, found: Scores) -> Estimate:
+    def _mean(self, sample: str, found: TokenScores) -> Estimate:
         """Nats a token of the account's rows."""
         mine_N = found.row_N.cpu() < self.texts
         return Estimate.of_tokens(sample, found.ce_N[mine_N], found.row_N.cpu()[mine_N], self.texts)
 
     def _causal(self) -> tuple[Estimate, Estimate]:
-        lab = self.lab
-        reference = self._mean("held_out", lab.next_token())
+        context = self.context
+        reference = self._mean("held_out", context.next_token())
         why = "a causal model writes one token a step, left to right"
         self.left_out |= {"steps": why, "division": why, "order": why}
         self.left_out["compounding"] = "a causal model cannot be asked about a token behind which others stand"
@@ -297,35 +297,35 @@ class _Account:
         return reference, reference * 0.0
 
     # -- training -----------------------------------------------------------------------------------------------------
-    def _of_training(self, curve: Curve | None, length: int) -> None:
+    def _of_training(self, curve: LossCurve | None, length: int) -> None:
         self._try("inference", self._inference)
         self._try("held_out", lambda: self._generalisation(curve, length))
         self._try("recorded", self._recorded)
 
     def _inference(self) -> Estimate:
         """Training's own states put to ``predict``, minus what training computed there."""
-        lab, s = self.lab, self.s
+        context, s = self.context, self.s
         if not s.provides("training_view"):
             raise NotProvided("training_view(batch, seed)")
         view = s.training_view(self.batch, 0)
-        at_BL = lab.some(view.scored_BL)
-        found = lab.score(State(view.x_BL, at_BL, view.cond), self.batch.targets)
+        at_BL = context.some(view.scored_BL)
+        found = context.score(State(view.x_BL, at_BL, view.cond), self.batch.targets)
         gap_N = found.ce_N - view.ce_N.double().cpu()[at_BL[view.scored_BL].cpu()]
         return Estimate.of_tokens("held_out", gap_N, found.row_N, self.texts)
 
-    def _generalisation(self, curve: Curve | None, length: int) -> Estimate:
-        lab = self.lab
+    def _generalisation(self, curve: LossCurve | None, length: int) -> Estimate:
+        context = self.context
         train = self.s.data(self.texts, "train")
         if self.s.conditional and train.cond is None:
             raise NotProvided("vectors of training rows")
         if curve is None:
-            at_BL = lab.in_text(train.ids_BL)
+            at_BL = context.in_text(train.ids_BL)
             at_BL[:, 0] = False
-            known = lab.score(State(train.ids_BL, lab.some(at_BL), train.cond), train.ids_BL)
-            return self._mean("held_out", lab.next_token()) - self._mean("train", known)
+            known = context.score(State(train.ids_BL, context.some(at_BL), train.cond), train.ids_BL)
+            return self._mean("held_out", context.next_token()) - self._mean("train", known)
 
-        def known_at(ratio: float) -> Scores:
-            return lab.score(lab.state(ratio, batch=train), train.ids_BL)
+        def known_at(ratio: float) -> TokenScores:
+            return context.score(context.state(ratio, batch=train), train.ids_BL)
 
         return self._apart(curve, "train", known_at, length)
 
@@ -335,7 +335,7 @@ class _Account:
         if record.when != "training":
             raise NotProvided(f"a record of its training (its own was recorded later, {record.made})")
         rows = record.splits["held_out"]
-        now_SB = self.lab.once(("recorded now", "held_out"), lambda: scores(self.s, rows))
+        now_SB = self.context.once(("recorded now", "held_out"), lambda: scores(self.s, rows))
         moved = _bound(record, rows, now_SB) - _bound(record, rows, rows.ce_SB)
         gap = self.found.get("inference")
         # both ask what inference computes now: what it computes otherwise than training is counted once
@@ -344,39 +344,43 @@ class _Account:
 
     # -- the draw -----------------------------------------------------------------------------------------------------
     def _draws(self) -> None:
-        self._try("law", lambda: law(self.lab)[0])
+        self._try("law", lambda: law(self.context)[0])
         if "law" not in self.found:
             return
-        altered = self.lab.samples().altered
+        altered = self.context.samples().altered
         if altered:
             self.left_out["draw"] = altered
         else:
-            self.found["draw"] = law(self.lab)[1]
+            self.found["draw"] = law(self.context)[1]
 
     def _compounding(self) -> Estimate:
         """What hidden words of a text cost beyond what the model expects: in its own text, minus in true text."""
-        lab = self.lab
-        true = lab.batch.rows(0, min(lab.budget.samples, 32))
-        own = Batch(lab.once("rollout", lambda: lab.rollout(true)), true.cond)
+        context = self.context
+        true = context.batch.rows(0, min(context.budget.samples, 32))
+        own = Batch(context.once("rollout", lambda: context.rollout(true)), true.cond)
 
         def surprise(batch: Batch, sample: str) -> Estimate:
             found = []
             for name in range(2):
-                x_BL, hidden_BL = lab.hide(batch.ids_BL, 0.15, name)
-                found.append(lab.score(State(x_BL, hidden_BL & lab.in_text(batch.ids_BL), batch.cond), batch.ids_BL))
+                x_BL, hidden_BL = context.hide(batch.ids_BL, 0.15, name)
+                found.append(
+                    context.score(State(x_BL, hidden_BL & context.in_text(batch.ids_BL), batch.cond), batch.ids_BL)
+                )
             excess_N = torch.cat([f.ce_N - f.entropy_N for f in found])
             return Estimate.of_tokens(sample, excess_N, torch.cat([f.row_N for f in found]), len(batch))
 
-        return surprise(own, "own") - surprise(true, "held_out")
+        mine, data = surprise(own, "own"), surprise(true, "held_out")
+        # a model that is too modest about true text is owed nothing for it
+        return mine - data if data.value > 0 else mine
 
 
-def _texts(lab: CheckContext, ids_BL: torch.Tensor) -> list[list[Any]]:
+def _texts(context: CheckContext, ids_BL: torch.Tensor) -> list[list[Any]]:
     """Each row's ids, its end included, without padding."""
-    inside_BL = lab.in_text(ids_BL)
+    inside_BL = context.in_text(ids_BL)
     return [row[inside].tolist() for row, inside in zip(ids_BL.cpu(), inside_BL.cpu(), strict=True)]
 
 
-def _bound(record: Record, rows: Recorded, ce_SB: torch.Tensor) -> Estimate:
+def _bound(record: Record, rows: RecordedSplit, ce_SB: torch.Tensor) -> Estimate:
     """Nats a token of recorded rows, one token a step."""
     count_SB = rows.asked_SBL.sum(2).cpu()
     loss = [
@@ -384,4 +388,4 @@ def _bound(record: Record, rows: Recorded, ce_SB: torch.Tensor) -> Estimate:
     ]
     if len(loss) == 1:
         return loss[0]
-    return Curve(torch.tensor(record.ratios, dtype=torch.float64), loss).bound(rows.batch.ids_BL.shape[1])
+    return LossCurve(torch.tensor(record.ratios, dtype=torch.float64), loss).bound(rows.batch.ids_BL.shape[1])

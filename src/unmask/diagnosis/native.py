@@ -30,17 +30,16 @@ from unmask.diagnosis.recording import watched
 from unmask.diagnosis.subject import Batch, Generated, NotProvided, Split, State, Subject, TrainingView
 from unmask.diffusion.objective import token_losses
 from unmask.diffusion.process import MaskingProcess
-from unmask.evaluation.latent_use import posterior_of
 from unmask.evaluation.likelihood import scoring
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import TextModel, load_native, load_weights
+from unmask.models.text_model import TextModel, load_native
 
 #: steps of the plan that is judged when none is given
 PLAIN_STEPS = 32
 #: training rows that are given vectors, where no more are asked for
 TRAIN_VECTORS = 512
 #: gives the first n rows of a fixed shuffle
-Rows = Callable[[int], Batch]
+RowSource = Callable[[int], Batch]
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class NativeSubject(Subject):
     def __init__(
         self,
         denoiser: Denoiser,
-        held_out: Batch | Rows,
-        train: Batch | Rows | None = None,
+        held_out: Batch | RowSource,
+        train: Batch | RowSource | None = None,
         *,
         tokenizer: Any = None,
         law: MaskingProcess | None = None,
@@ -133,7 +132,7 @@ class NativeSubject(Subject):
             # of most of them only the ids are needed: vectors of a few are made where they are asked for
             None if not train_texts else text_rows(model, train_texts, encode=TRAIN_VECTORS, length=length),
             tokenizer=model.tokenizer,
-            law=law_of(model.card.recipe),
+            law=masking_process_of(model.card.recipe),
             plan=plan,
             name=Path(model.path).name if model.path else "model",
             path=model.path,
@@ -206,10 +205,10 @@ class NativeSubject(Subject):
         return categorical(logits_NV, uniform(seed, row_N, Stream.VALUE))
 
     def posterior(self, cond: Condition) -> tuple[Tensor, Tensor]:
-        posterior = posterior_of(self.denoiser)
-        if posterior is None:
+        found = self.denoiser.posterior(cond.latent_BZ)
+        if found is None:
             raise NotProvided("a variational bottleneck")
-        return posterior(cond.latent_BZ)
+        return found
 
     def weights(self) -> dict[str, Tensor]:
         if not isinstance(self.denoiser, torch.nn.Module):
@@ -223,7 +222,7 @@ class NativeSubject(Subject):
             return dict(load_native(self.path, self.device).denoiser.state_dict())  # type: ignore[attr-defined]
         with tempfile.TemporaryDirectory() as folder, quietly():
             self.denoiser.save_pretrained(Path(folder))
-            return dict(load_weights(folder).state_dict())
+            return dict(MaskedDiffusionModel.from_pretrained(folder).state_dict())
 
     def record(self) -> Record:
         return kept_at(self.path)
@@ -305,13 +304,11 @@ def quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def law_of(recipe: dict[str, Any]) -> MaskingProcess:
+def masking_process_of(recipe: dict[str, Any]) -> MaskingProcess:
     """The law that a recipe trains under."""
     recipe = current(recipe)
     known: dict[str, Any] = {k: recipe[k] for k in ("estimator", "schedule") if k in recipe}
-    for name, number in (("tilt", "time_power"), ("word_dropout", "word_dropout")):
-        if number in recipe:
-            known[name] = float(recipe[number])
+    known |= {k: float(recipe[k]) for k in ("time_power", "word_dropout") if k in recipe}
     return MaskingProcess(**known)
 
 
@@ -330,7 +327,7 @@ def text_rows(
     sources: Sequence[str] | None = None,
     encode: int | None = None,
     length: int | None = None,
-) -> Rows:
+) -> RowSource:
     """Rows of a text model: tokenised and encoded when asked for, and no more than asked for.
 
     Args:

@@ -15,11 +15,11 @@ from unmask.core.errors import UsageError
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.hub import in_hub_cache
 from unmask.diagnosis.context import CheckContext
+from unmask.diagnosis.measure import below
 from unmask.diagnosis.statistics import Mean, plain_mean
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.symptom import distance, symptoms
 from unmask.diagnosis.validated_subject import SubjectFault
-from unmask.diagnosis.writing import below
 
 TEMPERATURES = (0.0, 0.7, 1.0)
 
@@ -74,57 +74,57 @@ def writable(folder: str | Path) -> Path:
     return place
 
 
-def prescription(lab: CheckContext, model: str) -> Prescription | None:
+def prescription(context: CheckContext, model: str) -> Prescription | None:
     """The best plan of the grid; None for a subject without settings to try.
 
     The plan is chosen under one seed and measured under another, beside the user's plan.
 
     Args:
-        lab: holds the samples of the user's plan.
+        context: holds the samples of the user's plan.
         model: what the command line is to name.
     """
     try:
-        plans = list(_grid(lab))
+        plans = list(_grid(context))
         if not plans:
             return None
         scored: list[tuple[float, dict[str, Any]]] = []
         for settings in plans:
-            ids_BL = _written(lab, lab.seed, settings)
+            ids_BL = _written(context, context.seed, settings)
             if ids_BL is not None:
-                scored.append((float(distance(lab, ids_BL).mean()), settings))
+                scored.append((float(distance(context, ids_BL).mean()), settings))
         if not scored:
             return None
         _, best = min(scored, key=lambda pair: pair[0])
-        fresh = lab.seed + 1
-        own, new = _written(lab, fresh, {}), _written(lab, fresh, best)
+        fresh = context.seed + 1
+        own, new = _written(context, fresh, {}), _written(context, fresh, best)
     except (NotProvided, SubjectFault):
         return None
     if own is None or new is None:
         return None
-    chosen = {**lab.subject.plan_settings, **best}
-    gain = plain_mean(distance(lab, new) - distance(lab, own))
+    chosen = {**context.subject.plan_settings, **best}
+    gain = plain_mean(distance(context, new) - distance(context, own))
     return Prescription(
         settings=chosen,
         command=_command(model, chosen),
         gain=gain,
-        before={s.name: s.mean for s in symptoms(lab, own)},
-        after={s.name: s.mean for s in symptoms(lab, new)},
+        before={s.name: s.mean for s in symptoms(context, own)},
+        after={s.name: s.mean for s in symptoms(context, new)},
         tried=len(scored),
         better=below(gain) < 0,
     )
 
 
-def _written(lab: CheckContext, seed: int, settings: Mapping[str, Any]) -> Tensor | None:
+def _written(context: CheckContext, seed: int, settings: Mapping[str, Any]) -> Tensor | None:
     try:
-        return lab.subject.generate(lab.prompts, seed, **settings).ids_BL
+        return context.subject.generate(context.prompts, seed, **settings).ids_BL
     except SubjectFault:
         # a setting that this plan does not go with
         return None
 
 
-def _grid(lab: CheckContext) -> Iterator[dict[str, Any]]:
+def _grid(context: CheckContext) -> Iterator[dict[str, Any]]:
     """Settings at as many forwards as the user's plan takes."""
-    s, out = lab.subject, lab.samples()
+    s, out = context.subject, context.samples()
     temperatures = TEMPERATURES if "temperature" in s.settings else (None,)
     orders = s.settings.get("order", (None,))
     steps = sum(bool(step.drawn_BL.any()) for step in out.steps or ())

@@ -35,10 +35,10 @@ FORMAT = "unmask-record-1"
 RATIOS = (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 ROWS = 48
 
-When = Literal["training", "later"]
+RecordTime = Literal["training", "later"]
 
 
-class Asked(Protocol):
+class RecordSubject(Protocol):
     """What is asked of a subject for its record."""
 
     mask_id: int | None
@@ -52,7 +52,7 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedSplit:
     """The rows of one split and what they scored.
 
     Attributes:
@@ -92,10 +92,10 @@ class Record:
         versions: of what it was computed with.
     """
 
-    when: When
+    when: RecordTime
     made: str
     ratios: tuple[float, ...]
-    splits: Mapping[Split, Recorded]
+    splits: Mapping[Split, RecordedSplit]
     about: Mapping[str, Any]
     curve: Sequence[Mapping[str, float]]
     versions: Mapping[str, str]
@@ -155,7 +155,7 @@ def read(folder: str | Path) -> Record | None:
         raise CheckpointError(f"{path} has the format {told.get('format')!r}, and this version reads {FORMAT!r}")
     if said.get("sha256") != _seal(said["record"], tensors):
         raise CheckpointError(f"{path} was changed after it was made: its seal does not fit; delete it or record again")
-    splits: dict[Split, Recorded] = {}
+    splits: dict[Split, RecordedSplit] = {}
     for name, texts in told["texts"].items():
         latent, valid = tensors.get(f"{name}.latent"), tensors.get(f"{name}.valid")
         batch = Batch(
@@ -165,7 +165,7 @@ def read(folder: str | Path) -> Record | None:
             valid_BL=None if valid is None else valid.bool(),
         )
         hidden, asked = tensors[f"{name}.hidden"].bool(), tensors[f"{name}.asked"].bool()
-        splits[name] = Recorded(batch, hidden, asked, tensors[f"{name}.ce"])
+        splits[name] = RecordedSplit(batch, hidden, asked, tensors[f"{name}.ce"])
     return Record(
         told["when"],
         told["made"],
@@ -217,8 +217,8 @@ def _seal(words: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def record_of(
-    subject: Asked,
-    when: When,
+    subject: RecordSubject,
+    when: RecordTime,
     *,
     about: Mapping[str, Any] | None = None,
     curve: Sequence[Mapping[str, float]] = (),
@@ -236,7 +236,7 @@ def record_of(
         NotProvided: the subject has no held-out data, or no ``predict``.
     """
     ratios = RATIOS if subject.mask_id is not None and subject.kind == "masked" else (0.0,)
-    splits: dict[Split, Recorded] = {"held_out": _recorded(subject, subject.data(rows, "held_out"), ratios)}
+    splits: dict[Split, RecordedSplit] = {"held_out": _recorded(subject, subject.data(rows, "held_out"), ratios)}
     try:
         train = subject.data(rows, "train")
         # rows that came without the vectors that the model needs say nothing of it
@@ -248,7 +248,7 @@ def record_of(
     return Record(when, made, ratios, splits, dict(about or {}), list(curve), versions())
 
 
-def _recorded(subject: Asked, batch: Batch, ratios: Sequence[float]) -> Recorded:
+def _recorded(subject: RecordSubject, batch: Batch, ratios: Sequence[float]) -> RecordedSplit:
     inside_BL = in_text(batch.ids_BL, subject.eos_id, subject.pad_id)
     if batch.valid_BL is not None:
         inside_BL = inside_BL & batch.valid_BL
@@ -263,7 +263,7 @@ def _recorded(subject: Asked, batch: Batch, ratios: Sequence[float]) -> Recorded
             at_BL = masked_BL & inside_BL
             hidden.append(masked_BL)
         asked.append(at_BL)
-    rows = Recorded(batch, torch.stack(hidden), torch.stack(asked), torch.zeros(len(ratios), len(batch)))
+    rows = RecordedSplit(batch, torch.stack(hidden), torch.stack(asked), torch.zeros(len(ratios), len(batch)))
     return replace(rows, ce_SB=scores(subject, rows))
 
 
@@ -282,7 +282,7 @@ def _masked(ids_BL: Tensor, valid_BL: Tensor | None, inside_BL: Tensor, ratio: f
 
 
 @torch.no_grad()
-def scores(subject: Asked, rows: Recorded, at_once: int = 16) -> Tensor:
+def scores(subject: RecordSubject, rows: RecordedSplit, at_once: int = 16) -> Tensor:
     """Mean cross-entropy [S, B] of the recorded states under the subject as it is now, nats a token."""
     device = subject.data(1).ids_BL.device
     found = []

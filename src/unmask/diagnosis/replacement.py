@@ -46,25 +46,25 @@ class Replacement:
     gone: Mean
 
 
-def replacements(lab: CheckContext) -> tuple[Replacement, ...]:
+def replacements(context: CheckContext) -> tuple[Replacement, ...]:
     """Every replacement that this subject allows, on every symptom that it has."""
     found: list[Replacement] = []
     try:
-        own = symptoms(lab, lab.samples().ids_BL)
-        for words, write in _plans(lab):
-            found += _compared(words, own, _tried(lab, write))
-        if lab.subject.kind == "masked" and lab.subject.provides("predict"):
-            plain = symptoms(lab, _written(lab))
-            for words, ids_BL in _ideals(lab):
-                found += _compared(words, plain, symptoms(lab, ids_BL))
+        own = symptoms(context, context.samples().ids_BL)
+        for words, write in _plans(context):
+            found += _compared(words, own, _tried(context, write))
+        if context.subject.kind == "masked" and context.subject.provides("predict"):
+            plain = symptoms(context, _written(context))
+            for words, ids_BL in _ideals(context):
+                found += _compared(words, plain, symptoms(context, ids_BL))
     except (NotProvided, SubjectFault):
         pass
     return tuple(found)
 
 
-def _tried(lab: CheckContext, write: Callable[[], Tensor]) -> list[Symptom]:
+def _tried(context: CheckContext, write: Callable[[], Tensor]) -> list[Symptom]:
     try:
-        return symptoms(lab, write())
+        return symptoms(context, write())
     except SubjectFault:
         # a setting that this plan does not go with
         return []
@@ -82,12 +82,12 @@ def _compared(words: str, before: list[Symptom], after: list[Symptom]) -> list[R
     return found
 
 
-def _plans(lab: CheckContext) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+def _plans(context: CheckContext) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """Other settings of the subject's own sampler."""
-    s, out, batch = lab.subject, lab.samples(), lab.prompts
+    s, out, batch = context.subject, context.samples(), context.prompts
 
     def under(**settings: Any) -> Callable[[], Tensor]:
-        return lambda: s.generate(batch, lab.seed, **settings).ids_BL
+        return lambda: s.generate(batch, context.seed, **settings).ids_BL
 
     if "steps" in s.settings:
         yield "one token a step", under(steps=batch.ids_BL.shape[1])
@@ -101,45 +101,48 @@ def _plans(lab: CheckContext) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield "no guidance", under(guidance=1.0)
     if batch.cond is not None and s.conditional and s.kind == "masked":
         none = replace(batch, cond=batch.cond.nulled())
-        yield "no vector", lambda: s.generate(none, lab.seed).ids_BL
+        yield "no vector", lambda: s.generate(none, context.seed).ids_BL
 
 
-def _ideals(lab: CheckContext) -> Iterator[tuple[str, Tensor]]:
+def _ideals(context: CheckContext) -> Iterator[tuple[str, Tensor]]:
     """What no sampler can know, put into a plain one in random order (compared with that one)."""
-    ids_BL, place_L = lab.prompts.ids_BL, torch.arange(lab.prompts.ids_BL.shape[1], device=lab.prompts.ids_BL.device)
-    text_BL = lab.in_text(ids_BL) & (ids_BL != (-1 if lab.subject.eos_id is None else lab.subject.eos_id))
+    ids_BL, place_L = (
+        context.prompts.ids_BL,
+        torch.arange(context.prompts.ids_BL.shape[1], device=context.prompts.ids_BL.device),
+    )
+    text_BL = context.in_text(ids_BL) & (ids_BL != (-1 if context.subject.eos_id is None else context.subject.eos_id))
     if not bool(text_BL.all()):
-        yield "the true length", _written(lab, ~text_BL)
+        yield "the true length", _written(context, ~text_BL)
     half_B = text_BL.sum(1) // 2
-    yield "the true first half", _written(lab, text_BL & (place_L < half_B[:, None]))
-    yield "the order of an oracle", _written(lab, oracle=True)
+    yield "the true first half", _written(context, text_BL & (place_L < half_B[:, None]))
+    yield "the order of an oracle", _written(context, oracle=True)
 
 
-def _written(lab: CheckContext, given_BL: Tensor | None = None, oracle: bool = False) -> Tensor:
+def _written(context: CheckContext, given_BL: Tensor | None = None, oracle: bool = False) -> Tensor:
     """Texts of a plain sampler through ``predict``, at the plan's temperature and in about as many steps.
 
     Args:
-        lab: holds the rows to write for.
+        context: holds the rows to write for.
         given_BL: positions that show what they should from the start.
         oracle: first the positions whose true token is furthest above the best other one; else in random order.
     """
-    batch, out = lab.prompts, lab.samples()
-    x_BL = lab.blank(batch.ids_BL)
+    batch, out = context.prompts, context.samples()
+    x_BL = context.blank(batch.ids_BL)
     if given_BL is not None:
         x_BL = torch.where(given_BL, batch.ids_BL, x_BL)
     B, L = x_BL.shape
-    noise_BL = uniform(lab.seed, torch.arange(B)[:, None], torch.arange(L), Stream.ORDER, 11).to(x_BL.device)
+    noise_BL = uniform(context.seed, torch.arange(B)[:, None], torch.arange(L), Stream.ORDER, 11).to(x_BL.device)
     steps = min(L, max(1, sum(bool(s.drawn_BL.any()) for s in out.steps or ())) if out.steps else L)
     for step in range(steps):
-        masked_BL = x_BL == lab.mask_id
+        masked_BL = x_BL == context.mask_id
         count_B1 = -(-masked_BL.sum(1, keepdim=True) // (steps - step))
         rank_BL = noise_BL.masked_fill(~masked_BL, 2.0)
         # an oracle looks at every masked position before it chooses
         at_BL = masked_BL if oracle else _first(rank_BL, masked_BL, count_B1)
         drawn, ahead = [], []
-        for first, last, logits_NV in lab.answers(State(x_BL, at_BL, batch.cond)):
+        for first, last, logits_NV in context.answers(State(x_BL, at_BL, batch.cond)):
             row_N, col_N = at_BL[first:last].nonzero(as_tuple=True)
-            noise_N = uniform(lab.seed, row_N + first, col_N, Stream.VALUE)
+            noise_N = uniform(context.seed, row_N + first, col_N, Stream.VALUE)
             drawn.append(_drawn(logits_NV, out.temperature, noise_N))
             ahead.append(_ahead(logits_NV, batch.ids_BL[first:last][at_BL[first:last]]))
         if not drawn:

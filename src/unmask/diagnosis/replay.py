@@ -17,13 +17,15 @@ from torch import Tensor
 
 from unmask.core.condition import Condition
 from unmask.diagnosis.context import CheckContext
-from unmask.diagnosis.law import DrawLaw, Drawn, laws, opened
+from unmask.diagnosis.law import DrawLaw, DrawnTokens, laws, opened
 from unmask.diagnosis.subject import Batch, Generated
 
 #: nats between two laws that chance exceeds in fewer than 6 of 100,000 runs; log of the number of laws is added
 SURE_NATS = 9.7
 #: standard deviations within which what was drawn must lie under a law that is named
 FITS = 4.5
+#: share of the probability that may move when the same question is asked twice; beyond it there is no law to replay
+UNSTEADY = 0.01
 #: rows looked at together, and numbers of logits held at once
 ROWS, NUMBERS = 4, 2**24
 
@@ -93,18 +95,18 @@ class Replay:
         return 0.05 if self.law is None else min(1.0, max(0.1, self.gain / max(self.values, 1)))
 
 
-def replayed(lab: CheckContext, out: Generated) -> Replay:
+def replayed(context: CheckContext, out: Generated) -> Replay:
     """The replay of some texts of the first prompts: of 16 rows with the quick budget, of 64 else; once."""
-    rows = min(len(out.ids_BL), max(16, lab.budget.samples // 2))
-    batch = lab.prompts.rows(0, len(out.ids_BL))
-    return lab.once(("replay", id(out)), lambda: (replay(lab, out, batch, rows), out))[0]  # type: ignore[no-any-return]
+    rows = min(len(out.ids_BL), max(16, context.budget.samples // 2))
+    batch = context.prompts.rows(0, len(out.ids_BL))
+    return context.once(("replay", id(out)), lambda: (replay(context, out, batch, rows), out))[0]  # type: ignore[no-any-return]
 
 
-def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int = 512) -> Replay:
+def replay(context: CheckContext, out: Generated, batch: Batch, rows: int, keep: int = 512) -> Replay:
     """Every value that the first ``rows`` rows drew (of the positions that the budget scores), under each law.
 
     Args:
-        lab: the subject on the bench.
+        context: the subject on the bench.
         out: what it wrote for ``batch``, with its steps.
         batch: the rows written for.
         rows: how many of them to look at.
@@ -117,9 +119,9 @@ def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int
     answers: list[Tensor] = []
     values: list[Tensor] = []
     count = 0
-    width = max(1, min(ROWS, NUMBERS // (lab.budget.positions * lab.subject.vocab_size)))
+    width = max(1, min(ROWS, NUMBERS // (context.budget.positions * context.subject.vocab_size)))
     for first in range(0, min(rows, len(out.ids_BL)), width):
-        drawn = _drawn(lab, out, batch, first, min(first + width, rows, len(out.ids_BL)))
+        drawn = _drawn(context, out, batch, first, min(first + width, rows, len(out.ids_BL)))
         if drawn is None:
             continue
         here_N = told.add(drawn.told(drawn.own_NV), drawn.ids_N)
@@ -149,17 +151,17 @@ def replay(lab: CheckContext, out: Generated, batch: Batch, rows: int, keep: int
         None if best is None else known[best],
         max((t.gain for t in better.values()), default=0.0),
         gains,
-        torch.cat(answers)[:keep] if answers else torch.zeros(0, lab.subject.vocab_size),
+        torch.cat(answers)[:keep] if answers else torch.zeros(0, context.subject.vocab_size),
         torch.cat(values)[:keep] if values else torch.zeros(0, dtype=torch.long),
     )
 
 
-def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: int) -> Drawn | None:
+def _drawn(context: CheckContext, out: Generated, batch: Batch, first: int, last: int) -> DrawnTokens | None:
     """The steps of some rows that drew a value, with what they drew; None where they drew nothing."""
     steps = out.steps or ()
-    mask_id = -1 if lab.subject.mask_id is None else lab.subject.mask_id
+    mask_id = -1 if context.subject.mask_id is None else context.subject.mask_id
     part = slice(first, last)
-    looked_BL = lab.some(torch.ones_like(out.ids_BL, dtype=torch.bool))[part]
+    looked_BL = context.some(torch.ones_like(out.ids_BL, dtype=torch.bool))[part]
     x, before, at, ids, row, t = [], [], [], [], [], []
     for i, step in enumerate(steps):
         # what was drawn shows in the next step's canvas; a later step may hide it again
@@ -178,9 +180,9 @@ def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: in
     if not x:
         return None
     own, earlier, later = _vectors(batch.cond, torch.cat(row), len(out.ids_BL))
-    return Drawn(
+    return DrawnTokens(
         out,
-        lambda state: lab.logits(state).double().log_softmax(-1),
+        lambda state: context.logits(state).double().log_softmax(-1),
         torch.cat(x),
         torch.cat(before),
         torch.cat(at),
@@ -189,7 +191,15 @@ def _drawn(lab: CheckContext, out: Generated, batch: Batch, first: int, last: in
         earlier,
         later,
         _times(t, len(x)),
+        _ends(context),
     )
+
+
+def _ends(context: CheckContext) -> tuple[int, ...]:
+    """The ids of the end of a text: its own, and of a masked model that writes it the padding behind."""
+    s = context.subject
+    padding = s.pad_id if s.kind == "masked" else None
+    return tuple({i for i in (s.eos_id, padding) if i is not None}) if s.writes_padding else ()
 
 
 def _vectors(

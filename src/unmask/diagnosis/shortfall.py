@@ -9,11 +9,12 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.learning_curve import LONGER, Trend, trend
 from unmask.diagnosis.ledger import Ledger, Line
+from unmask.diagnosis.size import size_tells, tokens_a_number
 from unmask.diagnosis.statistics import Mean
 from unmask.diagnosis.subject import NotProvided
 from unmask.diagnosis.validated_subject import SubjectFault
 from unmask.diagnosis.word_probe import Held, word_probe
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 
 #: nats a token that are worth a repair
 WORTH = 0.05
@@ -66,12 +67,14 @@ class _Learning:
 
     Attributes:
         more: what more steps would bring; None without a record of the loss over the steps.
+        tokens_a_number: training tokens for each number in the network; None where these cannot be counted.
         gap: held-out text beside training text; None if it could not be measured.
         held: what a linear probe reads from the vectors; None without vectors.
         skill: nats a token by which a bigram chain is worse than the model without its vector.
     """
 
     more: Trend | None
+    tokens_a_number: float | None
     gap: Mean | None
     held: Held | None
     skill: Mean | None
@@ -88,6 +91,9 @@ class _Learning:
             return "condition.unused"
         if self.more is not None and self.more.high < 2 * WORTH and self.gap is not None:
             return "training.capacity"
+        if self.more is None and self.gap is not None:
+            # without a curve, its size tells: what is large for its data, and knows no text by heart, was stopped early
+            return size_tells(self.tokens_a_number)
         return ""
 
     def words(self) -> str:
@@ -96,6 +102,8 @@ class _Learning:
             said.append("training's losses over its steps were not recorded")
         else:
             said.append(f"{LONGER:g} times its {self.more.steps:,} steps would bring {self.more} nats a token at r = 1")
+        if self.more is None and self.tokens_a_number is not None:
+            said.append(f"{self.tokens_a_number:.2g} training tokens for each number in the network")
         if self.gap is not None:
             said.append(f"held-out text costs {self.gap} nats a token more than training text")
         if self.skill is not None:
@@ -108,30 +116,40 @@ class _Learning:
         return "; ".join(said)
 
 
-def with_cause(account: Ledger, lab: CheckContext, wrote: Writing) -> Ledger:
+def with_cause(account: Ledger, context: CheckContext, wrote: WritingReport) -> Ledger:
     """The account with what the model is short of, if it writes badly."""
     if account.why or wrote.status != "fail":
         return account
     line = account.largest
     if line is None:
-        cause = _finding(
-            "It writes badly, and why cannot be told from here: no line of the ledger is surely a loss.",
-            "no line is surely above 0",
-            "Use the full budget.",
-        )
+        cause = _no_line(account, context)
     elif line.name in SAID:
         fault, do = SAID[line.name]
         cause = _finding(fault, f"{line.cost} nats a token", do, line.repair, _share(account, line))
     else:
-        cause = _not_learned(account, line, lab)
+        cause = _not_learned(account, line, context)
     return replace(account, cause=cause)
 
 
-def _not_learned(account: Ledger, line: Line, lab: CheckContext) -> Finding:
-    known = _learning(account, lab)
+def _no_line(account: Ledger, context: CheckContext) -> Finding:
+    """Where no line is surely a loss, what is known of the training may still say what is short."""
+    known = _learning(account, context)
+    said = "no line of the ledger is surely above 0"
+    if known.repair not in ("training.steps", "training.capacity"):
+        fault = "It writes badly, and why cannot be told from here: no line of the ledger is surely a loss."
+        return _finding(fault, said, "Use the full budget.")
+    fault = "No line of the ledger is surely a loss; most likely it is "
+    fault += "too little trained." if known.repair == "training.steps" else "too small a network."
+    return _finding(fault, f"{said}; {known.words()}", DO[known.repair], known.repair)
+
+
+def _not_learned(account: Ledger, line: Line, context: CheckContext) -> Finding:
+    known = _learning(account, context)
     repair = known.repair
     fault = {
-        "training.steps": "Too little trained: its loss at r = 1 was still falling.",
+        "training.steps": "Too little trained: its loss at r = 1 was still falling."
+        if known.more is not None
+        else "Too little trained: large enough for its data, it knows training text no better than held-out text.",
         "training.data": "Too little data: it knows its training text much better than held-out text.",
         "training.capacity": "Too small a network: longer training brings little, and training text is as hard.",
         "condition.unused": "The vector holds words that the model does not write.",
@@ -141,19 +159,19 @@ def _not_learned(account: Ledger, line: Line, lab: CheckContext) -> Finding:
     return _finding(fault, said, DO[repair], repair, _share(account, line))
 
 
-def _learning(account: Ledger, lab: CheckContext) -> _Learning:
+def _learning(account: Ledger, context: CheckContext) -> _Learning:
     more, held = None, None
     try:
-        record = lab.subject.record()
+        record = context.subject.record()
         more = trend(record.curve) if record.when == "training" else None
     except (NotProvided, SubjectFault, CheckpointError):
         pass
     try:
-        held = word_probe(lab) if lab.subject.asks else None
+        held = word_probe(context) if context.subject.asks else None
     except (NotProvided, SubjectFault):
         pass
     lines = {x.name: x.nats for x in account.lines}
-    return _Learning(more, lines.get("held_out"), held, account.skill)
+    return _Learning(more, tokens_a_number(context), lines.get("held_out"), held, account.skill)
 
 
 def _share(account: Ledger, line: Line) -> float:

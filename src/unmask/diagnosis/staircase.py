@@ -22,7 +22,7 @@ LONGEST = 512
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """The loss at a few masked fractions (rising), nats a token."""
 
     ratios_R: Tensor
@@ -61,7 +61,7 @@ def weights(fraction_N: Tensor, count_N: Tensor, ratios_R: Tensor) -> Tensor:
     return found_R / count_N.sum()
 
 
-def best(length: int, steps: int, curve: Curve) -> list[int]:
+def best(length: int, steps: int, curve: LossCurve) -> list[int]:
     """How many positions each step of the cheapest schedule of so many steps writes (dynamic programming)."""
     L = min(length, LONGEST)
     steps = min(max(1, round(steps * L / length)), L)

@@ -22,8 +22,8 @@ from unmask.diagnosis.record import Record
 from unmask.diagnosis.rows import Batch, Kind, NotProvided, Split, State
 
 __all__ = [
-    "Batch", "CachedRun", "Generated", "Kind", "NotProvided", "Record", "Split", "State", "Step", "Subject",
-    "TrainingView", "Wrapped", "everywhere",
+    "Batch", "CachedRun", "Generated", "NotProvided", "Step", "Record", "Split", "State", "Subject",
+    "Kind", "TrainingView", "Wrapped", "everywhere",
 ]  # fmt: skip
 
 
@@ -235,6 +235,13 @@ class Subject(Diagnosable):
         """Ids [B, L] of texts, laid out as :meth:`data` lays them out, and their semantic vectors [B, Z] or None."""
         raise NotProvided("encode(texts)")
 
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        """True [B] where a row keeps what its condition gives and every rule there is, as a filled puzzle does.
+
+        For rows whose places have a meaning of their own, so that n-grams say nothing of them.
+        """
+        raise NotProvided("obeys(batch, ids)")
+
     def provides(self, method: str) -> bool:
         """Whether ``method`` is this subject's own."""
         return getattr(type(self), method) is not getattr(Subject, method)
@@ -275,6 +282,7 @@ METHODS = (
     "blocks",
     "record",
     "encode",
+    "obeys",
 )
 
 
@@ -324,6 +332,9 @@ class Wrapped(Subject):
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         return self.inner.encode(texts)
+
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        return self.inner.obeys(batch, ids_BL)
 
     def provides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(Wrapped, method) or self.inner.provides(method)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.statistics import Mean, plain_mean
-from unmask.diagnosis.writing import ORDER, first_column
+from unmask.diagnosis.written_texts import ORDER, first_column
 from unmask.metrics.ngram_model import NgramModel
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.word_recall import word_recall
@@ -37,31 +37,32 @@ class Symptom:
         return plain_mean(self.value_T)
 
 
-def symptoms(lab: CheckContext, ids_BL: Tensor) -> list[Symptom]:
+def symptoms(context: CheckContext, ids_BL: Tensor) -> list[Symptom]:
     """Of texts written for the context's rows: words of the asked-for text that are missing (where some was asked
     for), repeated pairs, and nats a token under a 5-gram judge."""
-    start = first_column(lab)
-    written = lab.sequences(ids_BL, start)
-    wanted = lab.once("wanted", lambda: lab.sequences(lab.prompts.ids_BL, start))
-    judge = lab.once(
-        "symptom judge", lambda: NgramModel(lab.sequences(lab.fit_ids, start), ORDER, lab.subject.vocab_size)
+    start = first_column(context)
+    written = context.sequences(ids_BL, start)
+    wanted = context.once("wanted", lambda: context.sequences(context.prompts.ids_BL, start))
+    judge = context.once(
+        "symptom judge",
+        lambda: NgramModel(context.sequences(context.fit_ids, start), ORDER, context.subject.vocab_size),
     )
     found = [
         Symptom("repeated pairs of tokens", _repeats(written), float(_repeats(wanted).mean())),
         Symptom("judge: 5-grams, nats a token", _nats(judge, written), float(_nats(judge, wanted).mean())),
     ]
-    if lab.subject.asks and start == 0:
-        texts = lab.prompts.texts
-        found_N, of_N = word_recall(lab.spelled(written), lab.spelled(wanted) if texts is None else list(texts))
+    if context.subject.asks and start == 0:
+        texts = context.prompts.texts
+        found_N, of_N = word_recall(context.spelled(written), context.spelled(wanted) if texts is None else list(texts))
         missing_T = 1 - torch.from_numpy(found_N / np.maximum(of_N, 1)).double()
         found.insert(0, Symptom("words asked for and not written", missing_T, 0.0))
     return found
 
 
-def distance(lab: CheckContext, ids_BL: Tensor) -> Tensor:
+def distance(context: CheckContext, ids_BL: Tensor) -> Tensor:
     """One number a text [T] to choose among plans by: missing words, or how far the judge is from its value on held-out
     text; and repetitions beyond held-out text's."""
-    by_name = {s.name: s for s in symptoms(lab, ids_BL)}
+    by_name = {s.name: s for s in symptoms(context, ids_BL)}
     repeats, judged = by_name["repeated pairs of tokens"], by_name["judge: 5-grams, nats a token"]
     more_T = (repeats.value_T - repeats.ideal).clamp(min=0)
     missing = by_name.get("words asked for and not written")

@@ -27,7 +27,7 @@ from unmask.data.tidal.mixed_tokenizer import BOB, EOS, PAD
 from unmask.data.tidal.samples import Segment, layout
 from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.tidal import CharacterWriter
-from unmask.diagnosis.native import Rows, quietly
+from unmask.diagnosis.native import RowSource, quietly
 from unmask.diagnosis.record import Record, kept_at
 from unmask.diagnosis.subject import (
     Batch,
@@ -71,8 +71,8 @@ class TidalSubject(Subject):
     def __init__(
         self,
         net: TidalModel,
-        held_out: Rows,
-        train: Rows | None = None,
+        held_out: RowSource,
+        train: RowSource | None = None,
         *,
         tokenizer: Any = None,
         pieces: Sequence[list[str]] = (),
@@ -161,7 +161,7 @@ class TidalSubject(Subject):
         self.net.eval()
         temperature = float(settings.get("temperature", self.temperature))
         B, L = batch.ids_BL.shape
-        given = _Given(self.prefixes(batch.cond, B), L - 2, self.tokenizer.ends)
+        given = _KnownPrefixes(self.prefixes(batch.cond, B), L - 2, self.tokenizer.ends)
         writer = CharacterWriter(self.net, given, temperature=temperature, seed=seed, **self.limits)
         drawn = writer.block([""] * B, list(range(B)), 0)
         ids_BL = torch.full_like(batch.ids_BL, PAD)
@@ -223,7 +223,7 @@ class TidalSubject(Subject):
 
 
 @dataclass(frozen=True)
-class _Given:
+class _KnownPrefixes:
     """A tokenizer for the writer whose prefixes are known already."""
 
     prefixes: list[list[int]]
@@ -237,7 +237,7 @@ class _Given:
         raise NotImplementedError("ids are looked at, not read")
 
 
-def block_rows(model: TidalTextModel, examples: Sequence[Example], length: int | None = None) -> Rows:
+def block_rows(model: TidalTextModel, examples: Sequence[Example], length: int | None = None) -> RowSource:
     """The first n of a fixed shuffle of the blocks (a plain baseline: texts) that training makes of the examples.
 
     Args:
@@ -321,7 +321,7 @@ def tidal_subject(
 def _subject(
     model: TidalTextModel,
     examples: Sequence[Example],
-    held_out: Rows,
+    held_out: RowSource,
     train: Sequence[Example] | None,
     length: int | None,
     plan: DecodingPlan | None,

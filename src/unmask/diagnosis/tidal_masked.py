@@ -17,7 +17,7 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body
 from unmask.data.tidal.mixed_tokenizer import BOB, PAD
 from unmask.decoding.plan import DecodingPlan
-from unmask.diagnosis.native import NativeSubject, Rows, law_of, quietly
+from unmask.diagnosis.native import NativeSubject, RowSource, masking_process_of, quietly
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.tidal_rows import RowText
 from unmask.diagnosis.wrapper import Through
@@ -75,8 +75,8 @@ class TidalMaskedSubject(NativeSubject):
     def __init__(
         self,
         model: TidalTextModel,
-        held_out: Rows,
-        train: Rows | None,
+        held_out: RowSource,
+        train: RowSource | None,
         *,
         name: str,
         plan: DecodingPlan | None = None,
@@ -86,7 +86,7 @@ class TidalMaskedSubject(NativeSubject):
             _behind_bob(held_out),
             None if train is None else _behind_bob(train),
             tokenizer=RowText(model),
-            law=law_of(model.card.recipe),
+            law=masking_process_of(model.card.recipe),
             plan=plan,
             name=name,
             path=model.path,
@@ -107,7 +107,7 @@ class TidalMaskedSubject(NativeSubject):
             return dict(TidalModel.from_pretrained(folder).state_dict())
 
 
-def _behind_bob(rows: Rows) -> Rows:
+def _behind_bob(rows: RowSource) -> RowSource:
     def cut(n: int) -> Batch:
         batch = rows(n)
         return Batch(batch.ids_BL[:, 1:], batch.cond, texts=batch.texts)

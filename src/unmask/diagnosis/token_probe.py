@@ -20,18 +20,18 @@ from unmask.diagnosis.word_probe import ridge
 WEIGHTS, FEWEST = (0.1, 0.25, 0.5), 100
 
 
-def probed_ce(lab: CheckContext, latent_BZ: Tensor, row_N: Tensor, target_N: Tensor) -> Tensor | None:
+def probed_ce(context: CheckContext, latent_BZ: Tensor, row_N: Tensor, target_N: Tensor) -> Tensor | None:
     """Nats [N] of ids under a linear reading of their rows' vectors; None without enough training vectors."""
     try:
-        rows = lab.subject.data(TRAIN_VECTORS, "train")
+        rows = context.subject.data(TRAIN_VECTORS, "train")
     except NotProvided:
         return None
     if rows.cond is None or len(rows) < FEWEST:
         return None
     z_NZ, ids_NL = rows.cond.latent_BZ.double().cpu(), rows.ids_BL.cpu()
-    inside_NL = lab.in_text(ids_NL)
-    rest_V = lab.counts.unigram_V.exp()
-    count_NV = torch.zeros(len(ids_NL), lab.subject.vocab_size, dtype=torch.float64)
+    inside_NL = context.in_text(ids_NL)
+    rest_V = context.counts.unigram_V.exp()
+    count_NV = torch.zeros(len(ids_NL), context.subject.vocab_size, dtype=torch.float64)
     count_NV.scatter_add_(1, ids_NL, inside_NL.double())
     extra_NV = count_NV / count_NV.sum(1, keepdim=True).clamp(min=1) - rest_V
     part = len(z_NZ) * 4 // 5

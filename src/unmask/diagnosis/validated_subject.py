@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -115,6 +115,12 @@ class Guarded(Wrapped):
         if len(out.ids_BL) != len(batch):
             raise SubjectFault("generate", f"wrote {len(out.ids_BL)} texts where {len(batch)} were asked for")
         return out
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        return self._ask("encode", lambda: self.inner.encode(texts))  # type: ignore[no-any-return]
+
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        return self._ask("obeys", lambda: self.inner.obeys(batch, ids_BL))  # type: ignore[no-any-return]
 
     def draw(self, logits_NV: Tensor, seed: int) -> Tensor:
         ids_N: Tensor = self._ask("draw", lambda: self.inner.draw(logits_NV, seed))

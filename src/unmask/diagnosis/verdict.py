@@ -13,14 +13,13 @@ from unmask.core.errors import UsageError
 from unmask.core.files import write_text
 from unmask.core.render import page_of, save_page, view_of
 from unmask.core.versions import versions
+from unmask.diagnosis.baseline import FORMAT, Baseline, Comparison
 from unmask.diagnosis.check import checks
 from unmask.diagnosis.finding import Finding, Status, plain, sound, worst
 from unmask.diagnosis.ledger import Ledger
 from unmask.diagnosis.prescription import Prescription
 from unmask.diagnosis.replacement import Replacement
-from unmask.diagnosis.writing import Writing
-
-FORMAT = "unmask-verdict-2"
+from unmask.diagnosis.writing import WritingReport
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Verdict:
     """What a diagnosis says: two statements, on what the model writes and on how it is wired.
 
     Attributes:
-        status: the worst status of the writing and of the findings; ``not_run`` if nothing could be run.
+        status: the worst status of the writing, of the findings and of what became worse than a baseline; ``not_run``
+            if nothing could be run.
         headline: the two statements in short.
         writing: what it writes under the user's plan, and how far off that is; None if it was not asked for.
         ledger: that distance in nats a token, taken apart; None if it was not asked for.
@@ -50,6 +50,7 @@ class Verdict:
         findings: causes, their consequences, warnings, passes, and what was not run, in this order.
         replacements: what goes of the writing's symptoms when one ingredient is ideal (full budget).
         prescription: the best plan of a small grid, tried (full budget).
+        comparison: what changed since a baseline; None without one.
         subject, budget, seed: what was diagnosed, and how.
         plan: what texts were written under, in one line; "" if the subject does not say.
         notes: what a reader has to be told of the data, one sentence each.
@@ -69,15 +70,28 @@ class Verdict:
     notes: tuple[str, ...] = ()
     plan: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    writing: Writing | None = None
+    writing: WritingReport | None = None
     ledger: Ledger | None = None
     replacements: tuple[Replacement, ...] = ()
     prescription: Prescription | None = None
+    comparison: Comparison | None = None
 
     @property
     def wiring(self) -> Status:
         """The worst status of the findings: how the model is wired, whatever it writes."""
         return worst([f.status for f in self.findings])
+
+    def check(self) -> Verdict:
+        """The verdict itself, for use in a test: ``unmask.audit(sampler).check()``.
+
+        Raises:
+            AssertionError: it fails; the message is the headline and what was measured of each cause.
+        """
+        if self.status == "fail":
+            raise AssertionError(
+                "\n".join([self.headline, *(f"  {c.finding.fault} ({c.finding.measured})" for c in self.causes)])
+            )
+        return self
 
     @property
     def exit_code(self) -> int:
@@ -94,10 +108,11 @@ class Verdict:
 
     def tree(self) -> dict[str, Any]:
         """Plain data; :meth:`to_json` and the page show the same."""
-        apart = ("causes", "findings", "writing", "ledger")
+        apart = ("causes", "findings", "writing", "ledger", "comparison")
         tree = {"format": FORMAT, **{k: v for k, v in asdict(self).items() if k not in apart}}
         tree["writing"] = None if self.writing is None else self.writing.tree()
         tree["ledger"] = None if self.ledger is None else self.ledger.tree()
+        tree["comparison"] = None if self.comparison is None else self.comparison.tree()
         tree["causes"] = [{"check": c.finding.check, "explains": list(c.consequences)} for c in self.causes]
         tree["findings"] = [f.tree() for f in self.findings]
         return plain(tree)  # type: ignore[no-any-return]
@@ -146,11 +161,16 @@ def explained_by(name: str, also: tuple[str, ...] = ()) -> set[str]:
 
 @lru_cache(maxsize=256)
 def _leads_to(name: str) -> tuple[str, ...]:
-    return checks.get(name).leads_to
+    # an audit asks questions of its own, which lead to nothing else
+    return checks.get(name).leads_to if name in checks.names() else ()
 
 
 def judge(
-    findings: Sequence[Finding], writing: Writing | None = None, ledger: Ledger | None = None, **about: Any
+    findings: Sequence[Finding],
+    writing: WritingReport | None = None,
+    ledger: Ledger | None = None,
+    baseline: Baseline | None = None,
+    **about: Any,
 ) -> Verdict:
     """Rank findings and say what they come to.
 
@@ -158,7 +178,7 @@ def judge(
     finding says it explains). Causes are ranked by their share: how much of what should be there is lost. What was
     measured as NaN or as infinite never passes (:func:`unmask.diagnosis.finding.sound`). A model is healthy only if its
     writing is: passing checks say that none of the faults that were looked for is there, and no more. Where it writes
-    badly though nothing fails, the cause is what the ledger finds it short of.
+    badly though nothing fails, the cause is what the ledger finds it short of. What became worse than a baseline fails.
     """
     findings = [sound(finding) for finding in findings]
     failing = [f for f in findings if f.status == "fail"]
@@ -181,19 +201,26 @@ def judge(
     rest.sort(key=lambda f: (order[f.status], -f.share))
     wiring = worst([f.status for f in findings])
     status = wiring if writing is None else worst([wiring, writing.status])
+    headline, compared = _headline(wiring, causes, findings, writing), None
+    if baseline is not None:
+        compared = baseline.beside(findings, writing, None if ledger is None else ledger.total)
+        status, headline = worst([status, compared.status]), f"{compared.sentence} {headline}"
     return Verdict(
         status=status,
-        headline=_headline(wiring, causes, findings, writing),
+        headline=headline,
         causes=causes,
         findings=(*roots, *rest),
         versions=versions(),
         writing=writing,
         ledger=ledger,
+        comparison=compared,
         **about,
     )
 
 
-def _headline(status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding], writing: Writing | None) -> str:
+def _headline(
+    status: Status, causes: tuple[Cause, ...], findings: Sequence[Finding], writing: WritingReport | None
+) -> str:
     """What is written first, then the wiring; "healthy" needs both."""
     wiring = _wiring(status, causes, findings)
     if writing is None:

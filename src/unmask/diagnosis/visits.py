@@ -43,16 +43,16 @@ class Visits:
     start_BL: Tensor
 
 
-def visits(lab: CheckContext) -> Visits:
+def visits(context: CheckContext) -> Visits:
     """Some of the sampler's own moments; the same for every question.
 
     Raises:
         NotProvided: ``generate`` does not tell its steps.
     """
-    return lab.once("visits", lambda: _visits(lab, lab.samples()))  # type: ignore[no-any-return]
+    return context.once("visits", lambda: _visits(context, context.samples()))  # type: ignore[no-any-return]
 
 
-def _visits(lab: CheckContext, out: Generated) -> Visits:
+def _visits(context: CheckContext, out: Generated) -> Visits:
     steps = [s for s in out.steps or () if bool(s.drawn_BL.any())]
     if not steps:
         raise NotProvided("steps in what generate returns")
@@ -66,59 +66,59 @@ def _visits(lab: CheckContext, out: Generated) -> Visits:
     x_SBL = torch.stack([s.x_BL for s in steps] + [out.ids_BL])
     known = all(s.t_B is not None for s in steps)
     t_P = torch.stack([s.t_B for s in steps if s.t_B is not None])[step_P.cpu(), row_P.cpu()] if known else None
-    mask = lab.subject.mask_id
+    mask = context.subject.mask_id
     start_BL = drawn_SBL.any(0) if mask is None else steps[0].x_BL == mask
     drawn_PL = drawn_SBL[step_P, row_P]
     return Visits(row_P, x_SBL[step_P, row_P], drawn_PL, x_SBL[step_P + 1, row_P], t_P, start_BL)
 
 
-def fits(lab: CheckContext) -> str:
+def fits(context: CheckContext) -> str:
     """Why the sampler's steps cannot be laid over the reference; empty where they can."""
-    if not lab.subject.writes_padding:
+    if not context.subject.writes_padding:
         return "it draws its own length, so its steps do not lie over the reference's positions"
-    if lab.samples().ids_BL.shape != lab.prompts.ids_BL.shape:
+    if context.samples().ids_BL.shape != context.prompts.ids_BL.shape:
         return "it writes on another canvas than the reference's"
     return ""
 
 
-def along(lab: CheckContext, *, shuffled: bool = False, own_time: bool = False) -> Estimate:
+def along(context: CheckContext, *, shuffled: bool = False, own_time: bool = False) -> Estimate:
     """Nats a token of the reference texts along the sampler's own steps: what was visible then is shown as it should
     be, and what was written then is asked for.
 
     Args:
-        lab: holds the samples.
+        context: holds the samples.
         shuffled: as many positions in as many steps, but which ones is drawn at random.
         own_time: pass the time that the sampler passed, not the one that ``predict`` chooses.
     """
-    timed = own_time and passes_time(lab)
-    return lab.once(("along", shuffled, timed), lambda: _along(lab, shuffled, timed))  # type: ignore[no-any-return]
+    timed = own_time and passes_time(context)
+    return context.once(("along", shuffled, timed), lambda: _along(context, shuffled, timed))  # type: ignore[no-any-return]
 
 
-def _along(lab: CheckContext, shuffled: bool, own_time: bool) -> Estimate:
-    seen, mask = visits(lab), lab.mask_id
-    ids_PL = lab.prompts.ids_BL[seen.row_P]
+def _along(context: CheckContext, shuffled: bool, own_time: bool) -> Estimate:
+    seen, mask = visits(context), context.mask_id
+    ids_PL = context.prompts.ids_BL[seen.row_P]
     masked_PL, drawn_PL = seen.x_PL == mask, seen.drawn_PL
     if shuffled:
-        swap_PL = _swaps(seen.start_BL, lab.seed)[seen.row_P]
+        swap_PL = _swaps(seen.start_BL, context.seed)[seen.row_P]
         masked_PL, drawn_PL = masked_PL.gather(1, swap_PL), drawn_PL.gather(1, swap_PL)
     # a random choice among what is masked is known without drawing it: each pays its share
     share_P = drawn_PL.sum(1) / masked_PL.sum(1).clamp(min=1) if shuffled else torch.ones(len(ids_PL))
     asked_PL = masked_PL if shuffled else drawn_PL & masked_PL
-    at_PL = lab.some(asked_PL & lab.in_text(ids_PL))
-    cond = None if lab.prompts.cond is None else lab.prompts.cond[seen.row_P]
+    at_PL = context.some(asked_PL & context.in_text(ids_PL))
+    cond = None if context.prompts.cond is None else context.prompts.cond[seen.row_P]
     state = State(ids_PL.masked_fill(masked_PL, mask), at_PL, cond, seen.t_P if own_time else None)
-    found, texts = lab.score(state, ids_PL), len(lab.prompts)
+    found, texts = context.score(state, ids_PL), len(context.prompts)
     visit_N = found.row_N.cpu()
     weight_N, text_N = share_P.cpu().double()[visit_N], seen.row_P.cpu()[visit_N]
     return Estimate.ratio("held_out", by_text(found.ce_N * weight_N, text_N, texts), by_text(weight_N, text_N, texts))
 
 
-def passes_time(lab: CheckContext) -> bool:
+def passes_time(context: CheckContext) -> bool:
     """Whether the sampler passes a time that is not simply the masked share."""
-    seen = visits(lab)
+    seen = visits(context)
     if seen.t_P is None or bool(torch.isnan(seen.t_P).any()):
         return False
-    return bool((seen.t_P.cpu().double() - lab.masked_share(seen.x_PL)).abs().max() > 1e-3)
+    return bool((seen.t_P.cpu().double() - context.masked_share(seen.x_PL)).abs().max() > 1e-3)
 
 
 def _swaps(start_BL: Tensor, seed: int) -> Tensor:
@@ -131,26 +131,26 @@ def _swaps(start_BL: Tensor, seed: int) -> Tensor:
     return swap_BL.scatter_(1, here_BL.argsort(1), mixed_BL.argsort(1))
 
 
-def law(lab: CheckContext) -> tuple[Estimate, Estimate]:
+def law(context: CheckContext) -> tuple[Estimate, Estimate]:
     """Two means over the sampler's own draws, nats a token of its text.
 
     Returns:
         the divergence of the law that is drawn from (guidance, temperature, top-k, top-p as the sampler tells them)
         from the model's own; and what was drawn under that law, minus its entropy: 0 where the draw is as told.
     """
-    return lab.once("law", lambda: _law(lab))  # type: ignore[no-any-return]
+    return context.once("law", lambda: _law(context))  # type: ignore[no-any-return]
 
 
-def _law(lab: CheckContext) -> tuple[Estimate, Estimate]:
-    out, seen = lab.samples(), visits(lab)
-    text_PL = lab.in_text(out.ids_BL)[seen.row_P]
-    at_PL = seen.drawn_PL & text_PL & (seen.after_PL != (-1 if lab.subject.mask_id is None else lab.mask_id))
-    cond = None if lab.prompts.cond is None else lab.prompts.cond[seen.row_P]
-    state = State(seen.x_PL, at_PL, cond, seen.t_P if passes_time(lab) else None)
+def _law(context: CheckContext) -> tuple[Estimate, Estimate]:
+    out, seen = context.samples(), visits(context)
+    text_PL = context.in_text(out.ids_BL)[seen.row_P]
+    at_PL = seen.drawn_PL & text_PL & (seen.after_PL != (-1 if context.subject.mask_id is None else context.mask_id))
+    cond = None if context.prompts.cond is None else context.prompts.cond[seen.row_P]
+    state = State(seen.x_PL, at_PL, cond, seen.t_P if passes_time(context) else None)
     guided = out.guidance != 1 and cond is not None
-    without = lab.answers(replace(state, cond=cond.nulled())) if guided and cond is not None else None
+    without = context.answers(replace(state, cond=cond.nulled())) if guided and cond is not None else None
     apart, drawn = [], []
-    for first, last, logits_NV in lab.answers(state):
+    for first, last, logits_NV in context.answers(state):
         model_NV = logits_NV.double().log_softmax(-1)
         asked_NV = model_NV
         if without is not None:

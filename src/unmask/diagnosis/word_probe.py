@@ -16,7 +16,7 @@ from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.native import TRAIN_VECTORS
 from unmask.diagnosis.statistics import Mean, plain_mean
 from unmask.diagnosis.subject import NotProvided
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 #: training texts a written text that the probe is fitted on, as many as the writing's yardstick asks for
 TEXTS_EACH = 8
@@ -37,21 +37,21 @@ class Held:
     unused: Mean
 
 
-def word_probe(lab: CheckContext) -> Held:
+def word_probe(context: CheckContext) -> Held:
     """Fit the probe on training texts and read the vectors that were written from.
 
     Raises:
         NotProvided: there are no vectors, or too few training texts with them.
     """
-    asked = lab.prompts
+    asked = context.prompts
     if asked.cond is None:
         raise NotProvided("vectors to write from")
-    train = lab.subject.data(min(TEXTS_EACH * len(asked), TRAIN_VECTORS), "train")
+    train = context.subject.data(min(TEXTS_EACH * len(asked), TRAIN_VECTORS), "train")
     if train.cond is None or len(train) < 32:
         raise NotProvided("32 training texts with their vectors")
-    known = [set(words(t)) for t in _spelled(lab, train.texts, train.ids_BL)]
-    wanted = [set(words(t)) for t in _spelled(lab, asked.texts, asked.ids_BL)]
-    written = [set(words(t)) for t in _spelled(lab, None, lab.samples().ids_BL)]
+    known = [set(word_tokens(t)) for t in _spelled(context, train.texts, train.ids_BL)]
+    wanted = [set(word_tokens(t)) for t in _spelled(context, asked.texts, asked.ids_BL)]
+    written = [set(word_tokens(t)) for t in _spelled(context, None, context.samples().ids_BL)]
     often = Counter(w for text in known for w in text)
     vocabulary = sorted(w for w, times in often.items() if times > 1)
     has_NW = np.array([[w in text for w in vocabulary] for text in known], dtype=np.float64)
@@ -67,8 +67,8 @@ def word_probe(lab: CheckContext) -> Held:
     return Held(plain_mean(both_M2[:, 0]), plain_mean(both_M2[:, 1]), plain_mean(both_M2[:, 0] - both_M2[:, 1]))
 
 
-def _spelled(lab: CheckContext, texts: tuple[str, ...] | None, ids_BL: torch.Tensor) -> list[str]:
-    return list(texts) if texts is not None else lab.spelled(lab.sequences(ids_BL))
+def _spelled(context: CheckContext, texts: tuple[str, ...] | None, ids_BL: torch.Tensor) -> list[str]:
+    return list(texts) if texts is not None else context.spelled(context.sequences(ids_BL))
 
 
 def ridge(z_NZ: NDArray[np.float64], y_NW: NDArray[np.float64], new_MZ: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ TOP = 30
 
 @dataclass
 class BagLosses:
-    """What a bag of words costs, a text.
+    """Cross-entropy and recall of a bag of words, one number a text.
 
     Attributes:
         nats_B: binary cross-entropy summed over the vocabulary, with gradient.

@@ -19,7 +19,7 @@ from unmask.diffusion.process import MaskingProcess
 
 
 class BlockNet(Protocol):
-    """What the loss needs of a model; with ``any_order`` it is a :class:`unmask.core.denoiser.Denoiser` too."""
+    """The part of a model that the loss uses; with ``any_order`` a :class:`unmask.core.denoiser.Denoiser` too."""
 
     @property
     def any_order(self) -> bool: ...
@@ -38,7 +38,7 @@ def block_losses(
     part: tuple[int, int] | None = None,
     weighting: Weighting = "maskgit",
 ) -> TokenLosses:
-    """One forward over rows of prefixes and blocks.
+    """Cross-entropies of the characters of a batch of prefixes and blocks, from one forward pass.
 
     Args:
         net: the model.
@@ -81,7 +81,7 @@ def bits_per_character(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """What texts cost, their ends included.
+    """Bits a character of texts, their ends included.
 
     Args:
         net: the model.

@@ -30,7 +30,7 @@ def linear_cross_entropy(
     forbid: int | None = None,
     chunk_numbers: int = CHUNK_NUMBERS,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted cross-entropy of ``features @ weight.T + bias`` against ``target``.
+    """Weighted cross-entropy of ``features @ weight.T + bias`` against ``target``, without holding [N, V] logits.
 
     Args:
         features_ND: inputs of the head.

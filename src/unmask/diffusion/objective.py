@@ -27,7 +27,7 @@ Weighting = Literal["maskgit", "llada", "nelbo"]
 
 @dataclass
 class TokenLosses:
-    """Cross-entropies of the hidden tokens of a batch, and what is needed to weigh them.
+    """Cross-entropies of the masked tokens of a batch, with the weights of the objective.
 
     Attributes:
         loss: the differentiable scalar under the weighting asked for (without the KL).
@@ -55,7 +55,7 @@ class TokenLosses:
     length_nats_B: Tensor | None = None
 
     def before(self, length_B: Tensor) -> TokenLosses:
-        """The same pass seen on hidden tokens before ``length_B`` in their row: the text without its padding.
+        """The losses of masked tokens before ``length_B`` in their row: the text without its padding.
 
         Padding is nearly free to predict; left in, it flatters every mean. (A bound keeps it: it is part of the text.)
         """
@@ -64,7 +64,7 @@ class TokenLosses:
         return replace(self, **kept)
 
     def mean(self) -> Tensor:
-        """Mean cross-entropy over hidden tokens, nats: cloze skill, not a bound."""
+        """Mean cross-entropy over masked tokens, nats: cloze skill, not a bound."""
         return self.ce_N.mean()
 
     def row_sum(self) -> Tensor:
@@ -82,11 +82,11 @@ class TokenLosses:
         return nelbo_B if self.length_nats_B is None else nelbo_B + self.length_nats_B.detach()
 
     def nelbo(self) -> Tensor:
-        """NELBO, nats a token."""
+        """The NELBO of the batch, nats a token."""
         return self.row_nelbo().sum() / self.tokens_B.sum()
 
     def llada(self) -> Tensor:
-        """The 1/t form, nats a token: equal to :meth:`nelbo` under a uniform law on a linear schedule."""
+        """LLaDA's loss with weights 1/t, nats a token: equal to :meth:`nelbo` for uniform t on a linear schedule."""
         return (self.row_sum() / self.fraction_B).sum() / self.tokens_B.sum()
 
     def by_fraction(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,7 +116,7 @@ def token_losses(
     valid_BL: Tensor | None = None,
     carry: Any = None,
 ) -> TokenLosses:
-    """One forward pass; the head runs on hidden rows only.
+    """Cross-entropies of the masked tokens of a batch, from one forward pass; the head runs on these rows only.
 
     Args:
         denoiser: the model.

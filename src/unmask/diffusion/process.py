@@ -16,7 +16,7 @@ Estimator = Literal["count", "time", "grid"]
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """A batch with positions hidden, and what the loss needs to know about how they were.
+    """A partially masked batch, with the weights that its loss needs.
 
     Attributes:
         x_BL: ids, hidden positions holding the mask id.
@@ -38,14 +38,14 @@ class MaskedBatch:
 
 @dataclass(frozen=True)
 class MaskingProcess:
-    """How many positions are hidden in training or scoring.
+    """The forward (absorbing) process: how many positions are masked in training or scoring.
 
     Attributes:
         estimator: ``count`` hides exactly n ~ U{1..L} positions (LLaDA's likelihood estimator, the least noisy);
             ``time`` hides each position with probability 1 - alpha(t), t continuous; ``grid`` the same with t on the
             schedule's discrete steps.
         schedule: a schedule's name or instance; ``count`` does not use it.
-        tilt: t = u ** (1 / tilt); 1 is uniform, 2 is t = sqrt(u), more high masks. The bound stays unbiased
+        time_power: t = u ** (1 / time_power); 1 is uniform, 2 is t = sqrt(u), more high masks. The bound stays unbiased
             because ``weight_B`` divides by the density.
         antithetic: spread u over the batch as (u0 + i / B) mod 1.
         word_dropout: additionally hide each visible position with this probability and *keep its loss*
@@ -54,7 +54,7 @@ class MaskingProcess:
 
     estimator: Estimator = "count"
     schedule: Schedule | str = "linear"
-    tilt: float = 1.0
+    time_power: float = 1.0
     antithetic: bool = True
     word_dropout: float = 0.0
 
@@ -62,8 +62,8 @@ class MaskingProcess:
         if self.estimator not in ("count", "time", "grid"):
             raise UsageError(f"estimator={self.estimator!r} must be 'count', 'time' or 'grid'")
         object.__setattr__(self, "schedule", schedules.make(self.schedule))
-        if self.tilt <= 0:
-            raise UsageError(f"tilt={self.tilt} must be positive: 1 is uniform, 2 is sqrt(u)")
+        if self.time_power <= 0:
+            raise UsageError(f"time_power={self.time_power} must be positive: 1 is uniform, 2 is sqrt(u)")
         if not 0 <= self.word_dropout < 1:
             raise UsageError(f"word_dropout={self.word_dropout} must lie in [0, 1)")
         if self.estimator == "grid" and self.plan.steps is None:
@@ -76,7 +76,7 @@ class MaskingProcess:
         return self.schedule
 
     def bound(self) -> MaskingProcess:
-        """The same law without word dropout: what may be reported as a bound."""
+        """The same process without word dropout, whose loss is a bound."""
         return replace(self, word_dropout=0.0)
 
     def corrupt(
@@ -88,7 +88,7 @@ class MaskingProcess:
         part: tuple[int, int] | None = None,
         width: int | None = None,
     ) -> MaskedBatch:
-        """Hide positions of a batch.
+        """The batch with randomly masked positions.
 
         Args:
             clean_BL: ids.
@@ -106,7 +106,7 @@ class MaskingProcess:
         open_B = open_BL.sum(1)
         if B and int(open_B.min()) < 1:
             raise UsageError(f"row {int(open_B.argmin())} has no position that may be hidden")
-        u_B = spread(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
+        u_B = antithetic_uniforms(total, self.antithetic, generator)[first : first + B].to(clean_BL.device)
         if self.estimator == "count":
             count_B, weight_B = self._counts(u_B, open_B)
         else:
@@ -137,7 +137,7 @@ class MaskingProcess:
         )
 
     def _times(self, u_B: Tensor) -> Tensor:
-        t_B = u_B ** (1 / self.tilt)
+        t_B = u_B ** (1 / self.time_power)
         if self.estimator == "grid":
             steps = self.plan.steps
             assert steps is not None
@@ -151,20 +151,20 @@ class MaskingProcess:
             assert steps is not None
             low_B = t_B - 1 / steps
             # the discrete bound: sum over steps of (alpha_{i-1} - alpha_i) / (1 - alpha_i), drawn with probability p_i
-            chance_B = t_B**self.tilt - low_B.clamp(min=0) ** self.tilt
+            chance_B = t_B**self.time_power - low_B.clamp(min=0) ** self.time_power
             return (self.plan.alpha(low_B.clamp(min=0)) - self.plan.alpha(t_B)) / (1 - self.plan.alpha(t_B)) / chance_B
-        density_B = self.tilt * t_B ** (self.tilt - 1)
+        density_B = self.time_power * t_B ** (self.time_power - 1)
         return self.plan.weight(t_B) / density_B
 
     def _counts(self, u_B: Tensor, open_B: Tensor) -> tuple[Tensor, Tensor]:
         total_B = open_B.double()
-        count_B = torch.ceil(u_B ** (1 / self.tilt) * total_B).clamp(min=1).minimum(total_B)
-        chance_B = (count_B / total_B) ** self.tilt - ((count_B - 1) / total_B) ** self.tilt
+        count_B = torch.ceil(u_B ** (1 / self.time_power) * total_B).clamp(min=1).minimum(total_B)
+        chance_B = (count_B / total_B) ** self.time_power - ((count_B - 1) / total_B) ** self.time_power
         # NELBO = sum over n of (1/n) * sum of the n cross-entropies, each n with chance p(n)
         return count_B.long(), 1 / (count_B * chance_B)
 
 
-def spread(batch: int, antithetic: bool, generator: torch.Generator | None = None) -> Tensor:
+def antithetic_uniforms(batch: int, antithetic: bool, generator: torch.Generator | None = None) -> Tensor:
     """fp64 uniforms in (0, 1), one a row; antithetic ones are evenly spaced with a common random offset."""
     if not antithetic:
         return torch.rand(batch, generator=generator, dtype=torch.float64).clamp_(min=2.0**-53)
@@ -174,6 +174,6 @@ def spread(batch: int, antithetic: bool, generator: torch.Generator | None = Non
 
 
 def reveal_probability(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-    """Chance that a hidden position is shown between times t and s < t: (alpha_s - alpha_t) / (1 - alpha_t)."""
+    """The probability (alpha_s - alpha_t) / (1 - alpha_t) that a masked position is unmasked between t and s < t."""
     alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
     return (alpha_s - alpha_t) / (1 - alpha_t)

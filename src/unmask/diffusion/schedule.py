@@ -25,7 +25,7 @@ class Schedule(Leaf):
         raise NotImplementedError
 
     def inverse(self, alpha: Tensor) -> Tensor:
-        """The time at which ``alpha`` is kept."""
+        """The time at which the keep probability is ``alpha``: the inverse of :meth:`alpha`."""
         raise NotImplementedError
 
     def weight(self, t: Tensor) -> Tensor:

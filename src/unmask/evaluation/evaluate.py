@@ -20,7 +20,7 @@ from unmask.decoding.trace import Trace
 from unmask.diffusion.process import MaskingProcess
 from unmask.evaluation.generation import GenerationScores
 from unmask.evaluation.judge import quality_metrics
-from unmask.evaluation.latent_use import FALSE, LatentUse, latent_use, posterior_of
+from unmask.evaluation.latent_use import FALSE, LatentUse, latent_use
 from unmask.evaluation.likelihood import Likelihood, bound
 from unmask.evaluation.scored import LeftOut, Scored
 from unmask.metrics.bootstrap import Interval
@@ -204,7 +204,7 @@ def evaluate(
     settings: dict[str, Any] = {"law": law, "samples": samples, "batch_size": batch_size, "seed": seed, "share": share}
     latent = None
     if latents_NZ is not None:
-        latent = latent_use(denoiser, ids_NL, latents_NZ, posterior=posterior_of(denoiser), **settings)
+        latent = latent_use(denoiser, ids_NL, latents_NZ, **settings)
     if latent is None:
         likelihood = bound(denoiser, ids_NL, open_NL=open_NL, valid_NL=valid_NL, **settings)
     else:

@@ -18,7 +18,7 @@ from unmask.metrics.mauve import MIN_TEXTS
 from unmask.metrics.ngram_overlap import NgramOverlap, ngram_overlap
 from unmask.metrics.token_accuracy import token_accuracy
 from unmask.metrics.word_recall import word_recall
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[Hashable]]]
 
@@ -70,7 +70,7 @@ class GenerationScores:
     overlap: NgramOverlap | None
 
 
-def rewrite(
+def reconstructed(
     sample_fn: Callable[[list[str]], Sequence[str]],
     inputs: Sequence[str],
     *,
@@ -138,7 +138,7 @@ def score_generation(
         raise UsageError(f"{len(outputs)} outputs cannot be scored against {len(references)} texts: give at least one")
     if inputs is not None and len(inputs) != len(outputs):
         raise UsageError(f"{len(outputs)} outputs do not pair up with {len(inputs)} inputs")
-    split: Tokenize = tokenize if tokenize is not None else lambda texts: [words(text) for text in texts]
+    split: Tokenize = tokenize if tokenize is not None else lambda texts: [word_tokens(text) for text in texts]
     tokens, data_tokens = split(outputs), split(references)
     lengths = np.array([len(row) for row in tokens], dtype=np.int64)
     data_lengths = np.array([len(row) for row in data_tokens], dtype=np.int64)
@@ -156,7 +156,9 @@ def score_generation(
     overlap = None
     if training_texts is not None:
         overlap = ngram_overlap(
-            [words(t) for t in outputs], (words(t) for t in training_texts), [words(t) for t in references]
+            [word_tokens(t) for t in outputs],
+            (word_tokens(t) for t in training_texts),
+            [word_tokens(t) for t in references],
         )
     return GenerationScores(
         inputs=None if inputs is None else list(inputs),

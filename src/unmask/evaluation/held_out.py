@@ -8,6 +8,7 @@ from typing import Any
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.data import corpora
+from unmask.data.split import columns_in, split_texts
 from unmask.data.text import Pairs, TextData, evenly, load_texts
 from unmask.models.text_model import TextModel
 
@@ -42,12 +43,12 @@ def held_out(
         raise UsageError(f"column={column!r} goes with data=: the model's own is read as in training")
     relation = "own" if data is None else relation_of(data, column, recipe)
     if relation == "own":
-        own = _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit"))
+        own = split_texts(recipe)
         own.report.announce()
         return *_chosen(own.validation, own.validation_pairs, texts, str(recipe["data"])), own.train
     known = trained_on(recipe)
     if relation == "kin":
-        kin = _split(recipe, data, column)
+        kin = split_texts({**recipe, "data": data, "column": column, "limit": None})
         kin.report.announce()
         return *_chosen(kin.validation, kin.validation_pairs, texts, str(data)), known
     read, written = unseen(data, column, texts)
@@ -79,33 +80,14 @@ def relation_of(data: str | Path, column: str | None, recipe: Mapping[str, Any])
 def trained_on(recipe: Mapping[str, Any]) -> Sequence[str] | None:
     """The texts of a recipe's training split; None where its data is not at hand."""
     try:
-        return _split(recipe, recipe["data"], recipe.get("column"), recipe.get("limit")).train
+        return split_texts(recipe).train
     except UnmaskError:
         return None
 
 
 def split_rows(recipe: Mapping[str, Any]) -> TextData:
     """A recipe's data, split as in training, in whole rows: nothing is cut out of them."""
-    whole = {**recipe, "crops": None}
-    return _split(whole, recipe["data"], recipe.get("column"), recipe.get("limit"))
-
-
-def _split(recipe: Mapping[str, Any], data: Any, column: str | None, limit: Any = None) -> TextData:
-    """A source, split as a recipe says."""
-    return load_texts(
-        str(data),
-        column=_columns(column),
-        seed=int(recipe.get("split_seed", 0)),
-        limit=None if limit is None else int(limit),
-        validation=float(recipe.get("validation", 0.03)),
-        crops=recipe.get("crops"),
-        crop_words=(int(recipe.get("crop_min_words", 3)), int(recipe.get("crop_max_words", 32))),
-        near_duplicates=recipe.get("near_duplicates"),
-    )
-
-
-def _columns(column: str | None) -> str | list[str] | None:
-    return [c.strip() for c in column.split(",")] if column and "," in column else column
+    return split_texts({**recipe, "crops": None})
 
 
 def _chosen(texts: Sequence[str], pairs: Pairs | None, count: int, name: str) -> tuple[list[str], list[str]]:
@@ -138,6 +120,6 @@ def unseen(data: Any, column: str | None = None, texts: int = 256) -> tuple[list
         if not rows or not all(isinstance(row, str) for row in rows):
             raise UsageError("data must be texts, or the name of a corpus, file or folder")
         return rows, rows
-    found = load_texts(str(data), column=_columns(column), validation=0.0)
+    found = load_texts(str(data), column=columns_in(column), validation=0.0)
     found.report.announce()
     return _chosen(found.train, found.train_pairs, texts, str(data))

@@ -83,8 +83,8 @@ def write_held_out(folder: str | Path, count: int = 1000, seed: int = 0, cache_d
     if model.card.task == "unconditional" or "data" not in recipe:
         raise UsageError(f"{folder} writes from no text, or its card names no data: nothing is held out for it")
     rows = split_rows(recipe)
-    encoder = model.load_encoder(recipe.get("encoder_precision", "auto"))
-    found = draw(
+    encoder = model.card.load_encoder(recipe.get("encoder_precision", "auto"))
+    found = draw_texts(
         candidates(rows.validation, _tokens(model), names_of(str(recipe["data"]))),
         rows.train,
         encoder,
@@ -139,7 +139,7 @@ def candidates(
     return found
 
 
-def draw(
+def draw_texts(
     found: Sequence[HeldOutText],
     train: Sequence[str],
     encoder: Encoder,

@@ -24,7 +24,7 @@ from unmask.metrics.mauve import MIN_TEXTS, Mauve, mauve
 from unmask.metrics.perplexity import perplexity
 from unmask.metrics.rep_n import rep_n
 from unmask.metrics.token_entropy import pooled_entropy, token_entropy
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 #: logits of the judge held at once: 2**26 numbers, 256 MB in fp32
 _LOGITS = 2**26
@@ -113,7 +113,7 @@ def judge_texts(
     """
     if not texts:
         raise UsageError("no text to judge")
-    sequences: list[list[Any]] = [words(text) for text in texts]
+    sequences: list[list[Any]] = [word_tokens(text) for text in texts]
     nats: list[NDArray[np.float64]] = []
     truncated = 0
     if judge is not None:

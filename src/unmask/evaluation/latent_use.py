@@ -7,7 +7,6 @@ each in nats a text token, in all and by mask ratio. Near zero means collapse, w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +81,6 @@ def latent_use(
     samples: int = 8,
     batch_size: int = 64,
     seed: int = 0,
-    posterior: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     share: bool = False,
 ) -> LatentUse:
     """Score texts under true, shuffled, null and noise latents.
@@ -92,7 +90,6 @@ def latent_use(
         ids_NL: clean ids of the texts.
         latents_NZ: the latent each text is written from.
         law, samples, batch_size, seed, share: see :func:`unmask.evaluation.likelihood.bound`.
-        posterior: latents -> mu, log variance [N, C] of the model's bottleneck (:func:`posterior_of` finds it).
 
     Raises:
         UsageError: the denoiser takes no latent, or there are fewer than two texts.
@@ -109,10 +106,11 @@ def latent_use(
         "null": true.nulled(),
         "noise": Condition.of(matched_noise(latents_NZ, seed)),
     }
+    posterior = denoiser.posterior(latents_NZ)
     return LatentUse(
         true=under(true),
         false={name: under(cond) for name, cond in false.items()},
-        posterior=None if posterior is None else measure_posterior(*posterior(latents_NZ), seed=seed),
+        posterior=None if posterior is None else measure_posterior(*posterior, seed=seed),
     )
 
 
@@ -136,21 +134,6 @@ def matched_noise(latents_NZ: Tensor, seed: int = 0) -> Tensor:
     value, vector = torch.linalg.eigh(centred.T @ centred / max(len(x) - 1, 1))
     noise = torch.randn(x.shape, generator=generator(seed, Stream.VALUE), dtype=torch.float64)
     return (mean_Z + noise * value.clamp(min=0).sqrt() @ vector.T).to(latents_NZ)
-
-
-def posterior_of(denoiser: Denoiser) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-    """The bottleneck of a native model as a function of latents, whitening included; None where there is none."""
-    from unmask.models.denoiser import MaskedDiffusionModel
-
-    if not isinstance(denoiser, MaskedDiffusionModel) or denoiser.latent is None or denoiser.latent.bottleneck is None:
-        return None
-    latent, bottleneck = denoiser.latent, denoiser.latent.bottleneck
-
-    @torch.no_grad()
-    def posterior(latents_NZ: Tensor) -> tuple[Tensor, Tensor]:
-        return bottleneck.posterior(latent.whiten(latents_NZ))
-
-    return posterior
 
 
 def measure_posterior(mu_NC: Tensor, logvar_NC: Tensor, seed: int = 0) -> Posterior:

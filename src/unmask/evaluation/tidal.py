@@ -13,9 +13,9 @@ from unmask.decoding.tidal import (
     BlockEvent,
     BlockGeneration,
     BlockTokenizer,
+    BlockWriter,
     CharacterWriter,
     MaskedWriter,
-    Writer,
     write_blocks,
 )
 from unmask.diffusion.blocks import bits_per_character
@@ -32,7 +32,7 @@ def writer_for(
     seed: int = 0,
     most: int = 256,
     plan: dict[str, Any] | None = None,
-) -> tuple[Writer, BlockTokenizer]:
+) -> tuple[BlockWriter, BlockTokenizer]:
     """What draws this model's blocks, and the tokenizer that reads them.
 
     Args:
@@ -121,7 +121,7 @@ def _fitting(model: TidalTextModel, prompts: Sequence[str], most: int) -> int:
     return min(most, c.max_position_embeddings - read - 1)
 
 
-def exact_match(model: TidalTextModel, examples: Sequence[Example], batch_size: int = 256) -> list[bool]:
+def greedy_exact_match(model: TidalTextModel, examples: Sequence[Example], batch_size: int = 256) -> list[bool]:
     """Whether each example's text is written exactly, its end included, taking the most probable characters."""
     blocks = max(len(model.tokenizer.split(text)) for _, text in examples)
     written = write(model, [prompt for prompt, _ in examples], max_blocks=blocks + 1, batch_size=batch_size, most=32)
@@ -193,7 +193,7 @@ def exact_match_probe(model: TidalTextModel, examples: Sequence[Example], show: 
     """A probe for training: ``generation`` is the share of examples written exactly."""
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
-        right = exact_match(model, examples)
+        right = greedy_exact_match(model, examples)
         share = sum(right) / len(right)
         shown = write(model, [prompt for prompt, _ in examples[:show]], max_blocks=4, most=32) if show else None
         lines = [f"step {step}: {share:.1%} of {len(right)} written exactly"]

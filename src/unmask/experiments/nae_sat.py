@@ -19,10 +19,10 @@ from unmask.core.precision import fastest
 from unmask.data.puzzles import MASK, PUZZLES, PuzzleBatch
 from unmask.data.puzzles.kinds.nae_sat import NaeSat
 from unmask.decoding import DecodingPlan
-from unmask.experiments.puzzle_run import Fresh, Run, record
+from unmask.experiments.puzzle_run import Fresh, Run, run_record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, Shape, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, Shape, save
 from unmask.families.puzzle.solving import interval_dict, percent, planned, solve, vanilla, wilson
 from unmask.metrics.bootstrap import ratio_interval
 
@@ -62,6 +62,7 @@ def plans(length: int) -> dict[str, DecodingPlan]:
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
     """Train a model a row and arm, write sequences, and map its errors."""
+    effort.only("minutes", "steps", "batch", "tests")
     run = Run.sized(effort.steps or STEPS[effort.scale], effort.batch or BATCH[effort.scale], hide="all")
     rows = {f"{n},{p}": NaeSat(n=n, p=p) for n, p in ROWS[effort.scale]}
     for name in effort.tests:
@@ -86,8 +87,8 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 say=say,
                 progress=effort.progress,
             )
-            trained = record(run, state)
-            save(model, Card(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
+            trained = run_record(run, state)
+            save(model, PuzzleCard(f"nae_sat:n={n},p={p}", run.hide, trained), folder / "model")
             entry = {"parameters": model.parameters_count, "training": trained}
             entry["table"] = written(model, puzzle, effort, say)
             entry["errors"] = error_map(model, puzzle, effort)

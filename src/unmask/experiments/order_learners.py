@@ -25,7 +25,7 @@ from unmask.data.puzzles import PuzzleBatch
 from unmask.data.text import load_texts
 from unmask.data.tokenizer import train_bpe
 from unmask.evaluation.likelihood import bound
-from unmask.experiments.puzzle_run import Run, record
+from unmask.experiments.puzzle_run import Run, run_record
 from unmask.experiments.puzzle_training import train
 from unmask.experiments.study import Effort, Page, Say, training_line
 from unmask.families.puzzle.solving import interval_dict
@@ -56,7 +56,7 @@ SIZES = {"cpu": Size(256, 1024, 128, 4, 4, 1_500, 8), "paper": Size(1024, 4096, 
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """Text cut into rows of equal length; every step draws some of them."""
 
     ids_NL: Tensor
@@ -102,6 +102,19 @@ class PermutedLearner(nn.Module):
         logits_BLV = self.net(input_ids=F.pad(moved_BL[:, :-1], (1, 0), value=self.start_id)).logits
         return F.cross_entropy(logits_BLV.transpose(1, 2).float(), moved_BL, reduction="none")
 
+    def row_nats(self, ids_NL: Tensor, device: str) -> np.ndarray:
+        """Exact nats a token of each row [N]."""
+        with torch.no_grad():
+            return torch.cat([self.nats(part.to(device)).mean(1).cpu() for part in ids_NL.split(32)]).double().numpy()
+
+
+class MaskedLearner(MaskedDiffusionModel):
+    """Masked diffusion, which learns every order at once."""
+
+    def row_nats(self, ids_NL: Tensor, device: str) -> np.ndarray:
+        """The NELBO of each row [N], nats a token: an upper bound."""
+        return bound(self, ids_NL.to(device), samples=8, batch_size=32).nelbo_N / ids_NL.shape[1]
+
 
 def permutation(arm: str, length: int, draw: int) -> Tensor:
     """The order of an arm: none, sqrt(L) or L/10 random transpositions, or a uniform one."""
@@ -115,7 +128,7 @@ def permutation(arm: str, length: int, draw: int) -> Tensor:
     return order
 
 
-def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
+def rows_of_text(size: Size, say: Say) -> tuple[PackedRows, Tensor, int]:
     """Training rows, held-out rows and the start id: the verses, end to end, each followed by its end token."""
     data = load_texts("verses", validation=0.05)
     say(str(data.report))
@@ -126,7 +139,7 @@ def rows_of_text(size: Size, say: Say) -> tuple[Rows, Tensor, int]:
         flat = np.concatenate([[*ids, eos] for ids in tokenizer(list(texts))["input_ids"]])
         count = len(flat) // size.length
         parts.append(torch.from_numpy(flat[: count * size.length].astype(np.int64)).view(count, size.length))
-    return Rows(parts[0]), parts[1], eos
+    return PackedRows(parts[0]), parts[1], eos
 
 
 def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], say: Say) -> None:
@@ -177,26 +190,23 @@ def measure(effort: Effort, results: dict[str, Any], keep: Callable[[], None], s
                 continue  # the arm's time was spent on earlier draws
             drawn[str(draw)] = {
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "training": record(run, state),
+                "training": run_record(run, state),
                 "curve": curve,
             }
             keep()
 
 
-def held_out_nats(model: Any, ids_NL: Tensor, device: str) -> np.ndarray:
-    """Nats a token of each row: exact for a pi-learner, the NELBO (an upper bound) for masked diffusion."""
+def held_out_nats(model: PermutedLearner | MaskedLearner, ids_NL: Tensor, device: str) -> np.ndarray:
+    """Nats a token of each row [N], in the precision that is fastest on the device."""
     with fastest(model, ids_NL[:32].numel(), device).autocast(device):
-        if isinstance(model, MaskedDiffusionModel):
-            return bound(model, ids_NL.to(device), samples=8, batch_size=32).nelbo_N / ids_NL.shape[1]
-        with torch.no_grad():
-            return torch.cat([model.nats(part.to(device)).mean(1).cpu() for part in ids_NL.split(32)]).double().numpy()
+        return model.row_nats(ids_NL, device)
 
 
-def _model(arm: str, size: Size, eos: int, draw: int) -> nn.Module:
+def _model(arm: str, size: Size, eos: int, draw: int) -> PermutedLearner | MaskedLearner:
     if arm != "masked diffusion":
         return PermutedLearner(size, permutation(arm, size.length, draw), eos, draw)
     torch.manual_seed(draw)
-    return MaskedDiffusionModel(
+    return MaskedLearner(
         MaskedDiffusionConfig(
             vocab_size=size.vocab,
             # rows are full: end tokens inside them are text, and nothing is padding

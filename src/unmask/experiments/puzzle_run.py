@@ -107,7 +107,7 @@ class Fresh:
 
 def denoising_loss(run: Run) -> Loss:
     """Mean cross-entropy of hidden cells, a uniform number of which is hidden."""
-    law = MaskingProcess(tilt=run.time_power)
+    law = MaskingProcess(time_power=run.time_power)
 
     def loss(model: Denoiser, batch: PuzzleBatch, step: int) -> Tensor:
         open_BL = ~batch.given_BL if run.hide == "unknown" else None
@@ -117,7 +117,7 @@ def denoising_loss(run: Run) -> Loss:
     return loss
 
 
-def cost(model: nn.Module, batch: PuzzleBatch, loss: Loss) -> float:
+def flops_per_row(model: nn.Module, batch: PuzzleBatch, loss: Loss) -> float:
     """What a row costs in training: floating-point operations of its matrix products, forward and backward.
 
     Counted in one run of ``loss`` (a multiply-add is two). Unlike minutes they do not depend on what else a machine
@@ -145,7 +145,7 @@ def machine(device: str | torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
-def record(run: Run, state: Trained) -> dict[str, Any]:
+def run_record(run: Run, state: Trained) -> dict[str, Any]:
     """What pages and cards say of a run; the device is that of the training, whatever measures now."""
     out = {**dataclasses.asdict(run), "steps_done": state.step, "boards": state.step * run.batch}
     return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unmask.data.puzzles import Puzzle
-from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_causal import CausalShape
 from unmask.experiments.study import Say
 from unmask.families.puzzle.network import Shape
 

@@ -29,6 +29,8 @@ STUDIES = {
     "nae_sat": "Latents and observations: where the hard subproblems are",
     "order_learners": "Likelihood of text learned in permuted orders",
     "frontier": "Generated text: perplexity against entropy by order and steps",
+    "sgdd_parts": "SGDD: each of its parts on and off",
+    "paraphrase": "SGDD, phase 2: paraphrase against copying, and verified against a predicted vector",
     "beyond": "Sudoku beyond the paper: what else an inference budget can buy",
 }
 SCALES = ("cpu", "paper")
@@ -45,6 +47,7 @@ class Effort:
         steps: optimiser steps an arm; the scale's own when None. batch: rows a step, likewise.
         boards: boards (or texts) that are measured.
         arms: which; all when empty. tests: which test sets (of nae_sat: which "N,P"); all when empty.
+        start_from: folder of a trained model that the experiment starts from; the experiment's own when None.
         device: where.
         runs: folder of checkpoints.
         progress: show a bar.
@@ -57,6 +60,7 @@ class Effort:
     boards: int = 500
     arms: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    start_from: str | None = None
     device: str = "cpu"
     runs: Path = Path("runs/experiments")
     progress: bool = False
@@ -77,16 +81,15 @@ class Effort:
         """Refuse what an experiment would ignore.
 
         Args:
-            uses: which of ``minutes``, ``steps``, ``batch`` and ``tests`` it heeds.
+            uses: which of ``minutes``, ``steps``, ``batch``, ``tests`` and ``start_from`` it heeds.
 
         Raises:
             UsageError: another of them is given.
         """
-        for name in ("minutes", "steps", "batch", "tests"):
+        flags = {"minutes": "minutes", "steps": "steps", "batch": "batch", "tests": "test", "start_from": "start-from"}
+        for name, flag in flags.items():
             if name not in uses and getattr(self, name) not in (None, ()):
-                raise UsageError(
-                    f"--{name.removesuffix('s') if name == 'tests' else name} has no effect on this experiment"
-                )
+                raise UsageError(f"--{flag} has no effect on this experiment")
 
     def chosen(self, arms: Sequence[str]) -> list[str]:
         """The arms that are run, in the experiment's order.

@@ -12,7 +12,7 @@ from typing import Any
 from unmask.data.puzzles import Mixture, Puzzle
 from unmask.data.puzzles.kinds.sudoku import Sudoku
 from unmask.experiments import puzzle_results, puzzle_table
-from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_causal import CausalShape
 from unmask.experiments.puzzle_study import PuzzleStudy
 from unmask.experiments.study import Effort, Page, Say
 from unmask.families.puzzle.network import Shape

@@ -19,7 +19,7 @@ from typing import Any
 from unmask.core.files import write_json
 from unmask.data.tidal.arithmetic import LARGEST
 from unmask.data.tidal.dataset import Example
-from unmask.evaluation.tidal import exact_match, write
+from unmask.evaluation.tidal import greedy_exact_match, write
 from unmask.experiments.study import Page
 from unmask.experiments.tidal_page import lines, made_with, percent, publish
 from unmask.models.tidal_text import TidalTextModel
@@ -74,7 +74,7 @@ def run(
         recipe = parse(settings, flags)
         say(f"== {arm}")
 
-        curve = Curve(Path(str(recipe.train.output_dir)), recipe.train.resume)
+        curve = ExactMatchCurve(Path(str(recipe.train.output_dir)), recipe.train.resume)
         model: TidalTextModel = train(recipe, partial(_probes, probe, curve), say)
         _, held_out, longer = tidal_examples(recipe, lambda _: None)
         results[arm] = {
@@ -101,7 +101,7 @@ def by_sign(examples: Sequence[Example]) -> dict[str, list[Example]]:
     return {kind: [e for e in examples if f" {sign} " in e[0]] for kind, sign in (("sums", "+"), ("differences", "-"))}
 
 
-class Curve:
+class ExactMatchCurve:
     """Exact match by steps and seconds, beside a run's checkpoints: a run that stopped goes on with it.
 
     Args:
@@ -132,12 +132,12 @@ class Curve:
         return seconds
 
 
-def _probes(count: int, curve: Curve, prepared: TidalPrepared) -> list[Any]:
+def _probes(count: int, curve: ExactMatchCurve, prepared: TidalPrepared) -> list[Any]:
     """A probe for training: exact match on sums and on differences, kept in ``curve``."""
     model, examples = prepared.model, prepared.validation.examples[:count]
 
     def probe(net: Any, step: int) -> tuple[dict[str, float], list[str]]:
-        right = {kind: exact_match(model, part) for kind, part in by_sign(examples).items()}
+        right = {kind: greedy_exact_match(model, part) for kind, part in by_sign(examples).items()}
         share = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
         seconds = curve.add(step, share)
         shown = write(model, [prompt for prompt, _ in examples[:2]], max_blocks=2, most=32)
@@ -152,7 +152,7 @@ def measure(model: TidalTextModel, examples: Sequence[Example]) -> dict[str, flo
     """Share written exactly, with Wilson's 95 % interval."""
     from scipy.stats import binomtest
 
-    right = exact_match(model, examples)
+    right = greedy_exact_match(model, examples)
     interval = binomtest(sum(right), len(right)).proportion_ci(0.95, method="wilson")
     return {"exact": sum(right) / len(right), "low": interval.low, "high": interval.high, "problems": len(right)}
 

@@ -13,7 +13,7 @@ from typing import Any
 from unmask.data.puzzles import Puzzle
 from unmask.data.puzzles.kinds.zebra_items import ZebraItems
 from unmask.experiments import puzzle_results, puzzle_table
-from unmask.experiments.puzzle_arm import CausalShape
+from unmask.experiments.puzzle_causal import CausalShape
 from unmask.experiments.puzzle_study import PuzzleStudy
 from unmask.experiments.study import Effort, Page, Say
 from unmask.families.puzzle.network import Shape

@@ -12,7 +12,7 @@ import torch
 
 from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.family import Family, Place, Prepared
-from unmask.core.model import Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import Diagnosable, EvaluationRequest, EvaluationResult, Model, Output, SamplingRequest
 from unmask.core.precision import fastest
 from unmask.core.render import save_page
 from unmask.core.sampling_config import SamplingConfig
@@ -31,7 +31,7 @@ PLAN = ("order", "quota", "steps", "remasking", "sampler")
 
 @dataclass
 class BlockOutput(Output):
-    """What a tidal model wrote; its attention can be drawn."""
+    """The output of a tidal model; its attention can be drawn."""
 
     def save_attention(self, path: str | Path, row: int = 0, number: int = -1) -> Path:
         """Draw who looks at whom while a block is written: its prefix and itself, every layer and head.
@@ -75,7 +75,7 @@ class TidalText(TidalTextModel, Model):
     def limit(self) -> int | None:
         return self.card.length
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         """``config.length`` counts blocks (64), of a plain baseline ids (256)."""
         task, started = task.without(self.words, "canvas", "condition"), time.perf_counter()
         if task.texts is not None and not all(isinstance(text, str) for text in task.texts):
@@ -123,7 +123,7 @@ class TidalText(TidalTextModel, Model):
             seconds=time.perf_counter() - started,
         )
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
         from unmask.evaluation.tidal_report import evaluate_tidal as score
 
         config = (self.config if config is None else config).only({"temperature", *PLAN}, self.words)
@@ -160,7 +160,7 @@ class TidalText(TidalTextModel, Model):
         known = [train[i] for i in evenly(len(train), 4096)] if train else None
         chosen = [held_out[i] for i in evenly(len(held_out), 4096)]
         # behind prompts it writes one text each, else freely
-        task = Task(texts=[""] if any(prompt for prompt, _ in chosen) else None)
+        task = SamplingRequest(texts=[""] if any(prompt for prompt, _ in chosen) else None)
         config = replace(config, temperature=task.temperature(config.temperature))
         given = config.changed()
         plan = {name: given[name] for name in PLAN if name in given}
@@ -170,12 +170,6 @@ class TidalText(TidalTextModel, Model):
         subject = tidal_subject(self, chosen, known, length=length, plan=DecodingPlan(**limits, **plan))
         subject.plan_words, subject.plan_settings = str(config), config.beside(self.config)
         return subject
-
-    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        written = super().save(folder, dtype)
-        if self.config.changed():
-            self.config.save(written)
-        return written
 
     def examples(self, data: Any = None, column: str | None = None) -> tuple[list[Example], list[Example]]:
         """Held-out (prompt, text) pairs and those that were trained on.
@@ -235,7 +229,7 @@ def _split(recipe: Mapping[str, Any]) -> tuple[list[Example], list[Example]]:
 
 
 @dataclass(frozen=True)
-class Tidal(Family):
+class TidalFamily(Family):
     """Tokens behind, the next block in characters, last character first; and its plain baselines."""
 
     reference: ClassVar[str] = "this project"
@@ -290,14 +284,14 @@ class Tidal(Family):
         return prepare_tidal(recipe, say)
 
     @classmethod
-    def probes(cls, prepared: Any, recipe: Any) -> list[Any]:
+    def probes(cls, prepared: Any) -> list[Any]:
         from unmask.evaluation.tidal import exact_match_probe, text_probe
         from unmask.training.tidal import ARITHMETIC
 
-        t = recipe.train
+        t = prepared.recipe.train
         examples = prepared.validation.examples[: t.probe_texts]
         if not t.probe_texts:
             return []
-        if recipe.data.data == ARITHMETIC:
+        if prepared.recipe.data.data == ARITHMETIC:
             return [exact_match_probe(prepared.model, examples, show=t.show_texts)]
         return [text_probe(prepared.model, [text for _, text in examples], show=t.show_texts)]

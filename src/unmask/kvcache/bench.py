@@ -14,18 +14,18 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.core.unknown import require_known, unknown_ids
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.longset import longset
-from unmask.kvcache.model import Causal, require_kv_cache, rotary_module
+from unmask.kvcache.model import CausalModelProtocol, require_kv_cache, rotary_module
 from unmask.kvcache.needle import needles
 from unmask.kvcache.press import PressSpec, presses
-from unmask.kvcache.probes import Probe, ask
+from unmask.kvcache.probes import Probe, ask_probes
 from unmask.kvcache.protocols import OneShot, Rolling
 from unmask.kvcache.quantized import require_bits, require_package
 from unmask.kvcache.result import KvResult
-from unmask.kvcache.scoring import CONTROL, Asked, score
+from unmask.kvcache.scoring import CONTROL, ArmSpec, score
 from unmask.kvcache.selfchecks import require, selfchecks
-from unmask.kvcache.timing import measure
+from unmask.kvcache.timing import time_arms
 
 #: what every table is held against, at the same budgets
 CONTROLS = ("random", CONTROL, "streaming_llm")
@@ -35,7 +35,7 @@ CHECKED = 200
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure.
+    """Settings of a benchmark: presses, budgets, windows, and what is measured.
 
     Attributes:
         press: presses, as on the command line.
@@ -116,9 +116,12 @@ class Settings:
 
 
 def bench(
-    causal: Causal, text: str, settings: Settings | None = None, progress: Callable[[str], None] = lambda what: None
+    causal: CausalModelProtocol,
+    text: str,
+    settings: Settings | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> KvResult:
-    """Measure presses on a model and a text.
+    """Quality, retrieval and cost of presses on a model and a text.
 
     Args:
         causal: model and tokenizer.
@@ -139,7 +142,7 @@ def bench(
     require_kv_cache(model)
     if settings.quantize:
         require_package()
-    windows = cut(causal, text, settings)
+    windows = text_windows(causal, text, settings)
     unknown = require_known(unknown_ids(causal.tokenizer, [row.flatten().tolist() for row in windows]), causal.name)
     made = {"length": settings.context, "seed": settings.seed}
     needle = needles(causal, text, each=settings.needles, **made) if settings.needles else []
@@ -170,12 +173,12 @@ def bench(
         arms=scored,
     )
     asked = [a for a in arms if a.name != "full"]
-    result.needle = ask(model, needle, asked, when, query_aware=settings.query_aware, progress=progress)
-    result.longset = ask(model, long, asked, when, query_aware=settings.query_aware, progress=progress)
+    result.needle = ask_probes(model, needle, asked, when, query_aware=settings.query_aware, progress=progress)
+    result.longset = ask_probes(model, long, asked, when, query_aware=settings.query_aware, progress=progress)
     if settings.timed:
         pressed = [a for a in asked if a.press is not None]
         least = min(pressed, key=lambda a: a.budget.tokens(settings.context)).budget if pressed else None
-        result.timing = measure(
+        result.timing = time_arms(
             model,
             windows[0],
             [a for a in asked if a.bits is not None or (a.budget == least and not a.control)],
@@ -191,24 +194,24 @@ def bench(
     return result
 
 
-def plan(specs: list[PressSpec], settings: Settings) -> list[Asked]:
+def plan(specs: list[PressSpec], settings: Settings) -> list[ArmSpec]:
     """The arms: the full cache once, then every press and control at every budget that removes something."""
-    budgets = list(dict.fromkeys(Budget.parse(b) for b in settings.budgets))
+    budgets = list(dict.fromkeys(CacheBudget.parse(b) for b in settings.budgets))
     if not budgets:
         raise UsageError("no budget is given: write --keep 0.9 or --tokens 256")
     for bits in settings.quantize:
         require_bits(bits)
     names = {str(s) for s in specs}
     added = [s for name in CONTROLS if settings.controls for s in presses.parse(name) if str(s) not in names]
-    whole = Budget.of(keep=1)
-    arms = [Asked(None, whole), *(Asked(None, whole, bits=b) for b in settings.quantize)]
+    whole = CacheBudget.of(keep=1)
+    arms = [ArmSpec(None, whole), *(ArmSpec(None, whole, bits=b) for b in settings.quantize)]
     for budget in budgets:
         if budget.tokens(settings.context) < settings.context:
-            arms += [Asked(s, budget) for s in specs] + [Asked(s, budget, True) for s in added]
+            arms += [ArmSpec(s, budget) for s in specs] + [ArmSpec(s, budget, True) for s in added]
     return arms
 
 
-def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
+def text_windows(causal: CausalModelProtocol, text: str, settings: Settings) -> list[Tensor]:
     """Windows of ``context + continuation`` tokens, evenly spread, each begun as the model wants it.
 
     Raises:
@@ -234,7 +237,7 @@ def cut(causal: Causal, text: str, settings: Settings) -> list[Tensor]:
     return [torch.cat([start, body[i * gap : i * gap + room]]) for i in range(settings.windows)]
 
 
-def _require_positions(causal: Causal, settings: Settings, probes: list[Probe]) -> None:
+def _require_positions(causal: CausalModelProtocol, settings: Settings, probes: list[Probe]) -> None:
     """Refuse what would leave a table of learned positions; rotary models go on, and are timed at any length."""
     limit = getattr(causal.model.config, "max_position_embeddings", None)
     if limit is None or rotary_module(causal.model) is not None:
@@ -300,7 +303,7 @@ def _protocol(settings: Settings, when: OneShot | Rolling, windows: list[Tensor]
     }
 
 
-def _environment(causal: Causal) -> dict[str, Any]:
+def _environment(causal: CausalModelProtocol) -> dict[str, Any]:
     model = causal.model
     return {
         "model": causal.name,

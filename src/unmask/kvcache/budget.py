@@ -12,8 +12,8 @@ _TOKENS = re.compile(r"(\d+)\s*t(okens)?")
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Make one with :meth:`of` or :meth:`parse`.
+class CacheBudget:
+    """How much of a cache is kept: a share or a number of tokens. Make one with :meth:`of` or :meth:`parse`.
 
     Attributes:
         keep: fraction of the tokens kept, exact; None where the budget is in tokens.
@@ -26,8 +26,8 @@ class Budget:
     @classmethod
     def of(
         cls, keep: float | str | None = None, compression_ratio: float | str | None = None, tokens: int | None = None
-    ) -> Budget:
-        """Exactly one of the three.
+    ) -> CacheBudget:
+        """The budget of a compression ratio, a kept share or a number of tokens: exactly one of the three.
 
         Args:
             keep: fraction kept, in (0, 1].
@@ -54,7 +54,7 @@ class Budget:
         return cls(keep=1 - removed)
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str) -> CacheBudget:
         """``0.9`` keeps nine tenths, ``256t`` keeps 256 tokens."""
         match = _TOKENS.fullmatch(text.strip())
         return cls.of(tokens=int(match[1])) if match else cls.of(keep=text.strip())

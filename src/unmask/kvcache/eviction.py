@@ -42,7 +42,7 @@ class PressFailed(UsageError):
 
 @torch.inference_mode()
 def evict(state: PositionedCache, seen: list[LayerInput], press: Any, tokens: int | list[int]) -> None:
-    """Let a press choose what stays in every layer of a cache (in place).
+    """Compress every layer of a cache by a press (in place).
 
     Args:
         state: the cache.
@@ -113,10 +113,10 @@ def _evict_layer(state: PositionedCache, layer: int, seen: LayerInput, press: An
         )
         state.next_B = torch.full_like(state.next_B, count)
         return
-    settle(state, layer, keys, pos_BHK, new_keys, new_values, press)
+    store_kept(state, layer, keys, pos_BHK, new_keys, new_values, press)
 
 
-def settle(
+def store_kept(
     state: PositionedCache,
     layer: int,
     old_keys: Tensor,
@@ -172,7 +172,7 @@ def _fingerprint(keys_BHKD: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def reasons(press: Any) -> Iterator[None]:
-    """A third party's failure as one sentence: it says why the press is not measured, it does not end the table."""
+    """A context in which a press' failure becomes :class:`PressFailed` with one sentence, so that the table goes on."""
     try:
         yield
     except PressFailed:

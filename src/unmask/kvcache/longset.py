@@ -11,7 +11,7 @@ import torch
 
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
-from unmask.kvcache.model import Causal
+from unmask.kvcache.model import CausalModelProtocol
 from unmask.kvcache.needle import CITIES
 from unmask.kvcache.probes import Filler, Probe
 
@@ -28,7 +28,7 @@ _PAIRS = (
 TASKS = ("lookup", "latest", "copy", "pattern")
 
 
-def longset(causal: Causal, text: str, length: int, *, each: int = 3, seed: int = 0) -> list[Probe]:
+def longset(causal: CausalModelProtocol, text: str, length: int, *, each: int = 3, seed: int = 0) -> list[Probe]:
     """``each`` probes of every task.
 
     Args:
@@ -51,11 +51,11 @@ def longset(causal: Causal, text: str, length: int, *, each: int = 3, seed: int 
     return made
 
 
-def _probe(causal: Causal, task: str, context: torch.Tensor, question: str, answer: str) -> Probe:
+def _probe(causal: CausalModelProtocol, task: str, context: torch.Tensor, question: str, answer: str) -> Probe:
     return Probe(task, context, causal.encode(question, start=False), causal.encode(answer, start=False))
 
 
-def _lookup(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
+def _lookup(causal: CausalModelProtocol, filler: Filler, length: int, seed: int) -> Probe:
     """Who keeps what: eight facts spread over the context, one asked for."""
     order = torch.randperm(len(_THINGS), generator=generator(seed, 1)).tolist()
     facts = [(i / len(_NAMES), f"{name} keeps the {_THINGS[order[i]]}.") for i, name in enumerate(_NAMES)]
@@ -64,7 +64,7 @@ def _lookup(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
     return _probe(causal, "lookup", context, f" {_NAMES[asked]} keeps the", f" {_THINGS[order[asked]]}")
 
 
-def _latest(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
+def _latest(causal: CausalModelProtocol, filler: Filler, length: int, seed: int) -> Probe:
     """A price that changes three times; the last one counts."""
     city = CITIES[seed % len(CITIES)]
     values = torch.randint(100, 1000, (3,), generator=generator(seed, 2)).tolist()
@@ -73,7 +73,7 @@ def _latest(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
     return _probe(causal, "latest", context, f" The price of bread in {city} is now", f" {values[-1]}")
 
 
-def _copy(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
+def _copy(causal: CausalModelProtocol, filler: Filler, length: int, seed: int) -> Probe:
     """A passage of the context begins again: its next eight tokens."""
     if length < 48:  # a passage that begins before the middle, 24 tokens long
         raise UsageError(f"context={length} tokens is too short for a passage to copy: make it at least 48")
@@ -82,7 +82,7 @@ def _copy(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
     return Probe("copy", context, context[start : start + 16], context[start + 16 : start + 24])
 
 
-def _pattern(causal: Causal, filler: Filler, length: int, seed: int) -> Probe:
+def _pattern(causal: CausalModelProtocol, filler: Filler, length: int, seed: int) -> Probe:
     """Examples of a pattern at the very start, one more to complete at the end."""
     order = torch.randperm(len(_PAIRS), generator=generator(seed, 4)).tolist()
     shown = " ".join(f"{_PAIRS[i][0]}: {_PAIRS[i][1]}." for i in order)

@@ -14,7 +14,7 @@ from unmask.core.errors import UsageError
 MASKED_ATTENTION = ("sdpa", "eager")
 
 
-class Causal(Protocol):
+class CausalModelProtocol(Protocol):
     """A causal model with its tokenizer, as :func:`unmask.models.causal.load_causal` gives it."""
 
     model: Any

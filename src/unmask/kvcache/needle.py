@@ -5,14 +5,21 @@ from __future__ import annotations
 import torch
 
 from unmask.core.random import generator
-from unmask.kvcache.model import Causal
+from unmask.kvcache.model import CausalModelProtocol
 from unmask.kvcache.probes import Filler, Probe
 
 CITIES = ("Lisbon", "Cairo", "Oslo", "Lima", "Delhi", "Paris", "Seoul", "Quito", "Berlin", "Dublin", "Athens", "Havana")
 
 
 def needles(
-    causal: Causal, text: str, length: int, *, depths: int = 5, each: int = 2, digits: int = 4, seed: int = 0
+    causal: CausalModelProtocol,
+    text: str,
+    length: int,
+    *,
+    depths: int = 5,
+    each: int = 2,
+    digits: int = 4,
+    seed: int = 0,
 ) -> list[Probe]:
     """Needles at evenly spread depths.
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.kvcache.budget import ratio_for
-from unmask.kvcache.eviction import PressFailed, evict, has_hooks, prepared, reasons, set_ratio, settle
+from unmask.kvcache.eviction import PressFailed, evict, has_hooks, prepared, reasons, set_ratio, store_kept
 from unmask.kvcache.layers import LayerInput
 from unmask.kvcache.positions import PositionedCache
 
 
 class Prefill:
-    """A context that the model has read.
+    """A prefilled context: the uncompressed cache, to be copied and compressed.
 
     Args:
         model: a causal model.
@@ -101,13 +101,13 @@ class Prefill:
             for layer, old_BHK in enumerate(self.state.positions):
                 old_keys, _ = self.state.keys_values(layer)
                 keys, values = state.keys_values(layer)
-                settle(state, layer, old_keys, old_BHK, keys, values, press)
+                store_kept(state, layer, old_keys, old_BHK, keys, values, press)
         return state
 
 
 @torch.inference_mode()
 def prefill_compressed(model: Any, ids_BL: Tensor, press: Any, tokens: int | None) -> tuple[PositionedCache, Tensor]:
-    """Prefill and compress at once, as it is done when it is timed: nothing is kept for another press.
+    """The compressed cache of a context and its last logits, prefilled for this press alone, as it is timed.
 
     Args:
         model: a causal model.

@@ -16,11 +16,11 @@ from torch import Tensor
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
 from unmask.kvcache.eviction import PressFailed
-from unmask.kvcache.model import Causal
+from unmask.kvcache.model import CausalModelProtocol
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.protocols import When
 from unmask.kvcache.result import ProbeRow
-from unmask.kvcache.scoring import Asked
+from unmask.kvcache.scoring import ArmSpec
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 #: tokens: what is longer than the first is no sentence (Chinese, code, transcripts) and is cut into pieces of 16
@@ -38,7 +38,7 @@ class Probe:
     depth: float | None = None
 
 
-def sentences(text: str) -> list[str]:
+def prose_sentences(text: str) -> list[str]:
     """Sentences of a text, white space made single."""
     return [s for s in _SENTENCE.split(" ".join(text.split())) if s]
 
@@ -53,9 +53,9 @@ class Filler:
         text: at least as long as the contexts asked for.
     """
 
-    def __init__(self, causal: Causal, text: str) -> None:
+    def __init__(self, causal: CausalModelProtocol, text: str) -> None:
         self.causal = causal
-        whole = [causal.encode(" " + s, start=False) for s in sentences(text)]
+        whole = [causal.encode(" " + s, start=False) for s in prose_sentences(text)]
         self._ids = [part for ids in whole for part in (ids.split(_PIECE) if len(ids) > _LONGEST else [ids])]
         self._total = sum(len(i) for i in self._ids)
 
@@ -95,16 +95,16 @@ class Filler:
 
 
 @torch.inference_mode()
-def ask(
+def ask_probes(
     model: Any,
     probes: list[Probe],
-    arms: list[Asked],
+    arms: list[ArmSpec],
     when: When,
     *,
     query_aware: bool = False,
     progress: Callable[[str], None] = lambda what: None,
 ) -> list[ProbeRow]:
-    """Every probe to the full cache and to every arm.
+    """Answers to every probe by the full cache and by every arm: one row an arm.
 
     Args:
         model: a causal model.

@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.core.errors import UsageError
 from unmask.core.random import Stream, uniform
 from unmask.core.sampling import categorical
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import PressFailed, evict, has_hooks, layer_press, prepared
 from unmask.kvcache.layers import LayerInput
 from unmask.kvcache.positions import MODES, PositionedCache
@@ -20,11 +20,11 @@ from unmask.kvcache.result import Sizes
 
 
 class When(Protocol):
-    """A protocol: it runs new tokens over a compressed cache."""
+    """A protocol of compression: when a cache is compressed while new tokens are processed."""
 
     mode: str
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         """The compressed cache, ready for the first new token."""
         ...
 
@@ -35,7 +35,7 @@ class OneShot:
 
     mode: str = "original"
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         if press is None:
             return Track(prefill, prefill.full())
         return Track(prefill, prefill.compressed(press, budget.tokens(prefill.length)))
@@ -64,7 +64,7 @@ class Rolling:
         if self.mode not in MODES:
             raise UsageError(f"positions={self.mode!r} must be one of {', '.join(MODES)}")
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         if press is None or budget.whole:
             return Track(prefill, prefill.full(), growing=True)
         if has_hooks(press):
@@ -79,7 +79,7 @@ class Rolling:
 
 
 class Track:
-    """A cache on its way through new tokens; it notes the sizes that it really had."""
+    """A compressed cache that processes new tokens and records its sizes."""
 
     press: Any = None
     target: int = 0
@@ -131,7 +131,7 @@ class Track:
 
     @torch.inference_mode()
     def generate(self, first_B: Tensor, tokens: int, *, seed: int = 0, row: int = 0, sample: bool = True) -> Tensor:
-        """Write ``tokens`` tokens [B, N]; the first is given (the prefill chose it, no press changes it).
+        """Greedily generated tokens [B, N]; the first is given (the prefill chose it, no press changes it).
 
         Draws are named by ``seed``, ``row`` and place, so that all arms share their noise.
         """

@@ -23,7 +23,7 @@ BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Interval:
+class BlockBootstrapInterval:
     """A mean with a percentile bootstrap interval (95 %); NaN bounds where there was too little to resample."""
 
     value: float
@@ -38,15 +38,15 @@ class Interval:
     def below_zero(self) -> bool:
         return self.high < 0
 
-    def exp(self) -> Interval:
+    def exp(self) -> BlockBootstrapInterval:
         """The interval of the exponential: a perplexity from nats, a ratio of perplexities from a difference."""
-        return Interval(math.exp(self.value), math.exp(self.low), math.exp(self.high))
+        return BlockBootstrapInterval(math.exp(self.value), math.exp(self.low), math.exp(self.high))
 
     def __str__(self) -> str:
         return f"{self.value:.4f}" if math.isnan(self.low) else f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def interval(windows_WS: NDArray[np.float64], seed: int = 0, resamples: int = 1000) -> Interval:
+def interval(windows_WS: NDArray[np.float64], seed: int = 0, resamples: int = 1000) -> BlockBootstrapInterval:
     """Mean over all tokens, with blocks of :data:`BLOCK` tokens resampled (Künsch 1989, doi:10.1214/aos/1176347265).
 
     Args:
@@ -57,16 +57,16 @@ def interval(windows_WS: NDArray[np.float64], seed: int = 0, resamples: int = 10
     value = float(windows_WS.mean())
     blocks = [b for row in windows_WS for b in np.array_split(row, max(1, round(len(row) / BLOCK)))]
     if len(blocks) < 4:
-        return Interval(value, math.nan, math.nan)
+        return BlockBootstrapInterval(value, math.nan, math.nan)
     sums, sizes = np.array([b.sum() for b in blocks]), np.array([len(b) for b in blocks])
     times_RB = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), resamples)
     low, high = np.quantile(times_RB @ sums / (times_RB @ sizes), [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return BlockBootstrapInterval(value, float(low), float(high))
 
 
 @dataclass(frozen=True)
-class Check:
-    """A self-check: what was held to what, and the pitfall it would have caught."""
+class SelfCheck:
+    """The outcome of a self-check, with the pitfall that it rules out."""
 
     name: str
     passed: bool
@@ -76,7 +76,7 @@ class Check:
 
 @dataclass
 class Sizes:
-    """What a cache really holds.
+    """The measured size of a cache, in slots, visible tokens and bytes.
 
     Attributes:
         slots: least and most slots stored in a layer, over layers and over time.
@@ -101,8 +101,8 @@ class Sizes:
 
 
 @dataclass
-class Generation:
-    """What an arm writes by itself: the full model's mean nats a token of it, beside what a low number can hide."""
+class GenerationQuality:
+    """The quality of an arm's own continuation: the full model's nats a token, and the repetition these can hide."""
 
     nats: float
     entropy: float
@@ -134,9 +134,9 @@ class Arm:
     budget: str
     control: bool = False
     reason: str | None = None
-    ppl: Interval | None = None
-    full_ppl: Interval | None = None
-    dnll: Interval | None = None
+    ppl: BlockBootstrapInterval | None = None
+    full_ppl: BlockBootstrapInterval | None = None
+    dnll: BlockBootstrapInterval | None = None
     accuracy: float | None = None
     full_accuracy: float | None = None
     kl: float | None = None
@@ -144,9 +144,9 @@ class Arm:
     dnll_by_position: list[float] = field(default_factory=list)
     greedy_match: float | None = None
     greedy_limit: int | None = None
-    generation: Generation | None = None
+    generation: GenerationQuality | None = None
     sizes: Sizes | None = None
-    over_control: Interval | None = None
+    over_control: BlockBootstrapInterval | None = None
     note: str = ""
 
 
@@ -211,12 +211,12 @@ class Timing:
 
 @dataclass
 class KvResult:
-    """Everything `unmask kv` found."""
+    """The result of `unmask kv`: arms, probes, timings, self-checks and notes."""
 
     protocol: dict[str, Any]
     environment: dict[str, Any]
-    checks: list[Check]
-    standard_ppl: Interval
+    checks: list[SelfCheck]
+    standard_ppl: BlockBootstrapInterval
     arms: list[Arm]
     needle: list[ProbeRow] = field(default_factory=list)
     longset: list[ProbeRow] = field(default_factory=list)

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec
 from unmask.kvcache.protocols import Track, When
 from unmask.kvcache.quantized import quantized
-from unmask.kvcache.result import Arm, Generation, Interval, Sizes, interval
+from unmask.kvcache.result import Arm, BlockBootstrapInterval, GenerationQuality, Sizes, interval
 
 #: the control that every press is held against
 CONTROL = "random_sinks"
@@ -30,11 +30,11 @@ PARTS = 8
 
 
 @dataclass
-class Asked:
-    """An arm to measure."""
+class ArmSpec:
+    """The specification of an arm: a press (or bits) and a budget."""
 
     press: PressSpec | None
-    budget: Budget
+    budget: CacheBudget
     control: bool = False
     bits: int | None = None
 
@@ -72,7 +72,7 @@ def score(
     model: Any,
     windows: list[Tensor],
     context: int,
-    arms: list[Asked],
+    arms: list[ArmSpec],
     when: When,
     *,
     greedy: int = 32,
@@ -82,8 +82,8 @@ def score(
     chunk: int | None = None,
     cache: type[PositionedCache] = PositionedCache,
     progress: Callable[[str], None] = lambda what: None,
-) -> tuple[Interval, list[Arm]]:
-    """Measure every arm on every window.
+) -> tuple[BlockBootstrapInterval, list[Arm]]:
+    """The full cache's nats and every arm's scores over all windows.
 
     Args:
         model: a causal model.
@@ -143,7 +143,7 @@ def score(
 
 def _score_arm(
     prefill: Prefill,
-    asked: Asked,
+    asked: ArmSpec,
     raw: _Raw,
     when: When,
     new_1S: Tensor,
@@ -194,7 +194,7 @@ def _nats(log_SV: Tensor, targets_S: Tensor) -> np.ndarray:
     return (-log_SV.gather(-1, targets_S[:, None])[:, 0]).double().cpu().numpy()
 
 
-def _arm(asked: Asked, raw: _Raw, full: _Raw, seed: int, greedy: int) -> Arm:
+def _arm(asked: ArmSpec, raw: _Raw, full: _Raw, seed: int, greedy: int) -> Arm:
     arm = Arm(asked.name, str(asked.budget), asked.control, raw.reason)
     if raw.reason is not None:
         return arm
@@ -209,7 +209,7 @@ def _arm(asked: Asked, raw: _Raw, full: _Raw, seed: int, greedy: int) -> Arm:
         arm.greedy_match, arm.greedy_limit = float(np.mean(raw.match)), greedy - 1
     if raw.written:
         nats, entropy, repetition, tokens = zip(*raw.written, strict=True)
-        arm.generation = Generation(
+        arm.generation = GenerationQuality(
             float(np.mean(nats)), float(np.mean(entropy)), float(np.mean(repetition)), int(sum(tokens))
         )
     arm.sizes = _joined(raw.sizes)
@@ -228,7 +228,7 @@ def _joined(sizes: list[Sizes]) -> Sizes:
     )
 
 
-def _against_control(made: list[Arm], arms: list[Asked], raws: list[_Raw], seed: int) -> None:
+def _against_control(made: list[Arm], arms: list[ArmSpec], raws: list[_Raw], seed: int) -> None:
     """Say of each arm whether it is better than random tokens beside the sinks at the same budget."""
     controls = {str(a.budget): r for a, r in zip(arms, raws, strict=True) if a.name == CONTROL and r.reason is None}
     for arm, asked, raw in zip(made, arms, raws, strict=True):

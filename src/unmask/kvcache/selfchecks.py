@@ -17,7 +17,7 @@ from unmask.kvcache.layers import hooked
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.press import PressSpec
-from unmask.kvcache.result import Check
+from unmask.kvcache.result import SelfCheck
 
 #: nats that two ways to the same next-token loss may differ by, mean over tokens
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6, torch.bfloat16: 0.05, torch.float16: 0.02}
@@ -36,8 +36,8 @@ def selfchecks(
     context: int | None = None,
     mode: str = "original",
     cache: type[PositionedCache] = PositionedCache,
-) -> list[Check]:
-    """Run every check.
+) -> list[SelfCheck]:
+    """The outcomes of all self-checks.
 
     Args:
         model: the model that will be measured.
@@ -58,7 +58,7 @@ def selfchecks(
         checks += _press_checks(prefill, spec, new_1S, full, ids_1L, limit)
     again = Prefill(model, ids_1L[:, :context], mode=mode, cache=cache).full().feed(new_1S)
     checks.append(
-        Check(
+        SelfCheck(
             "presses leave nothing behind",
             bool(torch.equal(again, full)),
             f"the full cache's logits before and after all presses differ by {_most(again, full):.2g}",
@@ -68,8 +68,8 @@ def selfchecks(
     return checks
 
 
-def require(checks: list[Check]) -> None:
-    """Raise where a check failed.
+def require(checks: list[SelfCheck]) -> None:
+    """Raise :class:`SelfCheckFailed` if a check failed.
 
     Raises:
         SelfCheckFailed: with the check's name, what was found and the pitfall.
@@ -80,10 +80,10 @@ def require(checks: list[Check]) -> None:
         raise SelfCheckFailed(f"no table, because {len(failed)} of {len(checks)} self-checks failed: {said}")
 
 
-def _cached(model: Any, ids_1L: Tensor, context: int, full: Tensor, limit: float) -> Check:
+def _cached(model: Any, ids_1L: Tensor, context: int, full: Tensor, limit: float) -> SelfCheck:
     uncached = model(input_ids=ids_1L, use_cache=False).logits[:, context:]
     off = _nats_apart(full, uncached, ids_1L[:, context:])
-    return Check(
+    return SelfCheck(
         "cached and uncached agree",
         off <= limit,
         f"{off:.2g} nats a token apart, {limit:g} allowed",
@@ -93,14 +93,14 @@ def _cached(model: Any, ids_1L: Tensor, context: int, full: Tensor, limit: float
 
 def _press_checks(
     prefill: Prefill, spec: PressSpec, new_1S: Tensor, full: Tensor, ids_1L: Tensor, limit: float
-) -> list[Check]:
+) -> list[SelfCheck]:
     context = prefill.length
     try:
         exact = prefill.compressed(spec.build(), context).feed(new_1S)
     except PressFailed:
         return []  # it cannot meet this model: the table says why it is not measured
     checks = [
-        Check(
+        SelfCheck(
             f"keep 1 is exact: {spec}",
             bool(torch.equal(exact, full)),
             f"logits differ by {_most(exact, full):.2g}",
@@ -115,7 +115,7 @@ def _press_checks(
     answers = state.clone().feed(new_1S)
     off = _nats_apart(answers, _shuffled(state.clone()).feed(new_1S), new_1S)
     checks.append(
-        Check(
+        SelfCheck(
             f"order of storage is free: {spec}",
             off <= limit,
             f"{off:.2g} nats a token apart, {limit:g} allowed",
@@ -125,7 +125,7 @@ def _press_checks(
     if int(state.next_B[0]) == context:
         off = _nats_apart(answers, _masked_text(prefill.model, ids_1L, state, context), new_1S)
         checks.append(
-            Check(
+            SelfCheck(
                 f"positions are true: {spec}",
                 off <= limit,
                 f"{off:.2g} nats a token from the whole text with the evicted keys masked, {limit:g} allowed",
@@ -138,7 +138,7 @@ def _press_checks(
         b - a == 1 or prefill.state.windows[i] for i, (a, b) in enumerate(zip(before, state.slots(), strict=True))
     )
     checks.append(
-        Check(
+        SelfCheck(
             f"compressed once: {spec}",
             grown,
             f"one new token took the layers from {min(before)} to {min(state.slots())} slots",

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from unmask.core.errors import UsageError
 from unmask.core.random import generator
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import PressFailed
 from unmask.kvcache.positions import PositionedCache
 from unmask.kvcache.prefill import prefill_compressed
 from unmask.kvcache.quantized import quantized
 from unmask.kvcache.result import Spread, Timing, TimingRow
-from unmask.kvcache.scoring import Asked
+from unmask.kvcache.scoring import ArmSpec
 
 
 class _Clock:
@@ -42,10 +42,10 @@ class _Clock:
 
 
 @torch.inference_mode()
-def measure(
+def time_arms(
     model: Any,
     ids_L: Tensor,
-    arms: list[Asked],
+    arms: list[ArmSpec],
     *,
     sizes: list[tuple[int, int]],
     new_tokens: int = 32,
@@ -53,7 +53,7 @@ def measure(
     seed: int = 0,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Timing:
-    """Time every arm at every size.
+    """Latency and memory of every arm at every size.
 
     Args:
         model: a causal model.
@@ -72,7 +72,7 @@ def measure(
         raise UsageError(f"new_tokens={new_tokens} must be at least 2 and repeats={repeats} at least 1")
     if not sizes or min(map(min, sizes)) < 1:
         raise UsageError(f"sizes={sizes} must be pairs of a batch and a context, each at least 1")
-    everyone = [*[Asked(None, Budget.of(keep=1))] * 2, *(a for a in arms if a.name != "full")]
+    everyone = [*[ArmSpec(None, CacheBudget.of(keep=1))] * 2, *(a for a in arms if a.name != "full")]
     rows, floors = [], []
     peak, note = _peak_memory(model.device)
     for batch, context in sizes:
@@ -91,7 +91,7 @@ def measure(
 def _one_size(
     model: Any,
     ids_BL: Tensor,
-    arms: list[Asked],
+    arms: list[ArmSpec],
     new_tokens: int,
     repeats: int,
     seed: int,
@@ -119,7 +119,7 @@ def _one_size(
     return runs
 
 
-def _run(model: Any, ids_BL: Tensor, asked: Asked, new_tokens: int, peak: Any) -> dict[str, Any]:
+def _run(model: Any, ids_BL: Tensor, asked: ArmSpec, new_tokens: int, peak: Any) -> dict[str, Any]:
     clock = _Clock(model.device)
     press = None if asked.press is None else asked.press.build()
     tokens = asked.budget.tokens(ids_BL.shape[1])
@@ -147,7 +147,7 @@ def _run(model: Any, ids_BL: Tensor, asked: Asked, new_tokens: int, peak: Any) -
     }
 
 
-def _row(asked: Asked, runs: list[dict[str, Any]], batch: int, context: int, new_tokens: int, turn: int) -> TimingRow:
+def _row(asked: ArmSpec, runs: list[dict[str, Any]], batch: int, context: int, new_tokens: int, turn: int) -> TimingRow:
     cold, warm = runs[0], runs[1:]
     peaks = [r["peak"] for r in warm if r["peak"] is not None]
     return TimingRow(

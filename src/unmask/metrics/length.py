@@ -26,7 +26,7 @@ def text_lengths(ids_NL: Tensor, eos_id: int | None, pad_id: int | None) -> Tens
     return length_N
 
 
-def cut(ids_NL: Tensor, eos_id: int | None, pad_id: int | None) -> list[list[int]]:
+def until_eos(ids_NL: Tensor, eos_id: int | None, pad_id: int | None) -> list[list[int]]:
     """Each text's ids up to its first EOS, EOS included."""
     lengths = text_lengths(ids_NL, eos_id, pad_id).tolist()
     return [row[:n] for row, n in zip(ids_NL.tolist(), lengths, strict=True)]

@@ -16,8 +16,8 @@ def token_accuracy(
     """Matches by position, and positions, a text: accuracy is the sum of the first over the sum of the second.
 
     The positions of a text are those of the *longer* of the two, so an output that runs on past the reference pays for
-    it. Hand in sequences cut after EOS, EOS included (:func:`unmask.metrics.length.cut`): then ending at the right
-    place is one of the tokens to get right.
+    it. Hand in sequences cut after EOS, EOS included (:func:`unmask.metrics.length.until_eos`): then ending at the
+    right place is one of the tokens to get right.
     """
     same_count(hypotheses, references)
     pairs = list(zip(hypotheses, references, strict=True))

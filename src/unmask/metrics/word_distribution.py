@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unmask.core.errors import UsageError
-from unmask.metrics.words import words
+from unmask.metrics.words import word_tokens
 
 
 def word_distribution_overlap(texts: Sequence[str], data: Sequence[str]) -> float:
@@ -17,8 +17,8 @@ def word_distribution_overlap(texts: Sequence[str], data: Sequence[str]) -> floa
     Raises:
         UsageError: the data hold no word. A sample without words scores 0.
     """
-    mine = Counter(w for text in texts for w in words(text))
-    theirs = Counter(w for text in data for w in words(text))
+    mine = Counter(w for text in texts for w in word_tokens(text))
+    theirs = Counter(w for text in data for w in word_tokens(text))
     if not theirs:
         raise UsageError("the data to compare with hold no word")
     if not mine:

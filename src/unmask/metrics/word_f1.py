@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.metrics.words import same_count, words
+from unmask.metrics.words import same_count, word_tokens
 
 
 def word_f1(hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
@@ -16,7 +16,7 @@ def word_f1(hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.
     same_count(hypotheses, references)
     scores = []
     for hypothesis, reference in zip(hypotheses, references, strict=True):
-        mine, theirs = Counter(words(hypothesis)), Counter(words(reference))
+        mine, theirs = Counter(word_tokens(hypothesis)), Counter(word_tokens(reference))
         total = mine.total() + theirs.total()
         scores.append(2 * (mine & theirs).total() / total if total else 1.0)
     return np.asarray(scores, dtype=np.float64)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.metrics.words import same_count, words
+from unmask.metrics.words import same_count, word_tokens
 
 
 def word_recall(
@@ -18,7 +18,7 @@ def word_recall(
     same_count(hypotheses, references)
     found, wanted = [], []
     for hypothesis, reference in zip(hypotheses, references, strict=True):
-        bag = Counter(words(reference))
-        found.append((bag & Counter(words(hypothesis))).total())
+        bag = Counter(word_tokens(reference))
+        found.append((bag & Counter(word_tokens(hypothesis))).total())
         wanted.append(bag.total())
     return np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)

@@ -10,7 +10,7 @@ from unmask.core.errors import UsageError
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
-def words(text: str) -> list[str]:
+def word_tokens(text: str) -> list[str]:
     """Lower-cased runs of letters and digits, apostrophes inside kept; punctuation is left out."""
     return _WORD.findall(text.lower())
 

@@ -6,11 +6,26 @@ wait.
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModel
+from typing import Any
 
-from unmask.models.denoiser import MaskedDiffusionConfig, MaskedDiffusionModel
-from unmask.models.tidal import TidalConfig, TidalModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-for _config, _model in ((MaskedDiffusionConfig, MaskedDiffusionModel), (TidalConfig, TidalModel)):
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModel.register(_config, _model, exist_ok=True)
+from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.network import Network
+from unmask.models.tidal import TidalModel
+
+
+def of_transformers(kind: type[Network]) -> type[PreTrainedModel]:
+    """The class of the same networks that transformers loads and saves by itself."""
+
+    def init(self: Any, config: Any) -> None:
+        PreTrainedModel.__init__(self, config)
+        self.build(config)
+
+    own = {"config_class": kind.config_class, "_init_weights": kind._init_weights, "__init__": init}
+    return type(kind.__name__, (PreTrainedModel, kind), {**own, "supports_gradient_checkpointing": True})
+
+
+for _kind in (MaskedDiffusionModel, TidalModel):
+    AutoConfig.register(_kind.config_class.model_type, _kind.config_class, exist_ok=True)
+    AutoModel.register(_kind.config_class, of_transformers(_kind), exist_ok=True)

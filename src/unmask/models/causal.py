@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unmask.core.device import device_of
 from unmask.core.errors import CheckpointError, MissingExtra, UsageError, first_line
-from unmask.core.files import sha256
+from unmask.core.files import cache_root, sha256
 from unmask.core.precision import fastest
 from unmask.data.hub import local_folder
 from unmask.data.tokenizer_files import require_tokenizer, require_words
@@ -98,7 +98,7 @@ def load_causal(
     Args:
         name_or_path: ``smollm2`` (works without a network), a hub id, or a folder.
         dtype: ``fp32``, ``bf16``, ``fp16`` or a torch dtype; ``auto``: whichever of fp32 and bf16 is faster here
-            (:func:`unmask.core.precision.choose`). None: fp32 on a CPU, the checkpoint's own elsewhere.
+            (:func:`unmask.core.precision.choose_precision`). None: fp32 on a CPU, the checkpoint's own elsewhere.
         device: None takes CUDA where there is one.
         attention: transformers' attention implementation; ``eager`` for methods that look at attention weights.
         trust_remote_code: run code that comes with the checkpoint. Off: a checkpoint that needs it is refused.
@@ -196,7 +196,7 @@ def _weights(name: str, folder: Path | None, source: str, model: Any) -> str:
 
 def _smollm2_folder() -> Path:
     """The converted SmolLM2; made on first use, in a quarter of a minute and 540 MB of the user's cache."""
-    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "models"
+    root = cache_root() / "models"
     folder = root / f"smollm2-135m-{_GGUF_SHA256[:16]}"
     if (folder / "config.json").is_file():
         return folder

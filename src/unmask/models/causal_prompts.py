@@ -43,7 +43,7 @@ def pad_id(model: CausalModel) -> int:
 
 
 def positions(model: CausalModel) -> int | None:
-    """How many tokens a prompt and what is written behind it may have; None where the positions do not end."""
+    """The context length: most tokens of a prompt and its continuation; None where positions do not end."""
     found = getattr(model.model.config, "max_position_embeddings", None)
     return None if found is None else int(found)
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unmask.models.layers import beside, rotary, unturned
+
 #: rms of a whitened difference below which its direction fades: rounding has directions as well
 FAINT = 1e-3
 
 
 @dataclass(frozen=True)
-class Told:
-    """A condition as the layers see it; None for what a model does not have.
+class ConditionFeatures:
+    """The encoded condition that the layers are modulated by; None for what a model does not have.
 
     Attributes:
         steer_BD: what modulates the blocks.
@@ -72,3 +74,36 @@ class HypothesisInput(nn.Module):
         steer = self.to_steer(features_BZ)
         steer = torch.where(told_B[:, None], steer, torch.zeros_like(steer))
         return steer, None if self.to_tokens is None else self.to_tokens(features_BZ).view(-1, self.tokens, self.dim)
+
+    def before(
+        self,
+        embedded_BLD: Tensor,
+        x_BLD: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        keys_BL: Tensor | None,
+        told: ConditionFeatures,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
+        """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
+
+        The tokens of what its vector lacks stand before it. What a row does not see is no key.
+
+        Args:
+            embedded_BLD: the hypothesis, with the positions of its text.
+            x_BLD, turn, keys_BL: of what stands behind it.
+            told: the condition.
+        """
+        assert told.known_BL is not None and told.told_B is not None
+        mine = embedded_BLD + self.segment
+        seen_BL = told.known_BL
+        angles = None if turn is None else rotary(mine.shape[1], 2 * turn[0].shape[1], x_BLD.device)
+        if told.gap_BMD is not None:
+            M = told.gap_BMD.shape[1]
+            mine = torch.cat([told.gap_BMD.to(mine.dtype), mine], dim=1)
+            seen_BL = torch.cat([told.told_B[:, None].expand(-1, M), seen_BL], dim=1)
+            if angles is not None:
+                angles = beside(unturned(M, angles), angles)
+        if turn is not None and angles is not None:
+            turn = beside(angles, turn)
+        if keys_BL is None:
+            keys_BL = seen_BL.new_ones(x_BLD.shape[:2])
+        return torch.cat([mine.to(x_BLD.dtype), x_BLD], dim=1), turn, torch.cat([seen_BL, keys_BL], dim=1)

@@ -12,33 +12,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
 from unmask.models.bag_of_words import BagOfWords
-from unmask.models.corrector import HypothesisInput, Told
+from unmask.models.bidirectional_cache import BidirectionalKVCache
+from unmask.models.corrector import ConditionFeatures, HypothesisInput
 from unmask.models.denoiser_config import MaskedDiffusionConfig
+from unmask.models.initial import start_weights
 from unmask.models.latent import LatentInput
-from unmask.models.layers import Block, Places, rotary, sinusoid
+from unmask.models.layers import Block, RotaryTables, beside, rotary, sinusoid, unturned
 from unmask.models.length import NEVER, LengthHead
-from unmask.models.memory import Memory
+from unmask.models.network import Network
 
 __all__ = ["MaskedDiffusionConfig", "MaskedDiffusionModel", "special_ids"]
 
 
-class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
+class MaskedDiffusionModel(Network, Denoiser):
     """Bidirectional transformer over a canvas of ids, some of them the mask; the head is the embedding (tied)."""
 
     config_class = MaskedDiffusionConfig
     config: MaskedDiffusionConfig
-    base_model_prefix = ""
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
 
-    def __init__(self, config: MaskedDiffusionConfig) -> None:
-        super().__init__(config)
+    def build(self, config: MaskedDiffusionConfig) -> None:
         c = config
         # the last columns are the bag of words' table: the head is one product of both
         self.embed = nn.Embedding(c.vocab_size, c.dim + c.bag_of_words)
@@ -63,8 +60,6 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             )
             for _ in range(c.layers)
         )
-        #: set by ``gradient_checkpointing_enable`` (the recipe's key ``gradient_checkpointing``)
-        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.vocab_size))
         code = (c.bottleneck or c.latent_dim) if has_latent else 0
@@ -84,34 +79,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 self.bag_table_VW.zero_()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-        elif isinstance(module, nn.RMSNorm) and module.weight is not None:
-            nn.init.ones_(module.weight)
-        if isinstance(module, Block):
-            if module.modulation is not None:
-                nn.init.zeros_(module.modulation.weight)
-                nn.init.zeros_(module.modulation.bias)
-            if module.attn.relation is not None:
-                nn.init.zeros_(module.attn.relation)
-        if isinstance(module, LatentInput):
-            nn.init.zeros_(module.null_steer)
-            nn.init.zeros_(module.whiten.mean_Z)
-            module.whiten.map_ZZ.copy_(torch.eye(len(module.whiten.map_ZZ)))
-            if module.null_tokens is not None:
-                nn.init.normal_(module.null_tokens, std=0.02)
-        if isinstance(module, HypothesisInput):
-            module.reset()
-        if isinstance(module, BagOfWords):
-            module.reset_gates()
-            nn.init.normal_(module.to_words.weight, std=module.to_words.in_features**-0.5)
-            nn.init.zeros_(module.prior_V)
-        if isinstance(module, LengthHead):
-            module.start()
+        start_weights(module)
         if isinstance(module, MaskedDiffusionModel):
             nn.init.zeros_(module.head_bias)
             nn.init.zeros_(module.relations_RLL)
@@ -182,7 +150,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         return self.bag.logits(words_BW, self.bag_table_VW)
 
     def set_relations(self, relations_RLL: Tensor) -> None:
-        """Fix the relations between positions; they are saved with the model."""
+        """Set the fixed relations between positions, which are saved with the model."""
         wanted = tuple(self.relations_RLL.shape)  # type: ignore[union-attr,arg-type]
         if tuple(relations_RLL.shape) != wanted:
             raise UsageError(f"relations of shape {tuple(relations_RLL.shape)} do not fit the model's {wanted}")
@@ -231,7 +199,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         h_BLD = self._states(x_BL, told, valid_BL, at=at, earlier=earlier)  # type: ignore[arg-type]
         return self._answer(h_BLD, told, earlier)
 
-    def _answer(self, h_BLD: Tensor, told: Told, earlier: list[Tensor] | None, carry: Any = None) -> Body:
+    def _answer(self, h_BLD: Tensor, told: ConditionFeatures, earlier: list[Tensor] | None, carry: Any = None) -> Body:
         """The head's states of the last loop and of those before it."""
         states = [self._beside(x, told.words_BW) for x in (h_BLD, *(earlier or ()))]
         return Body(states[0], carry=carry, kl_BZ=told.kl_BZ, earlier_BLD=tuple(states[1:]))
@@ -250,8 +218,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         *,
         valid_BL: Tensor | None = None,
         at_BL: Tensor | None = None,
-        memory: Memory | None = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: BidirectionalKVCache | None = None,
+    ) -> tuple[Tensor, BidirectionalKVCache]:
         """Hidden states of all positions, those outside ``at_BL`` as ``memory`` has them; all are run when it is None.
 
         Latent tokens are remembered too, as is the time at which a position was run.
@@ -264,7 +232,7 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
                 "a model with self-conditioning or relations, or a corrector, remembers no keys: leave cache out"
             )
         self._fits(x_BL)
-        memory = Memory.start(memory, at_BL)
+        memory = BidirectionalKVCache.start(memory, at_BL)
         told = self._conditions(x_BL, cond, t_B, valid_BL)
         states = self._states(x_BL, told, valid_BL, memory)
         return memory.finish(self._beside(states, told.words_BW)), memory
@@ -277,12 +245,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
     def _states(
         self,
         x_BL: Tensor,
-        told: Told,
+        told: ConditionFeatures,
         valid_BL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         carry: Any = None,
         relations_RLL: Tensor | None = None,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
         earlier: list[Tensor] | None = None,
     ) -> Tensor:
         """The normed states of the positions being run: all, or those that the memory names; zero outside ``at``.
@@ -307,13 +275,14 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             x = torch.cat([tokens.to(x.dtype), x], dim=1)
             if turn is not None:
                 # latent tokens have no place in the text: they are not turned, so text positions keep their own
-                turn = tuple(
-                    torch.cat([fill(prefix, turn[0]), part]) for fill, part in zip((_ones, _zeros), turn, strict=True)
-                )  # type: ignore[assignment]
+                turn = beside(unturned(prefix, turn), turn)
         keys = None if valid_BL is None else torch.nn.functional.pad(valid_BL, (prefix, 0), value=True)
         if told.hypothesis_BL is not None and told.known_BL is not None:
-            length = x.shape[1]
-            x, turn, keys = self._behind_hypothesis(x, turn, keys, told)
+            assert self.hypothesis is not None
+            length, mine = x.shape[1], self.embed(told.hypothesis_BL)[..., : c.dim]
+            if self.position is not None:
+                mine = mine + self.position[: mine.shape[1]]
+            x, turn, keys = self.hypothesis.before(mine, x, turn, keys, told)
             prefix += x.shape[1] - length
         if memory is not None:
             memory.prefix = prefix
@@ -346,43 +315,12 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             return rows_ND.new_zeros(*x_BL.shape, c.dim).index_put(at, rows_ND)  # type: ignore[no-any-return]
         return self.norm(x if index_BC is not None else x[:, prefix:])  # type: ignore[no-any-return]
 
-    def _behind_hypothesis(
-        self, x_BLD: Tensor, turn: tuple[Tensor, Tensor] | None, keys_BL: Tensor | None, told: Told
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor]:
-        """States, angles and keys with the hypothesis before them, each of its tokens at the place it has in its text.
-
-        The tokens of what its vector lacks stand before it. What a row does not see is no key.
-        """
-        assert self.hypothesis is not None and told.hypothesis_BL is not None
-        assert told.known_BL is not None and told.told_B is not None
-        L = told.hypothesis_BL.shape[1]
-        mine = self.embed(told.hypothesis_BL)[..., : self.config.dim] + self.hypothesis.segment
-        if self.position is not None:
-            mine = mine + self.position[:L]
-        seen_BL = told.known_BL
-        angles = None if turn is None else rotary(L, 2 * turn[0].shape[1], x_BLD.device)
-        if told.gap_BMD is not None:
-            M = told.gap_BMD.shape[1]
-            mine = torch.cat([told.gap_BMD.to(mine.dtype), mine], dim=1)
-            seen_BL = torch.cat([told.told_B[:, None].expand(-1, M), seen_BL], dim=1)
-            if angles is not None:
-                angles = (
-                    torch.cat([_ones(M, angles[0]), angles[0]]),
-                    torch.cat([_zeros(M, angles[1]), angles[1]]),
-                )
-        if turn is not None and angles is not None:
-            turn = (torch.cat([angles[0], turn[0]]), torch.cat([angles[1], turn[1]]))
-        if keys_BL is None:
-            keys_BL = seen_BL.new_ones(x_BLD.shape[:2])
-        return torch.cat([mine.to(x_BLD.dtype), x_BLD], dim=1), turn, torch.cat([seen_BL, keys_BL], dim=1)
-
-    def _told(self, cond: Condition) -> Told:
+    def _told(self, cond: Condition) -> ConditionFeatures:
         """What a condition says, without the time."""
         assert self.latent is not None
-        self._pairs(cond)
         z, kl = self.latent.code(cond)
         steer, tokens = self.latent(z, cond.present_B)
-        told = Told(steer, tokens, kl)
+        told = ConditionFeatures(steer, tokens, kl)
         if self.hypothesis is None:
             if cond.hypothesis_BL is not None:
                 raise UsageError("this model is no corrector: it takes no hypothesis")
@@ -395,12 +333,14 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             gap_BZ = self.latent.whiten.difference(cond.latent_BZ, cond.hypothesis_latent_BZ)
             features = HypothesisInput.features(gap_BZ.to(z.dtype), told_B)
             more, gap = self.hypothesis(features, told_B)
-            told = Told(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
+            told = ConditionFeatures(steer + more, tokens, kl, None, gap, told_B, cond.hypothesis_BL, known_BL)
             z = torch.cat([z, features], dim=1)
         return told if self.bag is None else replace(told, words_BW=self.bag(z, cond.present_B))
 
-    def _conditions(self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None) -> Told:
-        c, told = self.config, Told()
+    def _conditions(
+        self, x_BL: Tensor, cond: Condition | None, t_B: Tensor | None, valid_BL: Tensor | None
+    ) -> ConditionFeatures:
+        c, told = self.config, ConditionFeatures()
         if self.latent is not None:
             told = self._told(Condition.null(len(x_BL), c.latent_dim, x_BL.device) if cond is None else cond)
         steer = told.steer_BD
@@ -412,18 +352,17 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             steer = clock if steer is None or c.conditioning != "adaln" else steer + clock
         return replace(told, steer_BD=steer)
 
-    def _pairs(self, cond: Condition) -> None:
-        if cond.latent_BZ.shape[1] != self.config.latent_dim:
-            raise UsageError(
-                f"latents of width {cond.latent_BZ.shape[1]} do not fit the model's latent_dim {self.config.latent_dim}"
-            )
+    @torch.no_grad()
+    def posterior(self, latents_NZ: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.latent is None or self.latent.bottleneck is None:
+            return None
+        return self.latent.bottleneck.posterior(self.latent.whiten(latents_NZ))
 
     def length_log_probs(self, cond: Condition | None, rows: int) -> Tensor | None:
         if self.lengths is None:
             return None
         if self.latent is None or cond is None:
             return self.lengths(rows)  # type: ignore[no-any-return]
-        self._pairs(cond)
         return self.lengths(rows, self.latent.code(cond)[0], cond.present_B)  # type: ignore[no-any-return]
 
     def project(self, h_ND: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -453,33 +392,8 @@ class MaskedDiffusionModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         cond = None if latent is None else Condition.of(latent)
         return {"logits": self.logits(input_ids, at, cond)}
 
-    @torch.no_grad()
-    def init_embeddings(self, embeddings_VE: Tensor) -> None:
-        """Start the (tied) embeddings from an encoder's by the linear map that keeps most of their inner products.
-
-        Args:
-            embeddings_VE: one row a token id of *this* vocabulary; rows of NaN keep their random start.
-        """
-        if len(embeddings_VE) != self.vocab_size:
-            raise UsageError(f"{len(embeddings_VE)} embedding rows do not fit a vocabulary of {self.vocab_size}")
-        known = ~torch.isnan(embeddings_VE).any(1)
-        x = embeddings_VE[known].float()
-        x = x - x.mean(0)
-        _, vectors = torch.linalg.eigh(x.T @ x)
-        mapped = x @ vectors[:, -min(self.config.dim, x.shape[1]) :]
-        mapped = nn.functional.pad(mapped, (0, self.config.dim - mapped.shape[1]))
-        self.embed.weight[known, : self.config.dim] = mapped * (0.02 / mapped.std())
-
 
 def special_ids(net: MaskedDiffusionModel) -> list[int]:
-    """Ids that are no words: the mask, padding and the end of a text, those of them that there are."""
+    """The ids of the special tokens that there are: mask, padding and end of text."""
     c = net.config
     return sorted({i for i in (c.mask_token_id, c.pad_token_id, c.eos_token_id) if i is not None})
-
-
-def _ones(rows: int, like: Tensor) -> Tensor:
-    return torch.ones(rows, like.shape[1], device=like.device)
-
-
-def _zeros(rows: int, like: Tensor) -> Tensor:
-    return torch.zeros(rows, like.shape[1], device=like.device)

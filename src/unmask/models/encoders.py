@@ -35,7 +35,7 @@ POOLINGS = ("mean", "cls")
 
 
 class SentenceEncoder:
-    """A frozen encoder. Make one with :meth:`load`.
+    """A frozen sentence encoder: texts to vectors [N, Z]. Make one with :meth:`load`.
 
     Attributes:
         name: hub id, or the name of the folder.
@@ -66,7 +66,7 @@ class SentenceEncoder:
         device: str | torch.device | None = None,
         dtype: str | None = None,
     ) -> SentenceEncoder:
-        """Load from a folder, the hub or its cache, or (all-MiniLM-L6-v2, also ``minilm``) the package that ships it.
+        """The encoder of a folder, the hub or its cache, or (all-MiniLM-L6-v2, ``minilm``) the package that ships it.
 
         Args:
             name_or_path: ``BAAI/bge-m3`` (CLS, 1024), ``roberta-base`` (mean, 768), ``minilm`` (mean, 384), any other.
@@ -74,7 +74,7 @@ class SentenceEncoder:
             max_length: longest input in tokens; None takes the model's own.
             device: None takes CUDA where there is one.
             dtype: ``fp32`` (None), ``bf16`` (autocast), or ``auto``, whichever is faster here
-                (:func:`unmask.core.precision.choose`); a CPU without bf16 instructions computes fp32 instead.
+                (:func:`unmask.core.precision.choose_precision`); a CPU without bf16 instructions computes fp32 instead.
 
         Raises:
             UsageError: nothing can be loaded from that name, or a setting is not one of those above.

@@ -17,8 +17,9 @@ import torch
 
 from unmask.core.errors import UsageError
 from unmask.core.files import sha256, write_json, write_text
+from unmask.models.card import CARD, read_card
 from unmask.models.denoiser import MaskedDiffusionModel
-from unmask.models.text_model import CARD, Bundle, TextModel, read_card
+from unmask.models.text_model import Bundle, TextModel
 from unmask.models.tidal import TidalModel
 
 FILE = "modeling_unmask.py"
@@ -27,15 +28,26 @@ PARTS = (
     "core.errors",
     "core.condition",
     "core.denoiser",
-    "models.memory",
+    "models.bidirectional_cache",
     "models.layers",
     "models.latent",
     "models.bag_of_words",
     "models.corrector",
     "models.length",
+    "models.initial",
     "models.denoiser_config",
     "models.denoiser",
 )
+#: what `unmask.models.network` is there: transformers' own base, which loads, saves and starts the weights
+BASE = """
+class Network(PreTrainedModel):
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gradient_checkpointing = False
+        self.build(config)
+"""
 ENTRY = '''
 class UnmaskForMaskedLM(MaskedDiffusionModel):
     """The denoiser under transformers' convention: logits [B, L, V] at every position, the mask id at -inf."""
@@ -91,8 +103,8 @@ def export(model: TextModel, out: str | Path, dtype: torch.dtype | None = None) 
 
 def source() -> str:
     """The model's code as one module that imports nothing of this package."""
-    imports = {"from transformers.modeling_outputs import MaskedLMOutput"}
-    bodies: list[str] = []
+    imports = {"from transformers import PreTrainedModel", "from transformers.modeling_outputs import MaskedLMOutput"}
+    bodies: list[str] = [BASE]
     names: set[str] = set()
     for part in PARTS:
         text = Path(str(importlib.import_module(f"unmask.{part}").__file__)).read_text(encoding="utf-8")

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from unmask.core.errors import CheckpointError, UsageError
 
-Family = Literal["unmask", "tidal", "llada", "dream", "masked", "causal", "other"]
+FamilyName = Literal["unmask", "tidal", "llada", "dream", "masked", "causal", "other"]
 
 #: classes of the adapters' own formats, by model_type; other classes under these types are other models
-ADAPTED: dict[str, tuple[Family, tuple[str, ...]]] = {
+ADAPTED: dict[str, tuple[FamilyName, tuple[str, ...]]] = {
     "llada": ("llada", ("LLaDAModelLM", "LLaDAModel")),
     "Dream": ("dream", ("DreamModel", "DreamBaseModel")),
 }
@@ -31,8 +31,8 @@ _MASKS = ("mask_token_id", "mask_id", "mask_index")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a config.json describes, in words and for those who load it.
+class ModelKind:
+    """The kind of model that a config.json describes: the family that reads it, and words for messages.
 
     Attributes:
         family: what reads it; "other" if nothing here does.
@@ -42,15 +42,15 @@ class Kind:
         diffusion: whether it fills masks or removes noise; only told of those in ``other`` that have own code.
     """
 
-    family: Family
+    family: FamilyName
     said: str
     hint: str = ""
     own_code: bool = False
     diffusion: bool = False
 
 
-def kind_of(raw: Mapping[str, Any]) -> Kind:
-    """What the tree of a config.json describes.
+def kind_of(raw: Mapping[str, Any]) -> ModelKind:
+    """The kind of model that a parsed config.json describes.
 
     A class that transformers lists as masked is masked, one that it lists as causal is causal, with one exception: the
     BERT kind is causal if and only if ``is_decoder`` is set (XLM: ``causal``), whatever class is named, as it looks at
@@ -64,12 +64,12 @@ def kind_of(raw: Mapping[str, Any]) -> Kind:
     name = str(named[0]) if isinstance(named, (list, tuple)) and named else None
     if kind.startswith("unmask"):
         if "tidal" in kind:
-            return Kind("tidal", "a tidal model of unmask's own")
-        return Kind("unmask", "a masked diffusion model of unmask's own")
+            return ModelKind("tidal", "a tidal model of unmask's own")
+        return ModelKind("unmask", "a masked diffusion model of unmask's own")
     if kind in ADAPTED and (name is None or name in ADAPTED[kind][1]):
-        return Kind(ADAPTED[kind][0], f"a masked diffusion model ({name or kind})")
+        return ModelKind(ADAPTED[kind][0], f"a masked diffusion model ({name or kind})")
     if raw.get("model_type") is None:
-        return Kind("other", "a model whose config.json names no model_type", "save it with save_pretrained")
+        return ModelKind("other", "a model whose config.json names no model_type", "save it with save_pretrained")
     table = _Table.of(kind)
     own = _own_code(kind, name, raw, table)
     if own is not None:
@@ -119,36 +119,42 @@ class _Table:
         return name in {self.causal, self.masked, self.pretraining, self.seq2seq, self.body} - {None}
 
 
-def _listed(raw: Mapping[str, Any], kind: str, name: str | None, said: str, table: _Table) -> Kind:
+def _listed(raw: Mapping[str, Any], kind: str, name: str | None, said: str, table: _Table) -> ModelKind:
     """A type that transformers knows."""
     decoder = bool(raw.get("causal") if table.causal == table.masked else raw.get("is_decoder"))
     if raw.get("is_encoder_decoder", table.seq2seq is not None and name in (None, table.seq2seq)):
-        return Kind("other", f"an encoder-decoder ({said})", "encoder-decoders are not read: name a decoder-only model")
+        return ModelKind(
+            "other", f"an encoder-decoder ({said})", "encoder-decoders are not read: name a decoder-only model"
+        )
     # those whose attention looks both ways unless their configuration says otherwise
     both_ways = (table.masked is not None and table.seq2seq is None) or kind == "bert-generation"
     if both_ways and table.causal is not None and decoder:
-        return Kind("causal", f"a causal language model ({said}, a decoder)")
+        return ModelKind("causal", f"a causal language model ({said}, a decoder)")
     if name is None or name == table.body:
         if name is None and table.masked is not None and table.seq2seq is None:
-            return Kind("masked", f"a masked language model ({said})")
+            return ModelKind("masked", f"a masked language model ({said})")
         if table.causal is not None and table.masked is None:
-            return Kind("causal", f"a causal language model ({said})")  # its weights show whether it has a head
-        return Kind("other", f"a {said}, which has no head that predicts tokens", "name a checkpoint with its head")
+            return ModelKind("causal", f"a causal language model ({said})")  # its weights show whether it has a head
+        return ModelKind(
+            "other", f"a {said}, which has no head that predicts tokens", "name a checkpoint with its head"
+        )
     if both_ways and name == table.causal != table.masked:
-        return Kind(
+        return ModelKind(
             "other",
             f"a {said} without is_decoder in its config.json, so that it looks at both sides of a token",
             "set is_decoder to true if it was trained left to right",
         )
     if table.masked is not None and table.seq2seq is None:
         if name in (table.masked, table.pretraining):
-            return Kind("masked", f"a masked language model ({said})")
+            return ModelKind("masked", f"a masked language model ({said})")
     elif name == table.causal or (table.causal is not None and name.endswith("ForConditionalGeneration")):
-        return Kind("causal", f"a causal language model ({said})")
-    return Kind("other", f"a {said} (model_type {kind!r}), which is no language model that fills masks or writes on")
+        return ModelKind("causal", f"a causal language model ({said})")
+    return ModelKind(
+        "other", f"a {said} (model_type {kind!r}), which is no language model that fills masks or writes on"
+    )
 
 
-def _own_code(kind: str, name: str | None, raw: Mapping[str, Any], table: _Table | None) -> Kind | None:
+def _own_code(kind: str, name: str | None, raw: Mapping[str, Any], table: _Table | None) -> ModelKind | None:
     """A model that only its own code can run; None for others."""
     coded = raw.get("auto_map")
     mapped = coded if isinstance(coded, Mapping) else {}
@@ -169,20 +175,20 @@ def _own_code(kind: str, name: str | None, raw: Mapping[str, Any], table: _Table
         what = "masked language model"
     near = difflib.get_close_matches(kind, ADAPTED, n=1, cutoff=0.8)  # a slip of the pen, not a later version
     hint = f"of those LLaDA and Dream are read{f'; did you mean {near[0]!r}?' if near else ''}"
-    return Kind(
+    return ModelKind(
         "other", f"a {what} with code of its own ({said}), which unmask does not run", hint, True, diffusion or masked
     )
 
 
-def _unknown(kind: str, said: str) -> Kind:
+def _unknown(kind: str, said: str) -> ModelKind:
     import transformers
 
     near = difflib.get_close_matches(kind, ADAPTED, n=1, cutoff=0.6)
     what = f"a {said} (model_type {kind!r}), which transformers {transformers.__version__} does not know"
-    return Kind("other", what, f"did you mean {near[0]!r}?" if near else "a newer version of it may")
+    return ModelKind("other", what, f"did you mean {near[0]!r}?" if near else "a newer version of it may")
 
 
-def require_causal(kind: Kind, name: str, own_code: bool = False) -> None:
+def require_causal(kind: ModelKind, name: str, own_code: bool = False) -> None:
     """Refuse what does not predict each token from those before it.
 
     Args:
@@ -204,7 +210,7 @@ def require_causal(kind: Kind, name: str, own_code: bool = False) -> None:
     )
 
 
-def require_masked(kind: Kind, name: str) -> None:
+def require_masked(kind: ModelKind, name: str) -> None:
     """Refuse what no adapter reads.
 
     Raises:

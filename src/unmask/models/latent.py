@@ -108,7 +108,14 @@ class LatentInput(nn.Module):
         self.null_tokens = nn.Parameter(torch.zeros(tokens, dim)) if tokens else None
 
     def code(self, cond: Condition) -> tuple[Tensor, Tensor | None]:
-        """All that the decoder gets of a vector [B, C or Z], and the KL [B, C] (zero where a row is unconditional)."""
+        """All that the decoder gets of a vector [B, C or Z], and the KL [B, C] (zero where a row is unconditional).
+
+        Raises:
+            UsageError: vectors of another width.
+        """
+        width, wanted = cond.latent_BZ.shape[1], len(self.whiten.mean_Z)
+        if width != wanted:
+            raise UsageError(f"latents of width {width} do not fit the model's latent_dim {wanted}")
         z, kl = self.whiten(cond.latent_BZ), None
         if self.bottleneck is not None:
             z, kl = self.bottleneck(z, cond.noise_BC)

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unmask.models.memory import Memory
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 
 #: row and column numbers [N] of positions in a batch
-Places = tuple[Tensor, Tensor]
+RotaryTables = tuple[Tensor, Tensor]
 
 #: up to this length plain matmul-softmax-matmul beats fused attention on a CPU in bf16 (about 3x at 64 positions)
 PLAIN_ATTENTION_LENGTH = 256
@@ -41,8 +41,19 @@ def rotary(length: int, width: int, device: torch.device, base: float = 10_000.0
     return angle.cos(), angle.sin()
 
 
+def unturned(rows: int, like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Angles of tokens that have no place in the text, as wide as others."""
+    width, device = like[0].shape[1], like[0].device
+    return torch.ones(rows, width, device=device), torch.zeros(rows, width, device=device)
+
+
+def beside(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The angles of some tokens and of those behind them."""
+    return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
+
+
 def rotate(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    """Turn pairs (x_i, x_{i + K/2}) by their position's angle."""
+    """Queries or keys with rotary embeddings applied: pairs (x_i, x_{i + K/2}) turned by their position's angle."""
     cos_LK, sin_LK = cos_LK.to(x_BHLK.dtype), sin_LK.to(x_BHLK.dtype)
     if torch.compiler.is_compiling():
         # the compiler fuses this, and would stop at what is written into halves
@@ -75,6 +86,43 @@ def _turned(x_BHLK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
     return out_BHLK
 
 
+def scaled_norm(norm: nn.RMSNorm, x_BLD: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``norm(x) * (1 + scale) + shift`` for a norm without weights; while training in fewer passes over memory.
+
+    Outside training it is that expression to the last bit, and under a compiler, which fuses it.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return norm(x_BLD) * (1 + scale) + shift  # type: ignore[no-any-return]
+    return _ScaledNorm.apply(x_BLD, scale, shift, norm.eps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _ScaledNorm(torch.autograd.Function):
+    """Keeps the normed states in the precision of the scale, and answers in it: the product behind wants it so."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BLD: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        wide = torch.promote_types(x_BLD.dtype, torch.float32)
+        size_BL1 = torch.linalg.vector_norm(x_BLD, dim=-1, keepdim=True, dtype=wide)
+        rate_BL1 = size_BL1.square().div_(x_BLD.shape[-1]).add_(eps).rsqrt_()
+        normed_BLD = torch.empty(x_BLD.shape, dtype=scale.dtype, device=x_BLD.device)
+        torch.mul(x_BLD, rate_BL1, out=normed_BLD)
+        factor = scale + 1
+        ctx.save_for_backward(normed_BLD, rate_BL1, factor)
+        ctx.dtype = x_BLD.dtype
+        return torch.addcmul(shift, normed_BLD, factor)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normed_BLD, rate_BL1, factor = ctx.saved_tensors
+        along_BLD = grad_BLD * normed_BLD
+        mean_BL1 = (along_BLD * factor).sum(-1, keepdim=True, dtype=rate_BL1.dtype).div_(grad_BLD.shape[-1])
+        grad_x_BLD = torch.mul(grad_BLD * factor, rate_BL1).addcmul_(normed_BLD, rate_BL1 * mean_BL1, value=-1)
+        # what is one for all positions of a row has the sum of their gradients
+        of_scale, of_shift = along_BLD.sum_to_size(factor.shape), grad_BLD.sum_to_size(factor.shape)
+        return grad_x_BLD.to(ctx.dtype), of_scale, of_shift, None
+
+
 def sinusoid(x_B: Tensor, width: int) -> Tensor:
     """Features [B, width] of a number in [0, 1]; the finest turns once in 1/1000."""
     half = width // 2
@@ -100,9 +148,9 @@ class SelfAttention(nn.Module):
         turn: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         relations_RLL: Tensor | None = None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         B, L, D = x_BLD.shape
         q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
@@ -120,7 +168,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens look at the latent's tokens."""
+    """Cross-attention from the canvas to the latent tokens."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -190,21 +238,22 @@ class Block(nn.Module):
         steer_BD: Tensor | None,
         latent_BMD: Tensor | None,
         relations_RLL: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
-        at: Places | None = None,
+        at: RotaryTables | None = None,
     ) -> Tensor:
         """States [B, L, D]; with ``at`` (no cross attention) only those of its N places, [N, D]."""
         if self.modulation is not None:
             assert steer_BD is not None
             shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(steer_BD)[:, None].chunk(6, dim=-1)
-            y = self.attn(self.norm1(x_BLD) * (1 + scale1) + shift1, turn, mask, relations_RLL, memory, layer, at)
+            x = scaled_norm(self.norm1, x_BLD, scale1, shift1)
+            y = self.attn(x, turn, mask, relations_RLL, memory, layer, at)
             if at is not None:
                 x_BLD = x_BLD[at]
                 gate1, shift2, scale2, gate2 = (part[at[0], 0] for part in (gate1, shift2, scale2, gate2))
             x_BLD = x_BLD + gate1 * self.dropout(y)
             x_BLD = self._look(x_BLD, latent_BMD)
-            y = self.mlp(self.norm2(x_BLD) * (1 + scale2) + shift2)
+            y = self.mlp(scaled_norm(self.norm2, x_BLD, scale2, shift2))
             return x_BLD + gate2 * self.dropout(y)  # type: ignore[no-any-return]
         y = self.attn(self.norm1(x_BLD), turn, mask, relations_RLL, memory, layer, at)
         x_BLD = (x_BLD if at is None else x_BLD[at]) + self.dropout(y)

@@ -1,88 +1,46 @@
 """A denoiser with what it takes to go from text to text: tokenizer, encoder, and how the canvas is laid out.
 
 A run folder holds ``config.json`` and ``model.safetensors`` (the denoiser), the tokenizer's files and ``unmask.json``
-(this module's description). :func:`load_native` gives back exactly what was saved, or refuses.
+(the card). :func:`load_native` gives back exactly what was saved, or refuses.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Denoiser
 from unmask.core.errors import CheckpointError, UsageError, first_line
 from unmask.core.files import sha256, write_json
-from unmask.core.renamed import current
 from unmask.core.sampling import drawn_lengths
+from unmask.core.sampling_config import SamplingConfig
 from unmask.data.stored_tokenizer import stored_tokenizer
+from unmask.models.card import CARD, Encoder, TextModelCard, check_files, is_native, read_card, run_of
 from unmask.models.denoiser import MaskedDiffusionModel
 from unmask.models.hub import find, silenced
+from unmask.models.weights import load_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-FORMAT = 1
-CARD = "unmask.json"
-
-#: the averaged weights in a checkpoint of a run
-AVERAGE = "ema.safetensors"
-
-M = TypeVar("M", bound=PreTrainedModel)
-
-
-class Encoder(Protocol):
-    """What a text model needs of a sentence encoder."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def identity(self) -> str: ...
-    def encode(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> np.ndarray: ...
-
-
-@dataclass
-class Card:
-    """What ``unmask.json`` says beside the weights.
-
-    Attributes:
-        length: canvas length the model was trained on.
-        encoder: name or path of the sentence encoder, None for an unconditional model.
-        pooling: "mean" or "cls", None for the encoder's own.
-        encoder_identity: what the latents' cache keyed the encoder by; a mismatch is refused.
-        tokenizer_identity: hash of the ids' meaning, where the tokenizer has one; a mismatch is refused.
-        task: reconstruction, paraphrase or unconditional.
-        recipe: the settings it was trained with.
-        scores: metrics of the saved weights.
-        checksums: SHA-256 of the files beside the card; a file that is not what was saved is refused.
-    """
-
-    length: int
-    encoder: str | None = None
-    pooling: str | None = None
-    encoder_identity: str | None = None
-    tokenizer_identity: str | None = None
-    task: str = "unconditional"
-    recipe: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-    format: int = FORMAT
-    checksums: dict[str, str] = field(default_factory=dict)
+__all__ = ["CARD", "Bundle", "TextModelCard", "Encoder", "Laid", "TextModel", "is_native", "load_native"]
 
 
 class Bundle:
-    """A network with the tokenizer and the card that belong to it: what a run folder holds."""
+    """A network with the tokenizer, the card and the default plan that belong to it: what a run folder holds."""
 
-    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None) -> None:
+    config: SamplingConfig = SamplingConfig()
+
+    def __init__(self, denoiser: Denoiser, tokenizer: Any, card: TextModelCard, path: str | None = None) -> None:
         self.denoiser, self.tokenizer, self.card, self.path = denoiser, tokenizer, card, path
 
     @property
@@ -120,12 +78,14 @@ class Bundle:
             os.replace(file, folder / file.name)
         shutil.rmtree(aside)
         write_json(folder / CARD, asdict(self.card))
+        if self.config.changed():
+            self.config.save(folder)
         return folder
 
 
 @dataclass(frozen=True)
 class Laid:
-    """What is to be written, laid out.
+    """A batch laid out for the sampler: canvas, condition, and which positions exist.
 
     Attributes:
         x_BL: ids; positions to be written hold the mask id.
@@ -151,7 +111,7 @@ class Laid:
 
 
 class TextModel(Bundle):
-    """Text to text through a denoiser.
+    """A masked diffusion model with its tokenizer and sentence encoder: texts in, texts out.
 
     Args:
         denoiser: native model or adapter.
@@ -165,40 +125,22 @@ class TextModel(Bundle):
     own_canvas = True
 
     def __init__(
-        self, denoiser: Denoiser, tokenizer: Any, card: Card, path: str | None = None, encoder: Encoder | None = None
+        self,
+        denoiser: Denoiser,
+        tokenizer: Any,
+        card: TextModelCard,
+        path: str | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__(denoiser, tokenizer, card, path)
         self._encoder = encoder
 
     @property
     def encoder(self) -> Encoder:
-        """The frozen sentence encoder.
-
-        Raises:
-            UsageError: the model takes no semantic vector.
-            CheckpointError: the encoder found now is not the one the model was trained with.
-        """
+        """The frozen sentence encoder, loaded when it is first needed (:meth:`TextModelCard.load_encoder`)."""
         if self._encoder is None:
-            self._encoder = self.load_encoder()
+            self._encoder = self.card.load_encoder()
         return self._encoder
-
-    def load_encoder(self, dtype: str | None = None) -> Encoder:
-        """The card's encoder, ``fp32`` (None) or ``bf16``.
-
-        Raises:
-            UsageError, CheckpointError: see :attr:`encoder`.
-        """
-        if self.card.encoder is None:
-            raise UsageError("this model takes no semantic vector, so it cannot be given texts; sample with n instead")
-        from unmask.models.encoders import SentenceEncoder
-
-        found = SentenceEncoder.load(self.card.encoder, pooling=self.card.pooling, dtype=dtype)
-        if self.card.encoder_identity and found.identity != self.card.encoder_identity:
-            raise CheckpointError(
-                f"the encoder {self.card.encoder!r} found here ({found.identity}) is not the one this model was "
-                f"trained with ({self.card.encoder_identity}); its vectors would mean something else"
-            )
-        return found
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> Tensor:
         """Semantic vectors [N, Z], fp32, on the model's device."""
@@ -219,7 +161,7 @@ class TextModel(Bundle):
         return [*self.frame[0], *self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]]
 
     def texts_in(self, ids_NL: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Of what :meth:`tokenize` made, the positions that are scored and those that exist [N, L]; None: all."""
+        """Masks [N, L] of the scored and of the existing positions, for ids of :meth:`tokenize`; None: all."""
         if not self.denoiser.models_length:
             return None, None
         valid_NL = ids_NL != self.denoiser.pad_id
@@ -271,7 +213,7 @@ class TextModel(Bundle):
         return self.denoiser.length_log_probs(cond, rows)
 
     def read(self, laid: Laid, sequences_BL: Tensor) -> list[str]:
-        """What was written into the rows, as texts."""
+        """The texts of the generated rows."""
         return self.decode(sequences_BL)
 
     def canvas(self, rows: int, length: int | None = None) -> Tensor:
@@ -301,51 +243,6 @@ class TextModel(Bundle):
         return decode(self.tokenizer, ids_NL)
 
 
-def is_native(path: str | Path) -> bool:
-    """Whether a folder holds a model that :meth:`TextModel.save` wrote."""
-    return (Path(path) / CARD).is_file()
-
-
-def run_of(folder: Path) -> Path:
-    """The run that a checkpoint folder belongs to, whose card and tokenizer are its own; else the folder itself."""
-    return folder.parent if folder.name.startswith("checkpoint-") and not is_native(folder) else folder
-
-
-def read_card(folder: Path) -> Card:
-    """The card of a finished model folder.
-
-    Raises:
-        CheckpointError: there is none, or it cannot be read.
-    """
-    if not is_native(folder) and (folder / "recipe.json").is_file():
-        raise CheckpointError(
-            f"{str(folder)!r} is a run that has not finished: start `unmask train` again with its recipe, it goes on"
-        )
-    if not is_native(folder):
-        raise CheckpointError(f"{str(folder)!r} holds no {CARD}: it is not a finished unmask model folder")
-    try:
-        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            raise ValueError(f"format {raw.get('format') if isinstance(raw, dict) else raw!r} is not {FORMAT}")
-        card = Card(**raw)
-        card.recipe = current(card.recipe)
-        return card
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / CARD} cannot be read: {first_line(error)}") from error
-
-
-def check_files(folder: Path, card: Card) -> None:
-    """Refuse a folder whose files are not those that were saved together.
-
-    Raises:
-        CheckpointError: naming the first that is another or missing.
-    """
-    for name, digest in card.checksums.items():
-        file = folder / Path(name).name
-        if not file.is_file() or sha256(file) != digest:
-            raise CheckpointError(f"{file} is not what was saved: it was damaged, replaced, removed, or half a save")
-
-
 def load_native(path: str | Path, device: str | torch.device | None = None) -> TextModel:
     """Load what :meth:`TextModel.save` wrote, from a folder or from the hub, or a checkpoint of a finished run.
 
@@ -371,82 +268,3 @@ def load_native(path: str | Path, device: str | torch.device | None = None) -> T
         )
     model = TextModel(denoiser, tokenizer, card, path=str(path))
     return model.to(device) if device is not None else model
-
-
-def load_weights(folder: str | Path, kind: type[M] = MaskedDiffusionModel) -> M:  # type: ignore[assignment]
-    """The network of a folder, in evaluation mode; every weight must be there and none left over.
-
-    Raises:
-        CheckpointError: saying which weights are missing, unexpected or of another shape.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{str(folder)!r} holds no config.json, which says how its network is built")
-    try:
-        model: Any = kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[attr-defined]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the configuration in {str(folder)!r} cannot be used: {first_line(error)}") from error
-    found = read_weights(folder)
-    check_fit(model, found, folder)
-    model.load_state_dict(found)
-    if (folder / AVERAGE).is_file():
-        # a checkpoint of a run: what was evaluated, and would be saved at its end, is the average
-        from safetensors.torch import load_file
-
-        model.load_state_dict(load_file(str(folder / AVERAGE)), strict=False)
-    return cast(M, model.eval())
-
-
-def check_fit(model: Any, found: dict[str, Tensor], folder: Path) -> None:
-    """Refuse weights that a model lacks, that it has no place for, or of another shape.
-
-    Raises:
-        CheckpointError: naming them.
-    """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    faults = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - wanted.keys()),
-        "of another shape": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != tuple(found[n].shape)),
-    }
-    said = [f"{what}: {', '.join(v[:4])}{' ...' if len(v) > 4 else ''}" for what, v in faults.items() if v]
-    if said:
-        raise CheckpointError(f"the weights in {str(folder)!r} do not fit their configuration ({'; '.join(said)})")
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors, sharded or not.
-
-    Raises:
-        CheckpointError: there are none, a shard is missing, or a file is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    require_safetensors(folder)
-    files = sorted(folder.glob("model*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    try:
-        if index.is_file():
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            files = [folder / Path(str(name)).name for name in sorted(names)]
-        tensors: dict[str, Tensor] = {}
-        for file in files:
-            tensors |= load_file(str(file))
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise CheckpointError(f"the weights in {str(folder)!r} cannot be read: {first_line(error)}") from error
-    return tensors
-
-
-def require_safetensors(folder: Path) -> None:
-    """Refuse a folder without weights in a format that holds nothing but numbers.
-
-    Raises:
-        CheckpointError: there are none; it names the pickle that lies there instead.
-    """
-    if any(folder.glob("model*.safetensors")):
-        return
-    other = sorted(p.name for ending in ("pytorch_model*.bin", "*.pth") for p in folder.glob(ending))
-    other += sorted(p.name for ending in ("*.bin", "*.pt") for p in folder.glob(ending))
-    hint = f"; {other[0]} is a pickle, which is not read: convert it to safetensors" if other else ""
-    raise CheckpointError(f"{str(folder)!r} holds no model.safetensors{hint}")

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import UsageError
+from unmask.models.network import Network
 from unmask.models.tidal_attention import FORBIDDEN, Past, Places, TidalBlock, alibi, allowed, turns
 
 WRITES = ("blocks", "tokens", "characters")
@@ -96,13 +97,13 @@ class TidalConfig(PretrainedConfig):
 
 
 @dataclass
-class Cache:
-    """Keys and values of every layer, and where their positions stand."""
+class TidalCache:
+    """The key-value cache of every layer, with the places of its positions."""
 
     layers: list[Past]
     places: Places
 
-    def keep(self, keep_BS: Tensor) -> Cache:
+    def keep(self, keep_BS: Tensor) -> TidalCache:
         """Only the marked positions, moved together; rows with fewer of them end in padding."""
         count = int(keep_BS.sum(1).max())
         order_BS = (~keep_BS).long().argsort(dim=1, stable=True)[:, :count]
@@ -113,19 +114,19 @@ class Cache:
             Past(*(x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])) for x in (past.key, past.value)))
             for past in self.layers
         ]
-        return Cache(layers, places)
+        return TidalCache(layers, places)
 
-    def rows(self, index: Tensor) -> Cache:
+    def rows(self, index: Tensor) -> TidalCache:
         """Some rows of the batch."""
-        return Cache(
+        return TidalCache(
             [Past(past.key[index], past.value[index]) for past in self.layers],
             Places(*(x[index] for x in self.places.all())),
         )
 
 
 @dataclass
-class Writing:
-    """A batch of blocks being written: what :meth:`TidalModel.begin` and :meth:`TidalModel.step` hand back.
+class BlockState:
+    """The decoding state of a batch of blocks, which :meth:`TidalModel.begin` and :meth:`TidalModel.step` return.
 
     Attributes:
         prefixes: each row's tokens.
@@ -133,18 +134,18 @@ class Writing:
         reused: tokens of each row whose cached states were used again.
     """
 
-    cache: Cache
+    cache: TidalCache
     prefixes: list[list[int]]
     offset: int
     reused: list[int]
 
-    def rows(self, index: Sequence[int]) -> Writing:
+    def rows(self, index: Sequence[int]) -> BlockState:
         """Some rows of the batch: those that go on."""
         cache = self.cache.rows(torch.tensor(index, device=self.cache.places.token.device))
-        return Writing(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
+        return BlockState(cache, [self.prefixes[i] for i in index], self.offset, [self.reused[i] for i in index])
 
 
-class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
+class TidalModel(Network, Denoiser):
     """Transformer over tokens and a block of characters; the head is the first V rows of the embedding (tied).
 
     With ``attention="masked"`` it is a :class:`Denoiser` of the block; otherwise :meth:`begin` and :meth:`step` write a
@@ -153,12 +154,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     config_class = TidalConfig
     config: TidalConfig
-    base_model_prefix = ""
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
 
-    def __init__(self, config: TidalConfig) -> None:
-        super().__init__(config)
+    def build(self, config: TidalConfig) -> None:
         c = config
         self.embed = nn.Embedding(c.vocab_size, c.dim)
         learned = c.positions == "learned"
@@ -169,7 +166,6 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         self.blocks = nn.ModuleList(
             TidalBlock(c.dim, c.heads, c.ffn_dim, gated=c.gated, dropout=c.dropout) for _ in range(c.layers)
         )
-        self.gradient_checkpointing = False
         self.norm = nn.RMSNorm(c.dim, eps=1e-6)
         self.head_bias = nn.Parameter(torch.zeros(c.outputs))
         self.post_init()
@@ -231,8 +227,8 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     # -- the transformer --------------------------------------------------------------------------------------------
     def read(
-        self, ids_BQ: Tensor, places: Places, cache: Cache | None = None, shown: list[Tensor] | None = None
-    ) -> tuple[Tensor, Cache]:
+        self, ids_BQ: Tensor, places: Places, cache: TidalCache | None = None, shown: list[Tensor] | None = None
+    ) -> tuple[Tensor, TidalCache]:
         """Hidden states [B, Q, D] of new positions that also see cached ones, and the cache with them.
 
         Args:
@@ -265,7 +261,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
             else:
                 x, past = block(*given)
             layers.append(past)
-        return self.norm(x), Cache(layers, keys)
+        return self.norm(x), TidalCache(layers, keys)
 
     def read_batch(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Hidden states [B, L, D] of rows as :func:`unmask.data.tidal.samples.layout` makes them."""
@@ -296,15 +292,15 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
 
     @torch.no_grad()
     def attention_weights(self, ids_BL: Tensor, places: Places | None = None) -> Tensor:
-        """Who looks at whom: [layers, B, H, L, L]; each query's weights sum to one."""
+        """Attention weights [layers, B, H, L, L]; each query's sum to one."""
         shown: list[Tensor] = []
         self.read(ids_BL, places or Places.of_ids(ids_BL, self.config.bob_token_id), shown=shown)
         return torch.stack(shown)
 
     # -- writing a block --------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def begin(self, prefixes: Sequence[Sequence[int]], before: Writing | None = None) -> tuple[Tensor, Writing]:
-        """Read each row's tokens and ``<bob>``; the law of its first character.
+    def begin(self, prefixes: Sequence[Sequence[int]], before: BlockState | None = None) -> tuple[Tensor, BlockState]:
+        """Logits of each row's first character, and the state, after its tokens and ``<bob>`` are read.
 
         What ``before`` has cached is used again where it still holds. Causal tokens keep their states when the text
         grows, so everything up to the first changed token is kept. Tokens that see both ways change with every token
@@ -339,11 +335,11 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         h_BQD, cache = self.read(ids.to(device), places, cache)
         last_B = places.segment.sum(1) - 1
         h_BD = h_BQD[torch.arange(len(rows), device=device), last_B]
-        return self.head(h_BD).float(), Writing(cache, rows, 0, kept)
+        return self.head(h_BD).float(), BlockState(cache, rows, 0, kept)
 
     @torch.no_grad()
-    def step(self, ids_B: Tensor, writing: Writing) -> tuple[Tensor, Writing]:
-        """Read one more id a row; the law of the next.
+    def step(self, ids_B: Tensor, writing: BlockState) -> tuple[Tensor, BlockState]:
+        """Logits of each row's next character, and the state, after one more id is read.
 
         Returns:
             logits [B, V] and the writing that goes on.
@@ -356,7 +352,7 @@ class TidalModel(PreTrainedModel, Denoiser):  # type: ignore[misc]
         else:
             places = Places(ones_B1, token_B1 + offset - 1, -ones_B1)
         h_BQD, cache = self.read(ids_B[:, None], places, writing.cache)
-        return self.head(h_BQD[:, 0]).float(), Writing(cache, writing.prefixes, offset, writing.reused)
+        return self.head(h_BQD[:, 0]).float(), BlockState(cache, writing.prefixes, offset, writing.reused)
 
 
 def _common(old: list[int], new: list[int], grows: bool) -> int:

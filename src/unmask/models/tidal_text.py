@@ -11,9 +11,11 @@ from torch import Tensor
 
 from unmask.core.errors import CheckpointError
 from unmask.data.tidal.mixed_tokenizer import BOB, EOB, EOS, FIRST_TOKEN, MASK, PAD, MixedTokenizer
+from unmask.models.card import check_files, read_card, run_of
 from unmask.models.hub import find
-from unmask.models.text_model import Bundle, check_files, load_weights, read_card, run_of
+from unmask.models.text_model import Bundle
 from unmask.models.tidal import TidalConfig, TidalModel
+from unmask.models.weights import load_weights
 
 
 class TidalTextModel(Bundle):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from unmask.decoding.tidal import BlockEvent, BlockTrace
-from unmask.reporting.page import Section, Table, render_page
+from unmask.reporting.page import PageTable, Section, render_page
 
 
 def page(trace: BlockTrace, *, output: Any = None) -> str:
@@ -37,7 +37,7 @@ def blocks_page(
     note = "Ids in the order of drawing, with their probability; prefix: its tokens, and those not read again."
     columns = ("block", "prefix", "drawn", "reads")
     sections = [
-        Section(f"{prompt}{text}", [Table("Blocks", columns, cells, align="rrll", note=note)])
+        Section(f"{prompt}{text}", [PageTable("Blocks", columns, cells, align="rrll", note=note)])
         for prompt, text, cells in zip(prompts, texts, rows, strict=True)
     ]
     return render_page("Block by block", sections, subtitle=f"{forwards} passes through the network")

@@ -8,7 +8,7 @@ from unmask.core.render import page_of
 from unmask.evaluation.evaluate import Evaluation
 from unmask.evaluation.latent_use import FALSE
 from unmask.evaluation.tidal_report import TidalEvaluation
-from unmask.reporting.page import Block, Embed, Figure, Section, Table, Text, Tiles, render_page
+from unmask.reporting.page import Embed, Figure, PageBlock, PageTable, Section, Text, Tiles, render_page
 from unmask.reporting.plots import length_plot, ratio_plot
 from unmask.reporting.tables import (
     between,
@@ -36,7 +36,7 @@ def tidal_tables(result: TidalEvaluation, samples: int = SHOWN) -> list[Any]:
     return [terminal(grid) for grid in tidal_grids(result, samples)]
 
 
-def grids(result: Evaluation, samples: int = SHOWN) -> list[Table]:
+def grids(result: Evaluation, samples: int = SHOWN) -> list[PageTable]:
     """Every table, for the terminal and the page."""
     found = [likelihood_table(result.likelihood, result.latent is not None, result.notes)]
     if result.latent is not None:
@@ -50,7 +50,7 @@ def grids(result: Evaluation, samples: int = SHOWN) -> list[Table]:
 
 
 def page(result: Evaluation, title: str = "Evaluation") -> str:
-    """The page as self-contained HTML."""
+    """The page of an evaluation as self-contained HTML."""
     one, text = result.likelihood, result.likelihood.text
     found = {grid.title: grid for grid in grids(result, SHOWN_IN_PAGE)}
     lines = {"true latent" if result.latent else "text": text.loss()}
@@ -64,7 +64,7 @@ def page(result: Evaluation, title: str = "Evaluation") -> str:
     caption = "Mean loss at text positions, 95 % intervals over texts."
     if result.latent is not None:
         caption += " Where the lines meet, the model does not need its latent; apart at r = 1, it writes from it."
-    likelihood: list[Block] = [found["Bound on the likelihood"], Figure(loss, caption)]
+    likelihood: list[PageBlock] = [found["Bound on the likelihood"], Figure(loss, caption)]
     if result.latent is not None:
         likelihood.insert(1, found["Use of the latent"])
     likelihood += [Figure(accuracy, "Share of hidden tokens whose most probable id is right.")]
@@ -76,7 +76,7 @@ def page(result: Evaluation, title: str = "Evaluation") -> str:
         g = result.generation
         lengths = length_plot(g.lengths_N, g.data_lengths_M, g.length_unit)
         match = [found["Outputs against references"]] if g.match is not None else []
-        written: list[Block] = [*match, found["How it reads"], Figure(lengths, "Where texts end.")]
+        written: list[PageBlock] = [*match, found["How it reads"], Figure(lengths, "Where texts end.")]
         sections += [Section("What it writes", written), Section("Samples", [found["Prompt beside output"]])]
     if result.trace is not None:
         spelled = page_of(result.trace, piece=lambda token: result.pieces.get(token, f"{token} "))
@@ -110,7 +110,7 @@ def _tiles(result: Evaluation) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def tidal_grids(result: TidalEvaluation, samples: int = SHOWN) -> list[Table]:
+def tidal_grids(result: TidalEvaluation, samples: int = SHOWN) -> list[PageTable]:
     """Every table of a tidal model, for the terminal and the page."""
     bound = "" if result.exact_bits else " (upper bound)"
     rows = [
@@ -123,7 +123,7 @@ def tidal_grids(result: TidalEvaluation, samples: int = SHOWN) -> list[Table]:
     note = f"{result.texts} held-out texts, {result.characters:,} characters; their ends are paid for."
     if result.left_out is not None and result.left_out.count:
         note += f" {result.left_out}."
-    found = [Table("Likelihood", ("measure", "value"), rows, note=note)]
+    found = [PageTable("Likelihood", ("measure", "value"), rows, note=note)]
     if result.generation.match is not None:
         found.append(match_table(result.generation.match, len(result.generation.outputs)))
     return [*found, quality_table(result.generation), sample_table(result.generation, samples)]

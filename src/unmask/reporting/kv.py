@@ -10,22 +10,22 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.table import Table as RichTable
 
-from unmask.kvcache.result import Arm, Interval, KvResult, ProbeRow, Spread
+from unmask.kvcache.result import Arm, BlockBootstrapInterval, KvResult, ProbeRow, Spread
 from unmask.reporting.kv_plots import plots
-from unmask.reporting.page import Block, Section, Table, Text, render_page
+from unmask.reporting.page import PageBlock, PageTable, Section, Text, render_page
 
 _DASH = "\u2013"
 
 
 def page(result: KvResult) -> str:
-    """HTML of a result; every text in it is escaped."""
+    """The page of a KV benchmark as self-contained HTML; every text in it is escaped."""
     protocol = result.protocol
     lead = (
         f"{protocol['when']}; {protocol['scored_tokens']} tokens scored behind contexts of {protocol['context']}; "
         f"perplexity with the full cache {result.standard_ppl.value:.2f}. "
         f"All {len(result.checks)} self-checks passed."
     )
-    measured: list[Block] = [quality(result), *plots(result)]
+    measured: list[PageBlock] = [quality(result), *plots(result)]
     sections = [Section("What not to miss", [Text(note) for note in result.notes])] if result.notes else []
     sections.append(Section("Quality on the same tokens", measured))
     for title, rows in (("Needle", result.needle), ("Long-context set", result.longset)):
@@ -35,9 +35,9 @@ def page(result: KvResult) -> str:
         sections.append(Section("Cost", [cost(result)]))
     pairs = [(key, str(value)) for group in (protocol, result.environment) for key, value in group.items()]
     found = [(c.name, f"{'passed' if c.passed else 'FAILED'}: {c.detail}", c.pitfall) for c in result.checks]
-    checks = Table("Self-checks", ("check", "found", "what it would have caught"), found, align="lll")
+    checks = PageTable("Self-checks", ("check", "found", "what it would have caught"), found, align="lll")
     sections.append(
-        Section("Protocol", [Table("How it was measured", ("setting", "value"), pairs, align="ll"), checks])
+        Section("Protocol", [PageTable("How it was measured", ("setting", "value"), pairs, align="ll"), checks])
     )
     return render_page(f"KV-cache compression: {result.environment['model']}", sections, subtitle=lead)
 
@@ -54,20 +54,20 @@ def tables(result: KvResult) -> list[Parts]:
     return [Parts(table) for table in made]
 
 
-def percent(interval: Interval | None) -> str:
+def percent(interval: BlockBootstrapInterval | None) -> str:
     """A change of perplexity from a difference in nats."""
     return "not measured" if interval is None else f"{100 * (interval.exp().value - 1):+.1f} %"
 
 
 def size(count: int | None) -> str:
-    """Bytes for people."""
+    """A number of bytes in a readable unit."""
     if count is None:
         return "not measured"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def span(pair: tuple[int, int]) -> str:
-    """One number, or least and most."""
+    """A range as text: one number where both ends agree, else least and most."""
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}-{pair[1]}"
 
 
@@ -80,7 +80,7 @@ def quartiles(spread: Spread, digits: int = 1) -> str:
 class Parts:
     """A table that a narrow terminal gets in parts side by side, the first two columns repeated, never folded."""
 
-    table: Table
+    table: PageTable
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         table = self.table
@@ -101,7 +101,7 @@ class Parts:
             first = False
 
 
-def quality(result: KvResult) -> Table:
+def quality(result: KvResult) -> PageTable:
     """Every arm on the same tokens."""
     title = (
         f"{result.environment['model']}: {result.protocol['when']}, {result.protocol['scored_tokens']} tokens scored"
@@ -142,7 +142,7 @@ def _measured(arm: Arm, width: int) -> list[str]:
     ]
 
 
-def _matrix(title: str, rows: list[ProbeRow], by_depth: bool) -> Table:
+def _matrix(title: str, rows: list[ProbeRow], by_depth: bool) -> PageTable:
     heads = sorted({r.depth if by_depth else r.task for r in rows}, key=str)
     columns = ["press", "keep", *[f"depth {h:g}" if by_depth else str(h) for h in heads], "all"]
     found = []
@@ -154,7 +154,7 @@ def _matrix(title: str, rows: list[ProbeRow], by_depth: bool) -> Table:
     return _table(title, columns, found)
 
 
-def _answers(title: str, rows: list[ProbeRow]) -> Table:
+def _answers(title: str, rows: list[ProbeRow]) -> PageTable:
     columns = ("press", "keep", "task", "depth", "right", "asked", "nats a token of the answer")
     found = [
         (r.press, r.budget, r.task, _DASH if r.depth is None else f"{r.depth:.2f}", str(r.right), str(r.asked))
@@ -164,12 +164,12 @@ def _answers(title: str, rows: list[ProbeRow]) -> Table:
     return _table(title, columns, found)
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> Table:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> PageTable:
     """Names at the left, numbers at the right."""
-    return Table(title, columns, rows, align="n" + "r" * (len(columns) - 1), **more)
+    return PageTable(title, columns, rows, align="n" + "r" * (len(columns) - 1), **more)
 
 
-def cost(result: KvResult) -> Table:
+def cost(result: KvResult) -> PageTable:
     """Times and bytes of every arm that could be timed."""
     timing = result.timing
     assert timing is not None

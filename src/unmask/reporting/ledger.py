@@ -11,7 +11,7 @@ from unmask.diagnosis.ledger import Ledger, Line
 from unmask.diagnosis.prescription import Prescription
 from unmask.diagnosis.repair import REPAIRS
 from unmask.diagnosis.replacement import Replacement
-from unmask.reporting.page import GRID, INK, SERIES, Block, Figure, Table, Text, figure_svg, plot
+from unmask.reporting.page import GRID, INK, SERIES, Figure, PageBlock, PageTable, Text, figure_svg, plot
 from unmask.reporting.writing import mean_cell
 
 #: lines by name as they are shown
@@ -31,8 +31,8 @@ TITLES = {
 }
 
 
-def blocks(ledger: Ledger) -> list[Block]:
-    """The section of a page."""
+def blocks(ledger: Ledger) -> list[PageBlock]:
+    """The page's blocks of a loss account: sentence, waterfall and tables."""
     if ledger.why:
         return [Text(f"There is no account: {ledger.why}.")]
     drawn = Figure(
@@ -43,7 +43,7 @@ def blocks(ledger: Ledger) -> list[Block]:
 
 
 def sentence(ledger: Ledger) -> str:
-    """The account in words."""
+    """The account in one sentence."""
     if ledger.total is None or ledger.reference is None or ledger.yardstick is None:
         return f"There is no account: {ledger.why}."
     said = (
@@ -57,17 +57,17 @@ def sentence(ledger: Ledger) -> str:
     return said + f" The line with the most to gain is {TITLES[largest.name]}: {mean_cell(largest.cost)}."
 
 
-def table(ledger: Ledger) -> Table:
-    """The lines, which add up to the distance."""
+def table(ledger: Ledger) -> PageTable:
+    """A table of the account's lines, which add up to the distance."""
     rows = [(TITLES[x.name], mean_cell(x.nats), _gain(x), _words(x)) for x in ledger.lines]
     rows.append(("distance", mean_cell(ledger.total), "", "What the lines add up to."))
     left = "; ".join(f"{TITLES[name]}: {why}" for name, why in ledger.left_out.items())
     note = "Nats a token, two standard errors behind ±; positive is worse." + (f" Left out: {left}." if left else "")
     columns = ("line", "nats a token", "to gain", "what it is")
-    return Table("Where the nats go", columns, rows, align="lrrl", note=note)
+    return PageTable("Where the nats go", columns, rows, align="lrrl", note=note)
 
 
-def replacements_table(found: Sequence[Replacement]) -> Table:
+def replacements_table(found: Sequence[Replacement]) -> PageTable:
     """What goes of each symptom when one ingredient is ideal."""
     rows = [(x.ingredient, x.symptom, mean_cell(x.before), mean_cell(x.after), mean_cell(x.gone)) for x in found]
     columns = ("replaced by", "symptom", "before", "after", "share of it that goes")
@@ -75,7 +75,7 @@ def replacements_table(found: Sequence[Replacement]) -> Table:
         "One ingredient at a time. A true length, a true first half and an oracle's order stand beside a plain sampler "
         "in random order, the others beside the plan. 1: all of it goes; negative: it grows."
     )
-    return Table("What goes when one ingredient is ideal", columns, rows, align="llrrr", note=note)
+    return PageTable("What goes when one ingredient is ideal", columns, rows, align="llrrr", note=note)
 
 
 def prescribed(found: Prescription) -> str:
@@ -85,10 +85,10 @@ def prescribed(found: Prescription) -> str:
     return f"The best of {found.tried} plans at as many forwards, tried on a fresh seed: {found.command}"
 
 
-def prescription_table(found: Prescription) -> Table:
+def prescription_table(found: Prescription) -> PageTable:
     """The user's plan beside the best that was tried."""
     rows = [(name, mean_cell(before), mean_cell(found.after[name])) for name, before in found.before.items()]
-    return Table("Your plan and the best tried", ("symptom", "your plan", "best tried"), rows)
+    return PageTable("Your plan and the best tried", ("symptom", "your plan", "best tried"), rows)
 
 
 def _gain(line: Line) -> str:

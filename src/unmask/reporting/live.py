@@ -18,7 +18,7 @@ HIDDEN = "░"
 
 
 def show(trace: Trace, piece: Piece, *, row: int = 0, delay: float = 0.15, console: Console | None = None) -> None:
-    """Play one row of a trace; where the output is no terminal, print how it ended.
+    """Replay one row of a trace in the terminal; elsewhere print its final state.
 
     Args:
         trace: what to show.

@@ -45,7 +45,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table; scrolls by itself where the window is narrow.
 
     Attributes:
@@ -117,7 +117,7 @@ class Html:
     kind: ClassVar[str] = "html"
 
 
-Block = Text | Table | Figure | Gallery | Tiles | Embed | Html
+PageBlock = Text | PageTable | Figure | Gallery | Tiles | Embed | Html
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ class Section:
     """A heading and its blocks."""
 
     title: str
-    blocks: Sequence[Block] = field(default_factory=list)
+    blocks: Sequence[PageBlock] = field(default_factory=list)
 
 
 def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer: str = "") -> str:
-    """A whole HTML page.
+    """A self-contained HTML page of sections.
 
     Raises:
         UsageError: a figure or an :class:`Html` block whose markup is plain text.
@@ -144,13 +144,13 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
             if isinstance(block, Embed):
                 # a frame is under its own policy and this one: what stands first in its head is let through here
                 scripts.update(re.findall(r"script-src '(sha256-[^;\"]+)'", unescape(block.html.split("<title>")[0])))
-    return whole("page.html", title, subtitle, footer, scripts, sections=sections)
+    return page_from_template("page.html", title, subtitle, footer, scripts, sections=sections)
 
 
-def whole(
+def page_from_template(
     template: str, title: str, subtitle: str = "", footer: str = "", scripts: Collection[str] = (), **values: Any
 ) -> str:
-    """A page from the template that draws its middle; text is escaped.
+    """A self-contained page whose body is one template; text is escaped.
 
     ``scripts`` are the hashes of those that may run: a browser does nothing else with the page than show it.
     """
@@ -164,13 +164,13 @@ def whole(
 
 
 def fragment(template: str, **values: Any) -> Markup:
-    """A part of a page from its template; text is escaped."""
+    """The markup of one template; text is escaped."""
     return Markup(templates().get_template(template).render(values))
 
 
 @lru_cache(maxsize=1)
 def templates() -> Environment:
-    """The templates of this package."""
+    """The package's Jinja environment, autoescaped."""
     import jinja2
 
     return jinja2.Environment(

@@ -14,7 +14,7 @@ from unmask.core.render import save_page
 from unmask.data.puzzles import Puzzle
 from unmask.decoding import Trace
 from unmask.evaluation.boards import BoardScores
-from unmask.reporting.page import Embed, Html, Section, Table, Text, Tiles, render_page
+from unmask.reporting.page import Embed, Html, PageTable, Section, Text, Tiles, render_page
 from unmask.reporting.tables import between, terminal
 
 
@@ -55,7 +55,7 @@ def solving(puzzle: Puzzle, trace: Trace, said: str = "") -> list[Section]:
         board = Markup("<pre>{}</pre>").format(puzzle.show(trace.replay()[0]))
         shown = [Text(f"As it was written. {said}"), Html(board)]
     lines = [(str(s), place, value, f"{p:.3f}", f"{m:.3f}") for s, place, value, p, m in steps(puzzle, trace)]
-    table = Table("Cell by cell", ["step", "cell", "value", "probability", "margin"], lines, align="rlrrr")
+    table = PageTable("Cell by cell", ["step", "cell", "value", "probability", "margin"], lines, align="rlrrr")
     spelled = trace.html(lambda token: puzzle.value_name(token) + " ", title="One unmasking, step by step")
     return [
         Section("The board", shown),
@@ -64,8 +64,8 @@ def solving(puzzle: Puzzle, trace: Trace, said: str = "") -> list[Section]:
     ]
 
 
-def grid(result: BoardScores) -> Table:
-    """What came out, for the terminal and the page."""
+def grid(result: BoardScores) -> PageTable:
+    """The table of solved boards, for the terminal and the page."""
     rows = [
         ("boards solved", between(result.solved)),
         ("solved at the first attempt", between(result.at_once)),
@@ -75,7 +75,7 @@ def grid(result: BoardScores) -> Table:
     if result.calls:
         rows.append(("answers checked against the rules, a board", f"{result.calls:.2f}"))
     note = f"{result.boards} boards of {result.puzzle}. Solved: Wilson's 95 % interval. "
-    return Table("Boards", ("measure", "value"), rows, note=note + " ".join(result.notes))
+    return PageTable("Boards", ("measure", "value"), rows, note=note + " ".join(result.notes))
 
 
 def tables(result: BoardScores, samples: int = 0) -> list[Any]:
@@ -84,7 +84,7 @@ def tables(result: BoardScores, samples: int = 0) -> list[Any]:
 
 
 def page(result: BoardScores, title: str = "Evaluation") -> str:
-    """The page as self-contained HTML."""
+    """The page of solved boards as self-contained HTML."""
     tiles = [("solved", f"{100 * result.solved.value:.1f} %", f"of {result.boards} boards")]
     about = " · ".join(f"{key}: {value}" for key, value in result.about.items())
     sections = [Section("At a glance", [Tiles(tiles)]), Section("Measured", [grid(result)])]

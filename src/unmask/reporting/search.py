@@ -12,15 +12,15 @@ from typing import Any
 from markupsafe import Markup
 
 from unmask.core.model import Output
-from unmask.reporting.page import templates, whole
-from unmask.search.trace import SearchTrace, Step
+from unmask.reporting.page import page_from_template, templates
+from unmask.search.trace import SearchStep, SearchTrace
 
 #: rows on a page
 _ROWS = 50
 
 
 def page(trace: SearchTrace, *, title: str = "", output: Output | None = None) -> str:
-    """The page as HTML.
+    """The page of a search's trace as HTML.
 
     Args:
         trace: what to show; the first fifty rows of it.
@@ -35,7 +35,7 @@ def page(trace: SearchTrace, *, title: str = "", output: Output | None = None) -
     script = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     script = script.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     found = sum(end == "verified" for end in trace.ends)
-    return whole(
+    return page_from_template(
         "search.html",
         title or "A search, step by step",
         f"{found} of {len(trace.ends)} verified by {trace.verifier}",
@@ -46,7 +46,7 @@ def page(trace: SearchTrace, *, title: str = "", output: Output | None = None) -
     )
 
 
-def _shown(steps: list[Step]) -> list[dict[str, Any]]:
+def _shown(steps: list[SearchStep]) -> list[dict[str, Any]]:
     found, before = [], ""
     for step in steps:
         old, new = before.split(" "), step.text.split(" ")

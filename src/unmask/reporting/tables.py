@@ -14,13 +14,13 @@ from unmask.evaluation.judge import Quality
 from unmask.evaluation.latent_use import FALSE, LatentUse
 from unmask.evaluation.likelihood import Likelihood
 from unmask.metrics.bootstrap import Interval
-from unmask.reporting.page import Table
+from unmask.reporting.page import PageTable
 
 _DASH = "\u2013"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number for people; a dash for NaN."""
+    """A number as text with few digits; a dash for NaN."""
     if math.isnan(value):
         return _DASH
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -35,8 +35,8 @@ def between(interval: Interval | None, digits: int = 3) -> str:
     return f"{number(interval.value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
 
-def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> Table:
-    """The bound in its units.
+def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[str] = ()) -> PageTable:
+    """A table of the likelihood bound in its units.
 
     Args:
         likelihood, conditional: what was measured, and whether given a latent.
@@ -62,7 +62,7 @@ def likelihood_table(likelihood: Likelihood, conditional: bool, notes: Sequence[
         *notes,
         *_odd([interval.value for interval in (likelihood.nats_per_token(), likelihood.masked_nats_per_token())]),
     ]
-    return Table("Bound on the likelihood", ("measure", "value [95 % interval]"), rows, note=" ".join(said))
+    return PageTable("Bound on the likelihood", ("measure", "value [95 % interval]"), rows, note=" ".join(said))
 
 
 def pays_padding(likelihood: Likelihood) -> bool:
@@ -80,8 +80,8 @@ def _odd(values: Sequence[float]) -> list[str]:
     return said
 
 
-def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
-    """Loss, accuracy and penalties by mask ratio."""
+def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> PageTable:
+    """A table of loss, accuracy and penalties by mask ratio."""
     names = [] if latent is None else list(FALSE)
     padded = pays_padding(likelihood)
     columns = ["masked fraction", "loss", "accuracy, %"] + ["padding loss"] * padded + [f"{name}, +" for name in names]
@@ -101,11 +101,11 @@ def ratio_table(likelihood: Likelihood, latent: LatentUse | None) -> Table:
     if latent is not None:
         note += " The last columns: how much the loss rises under another text's latent, the null, and noise."
     note = " ".join([note, *_odd([one.value for one in (*loss, *(padding if padded else []))])])
-    return Table("By masked fraction", columns, rows, note=note)
+    return PageTable("By masked fraction", columns, rows, note=note)
 
 
-def latent_table(latent: LatentUse) -> Table:
-    """Penalties of false latents, and the bottleneck."""
+def latent_table(latent: LatentUse) -> PageTable:
+    """A table of the penalties of false latents, and of the bottleneck."""
     what = {"shuffled": "another text's latent", "null": "the trained null", "noise": "noise of the same covariance"}
     rows = [
         (f"D_{name}: {what[name]}", between(latent.penalty(name)), between(latent.penalty_by_ratio(name)[-1]))
@@ -121,11 +121,11 @@ def latent_table(latent: LatentUse) -> Table:
         )
     measured = [latent.penalty(name) for name in FALSE] + [latent.penalty_by_ratio(name)[-1] for name in FALSE]
     note = " ".join([note, *_odd([interval.value for interval in measured])])
-    return Table("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
+    return PageTable("Use of the latent", ("false latent", "on the NELBO", "at r = 1"), rows, note=note)
 
 
-def match_table(match: Match, texts: int) -> Table:
-    """Outputs against their references."""
+def match_table(match: Match, texts: int) -> PageTable:
+    """A table of outputs scored against their references."""
 
     def percent(interval: Interval) -> str:
         return between(interval.map(lambda share: 100 * share), 1)
@@ -140,10 +140,10 @@ def match_table(match: Match, texts: int) -> Table:
     if match.copy_bleu is not None and match.input_bleu is not None:
         rows.append(("BLEU against the input (copying), 0-100", number(match.copy_bleu.bleu, 1)))
         rows.append(("BLEU of reference against input, 0-100", number(match.input_bleu.bleu, 1)))
-    return Table("Outputs against references", ("measure", "value [95 % interval]"), rows, note=f"{texts} texts.")
+    return PageTable("Outputs against references", ("measure", "value [95 % interval]"), rows, note=f"{texts} texts.")
 
 
-def quality_table(scores: GenerationScores) -> Table:
+def quality_table(scores: GenerationScores) -> PageTable:
     """GenPPL with everything it must stand beside, generated against data."""
     ours, data = scores.quality, scores.data_quality
 
@@ -184,21 +184,21 @@ def quality_table(scores: GenerationScores) -> Table:
         note += f" MAUVE {ours.mauve.missing}."
     shares = (q for both in (ours, data) for q in (both.entropy_nats, both.rep_2, both.rep_3, both.rep_4))
     note = " ".join([note, *_odd([interval.value for interval in shares])])
-    return Table("How it reads", ("measure", "generated", "data"), rows, note=note)
+    return PageTable("How it reads", ("measure", "generated", "data"), rows, note=note)
 
 
-def sample_table(scores: GenerationScores, count: int) -> Table:
-    """Prompt beside output."""
+def sample_table(scores: GenerationScores, count: int) -> PageTable:
+    """A table of prompts beside outputs."""
     if scores.inputs is None:
-        return Table("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
+        return PageTable("Prompt beside output", ("output",), [(text,) for text in scores.outputs[:count]], align="l")
     if scores.inputs == scores.references:
         pairs = zip(scores.inputs[:count], scores.outputs[:count], strict=True)
-        return Table("Prompt beside output", ("text given", "output"), list(pairs), align="ll")
+        return PageTable("Prompt beside output", ("text given", "output"), list(pairs), align="ll")
     rows = zip(scores.inputs[:count], scores.outputs[:count], scores.references[:count], strict=True)
-    return Table("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
+    return PageTable("Prompt beside output", ("text given", "output", "reference"), list(rows), align="lll")
 
 
-def terminal(table: Table) -> RichTable:
+def terminal(table: PageTable) -> RichTable:
     """A :class:`rich.table.Table`; texts cannot smuggle in markup."""
     shown = RichTable(title=table.title, title_justify="left", title_style="bold", caption_justify="left")
     for column, align in zip(table.columns, table.align, strict=True):

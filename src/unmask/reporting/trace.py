@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from unmask.core.model import Output
 from unmask.decoding.trace import EVENTS, GUESSES, Trace
-from unmask.reporting.page import templates, whole
+from unmask.reporting.page import page_from_template, templates
 
 #: columns of the page's events; the template's KEY counts on this order
 COLUMNS = tuple(name for name in EVENTS if name != "time")
@@ -27,7 +27,7 @@ def page(
     title: str = "",
     output: Output | None = None,
 ) -> str:
-    """The page as HTML.
+    """The page of a sampler's trace as HTML: who was unmasked when.
 
     Args:
         trace: what to show.
@@ -55,7 +55,7 @@ def page(
     script = script.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     final = "".join(spell(v) for v in shown.replay()[0].tolist() if v != shown.mask_id)
     settings = ", ".join(f"{k} {v}" for k, v in shown.plan.items()) or "default plan"
-    return whole(
+    return page_from_template(
         "trace.html",
         title or "One unmasking, step by step",
         f"{len(events)} events in {int(shown.steps_B.max())} steps; {settings}",

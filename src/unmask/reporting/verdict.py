@@ -10,20 +10,38 @@ from markupsafe import Markup
 
 from unmask.diagnosis.finding import Finding, Plot, plain
 from unmask.diagnosis.verdict import Verdict
-from unmask.diagnosis.writing import Writing
+from unmask.diagnosis.writing import WritingReport
 from unmask.reporting.ledger import blocks as ledger_blocks
 from unmask.reporting.ledger import prescribed, prescription_table, replacements_table
-from unmask.reporting.page import MARKERS, Block, Html, Section, Text, Tiles, figure_svg, fragment, plot, render_page
-from unmask.reporting.verdict_view import WORD, written_with
+from unmask.reporting.page import (
+    MARKERS,
+    Html,
+    PageBlock,
+    Section,
+    Text,
+    Tiles,
+    figure_svg,
+    fragment,
+    plot,
+    render_page,
+)
+from unmask.reporting.verdict_view import WORD, changes_table, written_with
 from unmask.reporting.writing import measures_table, pairs_table
 
 
 def page(verdict: Verdict) -> str:
-    """The whole page."""
+    """The page of a verdict as self-contained HTML."""
     roots = {c.finding.check: c for c in verdict.causes}
     # the ledger's cause is no check's
-    short: list[Block] = [Html(_finding(c.finding, [])) for c in verdict.causes if c.finding not in verdict.findings]
-    groups: dict[str, list[Block]] = {"Causes": short, "What follows, and warnings": [], "In order": [], "Not run": []}
+    short: list[PageBlock] = [
+        Html(_finding(c.finding, [])) for c in verdict.causes if c.finding not in verdict.findings
+    ]
+    groups: dict[str, list[PageBlock]] = {
+        "Causes": short,
+        "What follows, and warnings": [],
+        "In order": [],
+        "Not run": [],
+    }
     for finding in verdict.findings:
         if finding.check in roots:
             where = "Causes"
@@ -34,16 +52,19 @@ def page(verdict: Verdict) -> str:
         explains = list(roots[finding.check].consequences) if finding.check in roots else []
         groups[where].append(Html(_finding(finding, explains)))
     banner = fragment("banner.html", verdict=verdict, word=WORD)
-    notes: list[Block] = [Text(note) for note in verdict.notes]
+    notes: list[PageBlock] = [Text(note) for note in verdict.notes]
     sections = [Section("Verdict", [Html(banner), Tiles(_tiles(verdict)), *notes])]
     if verdict.writing is not None:
         sections.append(Section("Writing", _writing(verdict.writing)))
+    if verdict.comparison is not None:
+        said_now: list[PageBlock] = [Text(verdict.comparison.sentence), changes_table(verdict.comparison)]
+        sections.append(Section("Beside the baseline", said_now))
     if verdict.ledger is not None:
         sections.append(Section("Ledger", ledger_blocks(verdict.ledger)))
     if verdict.replacements:
         sections.append(Section("Repair by replacement", [replacements_table(verdict.replacements)]))
     if verdict.prescription is not None:
-        said: list[Block] = [Text(prescribed(verdict.prescription)), prescription_table(verdict.prescription)]
+        said: list[PageBlock] = [Text(prescribed(verdict.prescription)), prescription_table(verdict.prescription)]
         sections.append(Section("What to do", said))
     sections += [Section(name, blocks) for name, blocks in groups.items() if blocks]
     sections.append(Section("How to read this", [Text(_READING)]))
@@ -55,8 +76,8 @@ def page(verdict: Verdict) -> str:
     )
 
 
-def _writing(writing: Writing) -> list[Block]:
-    said: list[Block] = [Text(writing.sentence)]
+def _writing(writing: WritingReport) -> list[PageBlock]:
+    said: list[PageBlock] = [Text(writing.sentence)]
     if writing.pairs:
         said += [pairs_table(writing), measures_table(writing)]
     return said
@@ -96,7 +117,7 @@ def _tiles(verdict: Verdict) -> list[tuple[str, str, str]]:
 
 
 def draw(spec: Plot, alt: str) -> Markup:
-    """A plot from its numbers."""
+    """The SVG of a finding's plot."""
     with plot() as (figure, axes):
         if spec.kind == "bars":
             _bars(axes, spec)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
+from unmask.diagnosis.baseline import Comparison
 from unmask.diagnosis.finding import Finding
 from unmask.diagnosis.verdict import Verdict
 from unmask.reporting.ledger import prescribed, prescription_table, replacements_table, sentence
 from unmask.reporting.ledger import table as ledger_table
+from unmask.reporting.page import PageTable
 from unmask.reporting.tables import terminal
 from unmask.reporting.writing import measures_table, pairs_table
 
@@ -32,6 +34,8 @@ def view(verdict: Verdict) -> Group:
     parts += [Text(note, style="yellow") for note in verdict.notes]
     if verdict.writing is not None and verdict.writing.pairs:
         parts += [terminal(pairs_table(verdict.writing)), terminal(measures_table(verdict.writing)), Text()]
+    if verdict.comparison is not None:
+        parts += [terminal(changes_table(verdict.comparison)), Text()]
     if verdict.ledger is not None:
         parts += [] if verdict.ledger.why else [terminal(ledger_table(verdict.ledger))]
         parts += [Text(sentence(verdict.ledger)), Text()]
@@ -46,7 +50,7 @@ def view(verdict: Verdict) -> Group:
     for finding in verdict.findings:
         if finding.status == "warn":
             parts.append(Group(Text(f"warning: {finding.title}", style="yellow"), _body(finding), Text()))
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    table = RichTable(box=None, pad_edge=False, show_header=True, header_style="dim")
     for head in ("check", "", "measured", "forwards", "s"):
         table.add_column(head, justify="right" if head in ("forwards", "s") else "left", overflow="fold")
     for f in verdict.findings:
@@ -67,6 +71,22 @@ def view(verdict: Verdict) -> Group:
         )
     )
     return Group(*parts)
+
+
+def print_line(console: Console, finding: Finding) -> None:
+    """Print one line for a finding as it comes: the check, how it went, and what was measured."""
+    line = Text(f"{finding.check:22s} ")
+    line.append(f"{WORD[finding.status]:8s} ", STYLE[finding.status])
+    line.append(" ".join((finding.measured or finding.why).split()))
+    console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def changes_table(comparison: Comparison) -> PageTable:
+    """What is not as in the baseline, regressions first."""
+    rows = [("worse" if c.worse else "better", c.what, c.before, c.now) for c in comparison.changes]
+    left = f" Could be run then, and not now: {', '.join(comparison.unasked)}." if comparison.unasked else ""
+    note = f"{comparison.baseline}. Numbers by more than 3 standard errors of both.{left}"
+    return PageTable("Beside the baseline", ("", "what", "before", "now"), rows, align="llll", note=note)
 
 
 def written_with(verdict: Verdict) -> str:

@@ -167,7 +167,12 @@ class CanvasRewriter:
         """The row with its end at a place, of a model that writes ends."""
         end, pad, fill_L = self.denoiser.eos_id, self.denoiser.pad_id, self._fill_BL[one.row]
         places = self._shown(one.row)
-        if end is None or self.denoiser.models_length or at == places[0] or not bool(fill_L[places[places.index(at) :]].all()):
+        if (
+            end is None
+            or self.denoiser.models_length
+            or at == places[0]
+            or not bool(fill_L[places[places.index(at) :]].all())
+        ):
             return []
         ended = _with(one.attempt.draft.state, at, end)  # type: ignore[union-attr]
         behind_L = fill_L & (torch.arange(len(ended), device=ended.device) > at)
@@ -225,4 +230,3 @@ def _with(x_L: Tensor, at: int, token: int) -> Tensor:
     x_L = x_L.clone()
     x_L[at] = token
     return x_L
-

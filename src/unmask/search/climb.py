@@ -25,7 +25,7 @@ from unmask.search.plan import SearchPlan
 from unmask.search.proposal import Proposal
 from unmask.search.site import Site, word_log_probs
 from unmask.search.units import Units
-from unmask.search.writer import Rows, Writer
+from unmask.search.writer import DenoiserRows, MaskFiller
 
 #: of drafts, and of what is rewritten
 _DRAFT, _REWRITE = (0.8, 0.25), (0.9, 0.5)
@@ -36,27 +36,27 @@ _ALIKE = 0.8
 
 
 @dataclass(frozen=True)
-class Check:
+class VerifyRequest:
     """A request: what does the verifier say of these texts? Answered by a list of (score, accepted, vector)."""
 
     texts: list[str]
 
 
 @dataclass(frozen=True)
-class Ask:
+class LogProbRequest:
     """A request: ln p at the masks of these rows."""
 
-    rows: Rows
+    rows: DenoiserRows
 
 
 @dataclass(frozen=True)
-class Fill:
+class FillRequest:
     """A request: these rows with their masks filled in."""
 
-    rows: Rows
+    rows: DenoiserRows
 
 
-Request = Check | Ask | Fill
+Request = VerifyRequest | LogProbRequest | FillRequest
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class WordForms:
     tokens_a_unit: float
 
     @classmethod
-    def of(cls, lexicon: Lexicon, writer: Writer) -> WordForms:
+    def of(cls, lexicon: Lexicon, writer: MaskFiller) -> WordForms:
         """For a lexicon's words in a tokenizer's tokens."""
         spell = lexicon.spelling.pieces
         # behind a word, as inside a sentence
@@ -111,7 +111,7 @@ class Climb:
         z_Z: Tensor | None,
         lexicon: Lexicon,
         forms: WordForms,
-        writer: Writer,
+        writer: MaskFiller,
         sources: dict[str, Proposal],
         plan: SearchPlan,
         key: Callable[[str], str],
@@ -205,7 +205,7 @@ class Climb:
                 flat += [[*sum(ids[:at], []), mask, *sum(ids[at:], [])] for at in range(n + 1)]
                 rows += flat
                 firsts.append(n)
-            log_p = yield Ask(Rows(rows, self.z_Z))
+            log_p = yield LogProbRequest(DenoiserRows(rows, self.z_Z))
             start = 0
             for site, n in zip(sites, firsts, strict=True):
                 site.replaced_nW = self._by_word(log_p[start : start + n])
@@ -260,7 +260,7 @@ class Climb:
         asked = list(texts.items())[: max(0, left)]
         if not asked:
             return
-        answers = yield Check([text for _, (text, _) in asked])
+        answers = yield VerifyRequest([text for _, (text, _) in asked])
         ids = [self.lexicon.ids(entry[0]) for _, (_, entry) in asked]
         fluency = self.lexicon.trigram.scores(ids)
         top = self._top()
@@ -289,7 +289,9 @@ class Climb:
         temperature, pace = how
         names = [self.row * 2**20 + next(self._names) for _ in rows]
         bias_V = self._own_bias_V if self.bias_V is None else self.bias_V
-        filled = yield Fill(Rows(rows, self.z_Z, bias_V, self.penalty_V, temperature, pace, names, self.plan.seed))
+        filled = yield FillRequest(
+            DenoiserRows(rows, self.z_Z, bias_V, self.penalty_V, temperature, pace, names, self.plan.seed)
+        )
         cut = [self.lexicon.spelling.cut(text) for text in self.writer.texts(filled)]
         yield from self._check([(units, source, None, None) for units in cut if units])
 

@@ -17,11 +17,11 @@ from unmask.core.sampling_config import SamplingConfig
 from unmask.models.text_model import TextModel
 from unmask.search.learned import LearnedCorrector
 from unmask.search.lexicons import lexicon_of
-from unmask.search.loop import Ended, Found, search
+from unmask.search.loop import Ended, SearchResult, search
 from unmask.search.plan import SearchPlan
 from unmask.search.verifier import BOUNDS, named, verifier_of
-from unmask.search.verifiers.cosine import Cosine, CosineCheck
-from unmask.search.writer import Writer
+from unmask.search.verifiers.cosine import CosineVerifier, CosineVerifierKind
+from unmask.search.writer import MaskFiller
 
 #: the settings of a generation that a search has a use for
 HONOURED = frozenset({"verify", *BOUNDS})
@@ -37,7 +37,7 @@ def write_from_vectors(
     share: bool = False,
     stored: str = "fp32",
     plan: SearchPlan | None = None,
-) -> tuple[list[Found], str, float]:
+) -> tuple[list[SearchResult], str, float]:
     """What was found for each vector, the precision of the network, and the seconds it took.
 
     Args:
@@ -55,8 +55,8 @@ def write_from_vectors(
     """
     started = time.perf_counter()
     kind = verifier_of(config)
-    if not isinstance(kind, Cosine):
-        raise UsageError(f"verify={named(config)!r} does not check {Cosine.checks}: 'cosine' does")
+    if not isinstance(kind, CosineVerifierKind):
+        raise UsageError(f"verify={named(config)!r} does not check {CosineVerifierKind.checks}: 'cosine' does")
     rows = list(range(len(z_NZ))) if rows is None else list(rows)
     encoder = model.encoder
     if z_NZ.shape[1] != encoder.width:
@@ -69,15 +69,17 @@ def write_from_vectors(
     mine = distributed.split_between_processes(len(rows)) if share else range(len(rows))
     z_BZ = z_NZ[mine.start : mine.stop].float().cpu()
     numbers = rows[mine.start : mine.stop]
-    coarse = model.load_encoder("bf16") if chosen.precision == "bf16" and model.card.encoder is not None else None
-    check = CosineCheck(dict(zip(numbers, z_BZ, strict=True)), encoder, coarse, kind.least(stored), config.batch_size)
+    coarse = model.card.load_encoder("bf16") if chosen.precision == "bf16" and model.card.encoder is not None else None
+    check = CosineVerifier(
+        dict(zip(numbers, z_BZ, strict=True)), encoder, coarse, kind.least(stored), config.batch_size
+    )
     lexicon = lexicon_of(model, share)
     lengths = _lengths(model, z_BZ)
     found = search(
         numbers,
         z_BZ,
         check,
-        Writer(model.denoiser, model.tokenizer, lambda: chosen.autocast(model.device)),
+        MaskFiller(model.denoiser, model.tokenizer, lambda: chosen.autocast(model.device)),
         lexicon,
         plan,
         lengths_BL=lengths,

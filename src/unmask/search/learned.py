@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from unmask.decoding.corrections import corrections
-from unmask.search.asked import Asked
+from unmask.search.context import SearchContext
 from unmask.search.hypothesis import Hypothesis
 
 #: texts from each hypothesis, how they are drawn, and the most steps of a text
@@ -17,7 +17,7 @@ EACH, TEMPERATURE, STEPS = 2, 0.8, 8
 class LearnedCorrector:
     """The :class:`unmask.search.corrector.Corrector` that is a denoiser (``corrects``), the search's own."""
 
-    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> tuple[list[list[int]], int]:
+    def rows(self, search: SearchContext, best: Sequence[Hypothesis]) -> tuple[list[list[int]], int]:
         """Rows of ids, written whole, from hypotheses whose vectors the verifier gave; and the forwards they took."""
         told = [h for h in best if h.vector_Z is not None]
         if search.z_Z is None or not told:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
+from unmask.core.files import cache_root
 from unmask.evaluation.held_out import trained_on
 from unmask.models.text_model import TextModel
 from unmask.search.lexicon import FILE, Lexicon
@@ -63,8 +63,7 @@ def _place(model: TextModel) -> Path:
     if source.exists():
         parts.append(source.stat().st_mtime_ns)
     name = hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
-    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser()
-    return root / "lexicons" / f"{name}.safetensors"
+    return cache_root() / "lexicons" / f"{name}.safetensors"
 
 
 def _texts(model: TextModel) -> Sequence[str]:
@@ -81,5 +80,5 @@ def _texts(model: TextModel) -> Sequence[str]:
 
 def _made(model: TextModel, texts: Sequence[str]) -> Lexicon:
     _log.warning("the words of %s training texts are read for searches, once: this takes minutes", f"{len(texts):,}")
-    encoder = model.load_encoder("bf16")
+    encoder = model.card.load_encoder("bf16")
     return Lexicon.made(list(texts), lambda part: torch.from_numpy(encoder.encode(part)), is_uncased(encoder))

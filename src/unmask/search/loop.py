@@ -10,19 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from unmask.core.verifier import Verifier
-from unmask.search.climb import Ask, Check, Climb, Fill, Request, WordForms
+from unmask.search.climb import Climb, FillRequest, LogProbRequest, Request, VerifyRequest, WordForms
 from unmask.search.corrector import Corrector
 from unmask.search.lexicon import Lexicon
 from unmask.search.plan import SearchPlan
 from unmask.search.proposal import proposals
-from unmask.search.writer import Writer
+from unmask.search.writer import MaskFiller
 
 #: searches that are under way at a time
 AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search ends with.
 
     Attributes:
@@ -57,14 +57,14 @@ class Ended:
     """A row is done: what a callback gets."""
 
     row: int
-    found: Found
+    found: SearchResult
 
 
 def search(
     rows: Sequence[int],
     targets_BZ: Tensor | None,
     verifier: Verifier,
-    writer: Writer,
+    writer: MaskFiller,
     lexicon: Lexicon,
     plan: SearchPlan,
     *,
@@ -72,8 +72,8 @@ def search(
     corrector: Corrector | None = None,
     starts: Sequence[Sequence[str]] | None = None,
     on_rise: Callable[[Rise], None] | None = None,
-    on_end: Callable[[int, Found], None] | None = None,
-) -> list[Found]:
+    on_end: Callable[[int, SearchResult], None] | None = None,
+) -> list[SearchResult]:
     """A text for each row, by search against a verifier.
 
     Args:
@@ -94,7 +94,7 @@ def search(
     deadline = None if plan.seconds is None else time.perf_counter() + plan.seconds
     waiting = list(range(len(rows)))[::-1]
     under_way: dict[int, _Run] = {}
-    found: dict[int, Found] = {}
+    found: dict[int, SearchResult] = {}
     while waiting or under_way:
         while waiting and len(under_way) < AT_ONCE:
             at = waiting.pop()
@@ -130,7 +130,7 @@ def search(
                 if on_end is not None:
                     on_end(at, found[at])
         if late and waiting:
-            found |= {at: Found("", 0.0, False, 0, 0, "seconds", []) for at in waiting}
+            found |= {at: SearchResult("", 0.0, False, 0, 0, "seconds", []) for at in waiting}
             break
     return [found[at] for at in range(len(rows))]
 
@@ -152,16 +152,18 @@ class _Run:
         except StopIteration:
             self.request = None
 
-    def ended(self) -> Found:
+    def ended(self) -> SearchResult:
         climb = self.climb
         best = climb.accepted or (climb.path[-1] if climb.path else None)
         if best is None:
-            return Found("", 0.0, False, climb.calls, climb.forwards, climb.stopped, [])
-        return Found(best.text, best.score, best.accepted, climb.calls, climb.forwards, climb.stopped, list(climb.path))
+            return SearchResult("", 0.0, False, climb.calls, climb.forwards, climb.stopped, [])
+        return SearchResult(
+            best.text, best.score, best.accepted, climb.calls, climb.forwards, climb.stopped, list(climb.path)
+        )
 
 
-def _answer(runs: Sequence[_Run], verifier: Verifier, writer: Writer) -> None:
-    checks = [run for run in runs if isinstance(run.request, Check)]
+def _answer(runs: Sequence[_Run], verifier: Verifier, writer: MaskFiller) -> None:
+    checks = [run for run in runs if isinstance(run.request, VerifyRequest)]
     if checks:
         texts = [text for run in checks for text in run.request.texts]  # type: ignore[union-attr]
         whose = [run.climb.row for run in checks for _ in run.request.texts]  # type: ignore[union-attr]
@@ -173,11 +175,11 @@ def _answer(runs: Sequence[_Run], verifier: Verifier, writer: Writer) -> None:
             run.answer = list(zip(said.score_N[start:end], said.accepted_N[start:end], vectors[start:end], strict=True))
             run.climb.calls += sum(said.calls_N[start:end])
             start = end
-    asks = [run for run in runs if isinstance(run.request, Ask)]
+    asks = [run for run in runs if isinstance(run.request, LogProbRequest)]
     for run, log_p in zip(asks, writer.log_probs([run.request.rows for run in asks]), strict=True):  # type: ignore[union-attr]
         run.answer = log_p
         run.climb.forwards += len(run.request.rows.ids)  # type: ignore[union-attr]
-    fills = [run for run in runs if isinstance(run.request, Fill)]
+    fills = [run for run in runs if isinstance(run.request, FillRequest)]
     for run, (ids, forwards) in zip(fills, writer.fill([run.request.rows for run in fills]), strict=True):  # type: ignore[union-attr]
         run.answer = ids
         run.climb.forwards += forwards

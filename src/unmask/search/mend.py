@@ -1,8 +1,8 @@
 """Write, check, mend, where a verifier says which characters are wrong and a model writes them anew.
 
 The search for texts that are checked by themselves (a pattern, a grammar, equations, rules). Like
-:mod:`unmask.search.loop` it knows a verifier and what writes, and nothing else of a model; all rows go on in rounds, and
-what a row is asked depends on the row alone.
+:mod:`unmask.search.loop` it knows a verifier and what writes, and nothing else of a model; all rows go on in rounds,
+and what a row is asked depends on the row alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from unmask.core.verifier import Verifier
-from unmask.search.loop import Ended, Found, Rise
+from unmask.search.loop import Ended, Rise, SearchResult
 from unmask.search.plan import SearchPlan
 
 
@@ -143,11 +143,13 @@ class _Row:
             return "nothing new was proposed"
         return "calls" if rounds is not None and self.rounds >= rounds else ""
 
-    def found(self) -> Found:
+    def found(self) -> SearchResult:
         best = self.path[-1] if self.path else None
         if best is None:
-            return Found("", 0.0, False, self.calls, self.forwards, self.stopped, [])
-        return Found(best.text, best.score, best.accepted, self.calls, self.forwards, self.stopped, list(self.path))
+            return SearchResult("", 0.0, False, self.calls, self.forwards, self.stopped, [])
+        return SearchResult(
+            best.text, best.score, best.accepted, self.calls, self.forwards, self.stopped, list(self.path)
+        )
 
 
 def mend(
@@ -159,7 +161,7 @@ def mend(
     rounds: int | None = None,
     on_rise: Callable[[Rise], None] | None = None,
     on_end: Callable[[Ended], None] | None = None,
-) -> list[Found]:
+) -> list[SearchResult]:
     """A text for each row: drafted, checked, and written anew where the verifier says that it is wrong.
 
     Args:

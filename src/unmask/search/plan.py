@@ -12,7 +12,7 @@ CALLS = 2000
 
 
 @dataclass(frozen=True)
-class Weights:
+class RankingWeights:
     """What a word at a place is ranked by before it is tried, in units of log odds.
 
     Fitted once (listwise) on texts in which one, two or four words had been replaced by what the denoiser draws there.
@@ -70,7 +70,7 @@ class SearchPlan:
     join: bool = True
     bias: float = 0.6
     elite: float = 2.5
-    weights: Weights = field(default_factory=Weights)
+    weights: RankingWeights = field(default_factory=RankingWeights)
     seed: int = 0
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from unmask.core.registry import Leaf, Registry
-from unmask.search.asked import Asked
+from unmask.search.context import SearchContext
 from unmask.search.hypothesis import Edit, Hypothesis
 from unmask.search.site import Site
 
@@ -27,7 +27,7 @@ class Proposal(Leaf):
         """Edits of one hypothesis, in any order; each with its rank."""
         return []
 
-    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
+    def rows(self, search: SearchContext, best: Sequence[Hypothesis]) -> list[list[int]]:
         """Rows of ids with masks for the denoiser to fill, from the best hypotheses."""
         return []
 

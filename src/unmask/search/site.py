@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.search.asked import Asked
+from unmask.search.context import SearchContext
 from unmask.search.hypothesis import Hypothesis, framed
 
 #: what a word of several tokens is charged, since one mask stands for all of them; the least ln p that counts
@@ -32,7 +32,7 @@ class Site:
             denoiser; None where no source asks it.
     """
 
-    search: Asked
+    search: SearchContext
     hypothesis: Hypothesis
     replaced_nW: Tensor | None = None
     inserted_mW: Tensor | None = None

@@ -12,14 +12,14 @@ from torch import Tensor
 from unmask.core.files import write_json
 from unmask.core.model import Model, Output
 from unmask.core.sampling_config import SamplingConfig
-from unmask.search.loop import Found
+from unmask.search.loop import SearchResult
 from unmask.search.verifier import named
 
 FORMAT = "unmask-search-trace-1"
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """A hypothesis that rose above all before it.
 
     Attributes:
@@ -46,15 +46,15 @@ class SearchTrace:
         verifier: what checked them.
     """
 
-    rows: list[list[Step]]
+    rows: list[list[SearchStep]]
     ends: list[str]
     verifier: str = "cosine"
 
     @classmethod
-    def of(cls, found: Sequence[Found], verifier: str) -> SearchTrace:
+    def of(cls, found: Sequence[SearchResult], verifier: str) -> SearchTrace:
         """Of what searches ended with."""
         steps = [
-            [Step(h.text, h.score, h.source, h.parent.text if h.parent else None, h.calls) for h in one.path]
+            [SearchStep(h.text, h.score, h.source, h.parent.text if h.parent else None, h.calls) for h in one.path]
             for one in found
         ]
         return cls(steps, [one.stopped for one in found], verifier)
@@ -70,7 +70,7 @@ class SearchTrace:
 
 
 def output_of(
-    found: Sequence[Found],
+    found: Sequence[SearchResult],
     config: SamplingConfig,
     *,
     texts: list[str],

@@ -25,7 +25,7 @@ def is_word(unit: str) -> bool:
     return unit[0].isalnum() or unit[0] == "_"
 
 
-def cut(text: str) -> Units:
+def split_units(text: str) -> Units:
     """The words and marks of a text, in order; apostrophes inside a word belong to it."""
     return tuple(_UNIT.findall(text))
 
@@ -67,8 +67,8 @@ class Spelling:
         return cls(uncased, {word: form for word, form in case.items() if form != word}, glue)
 
     def cut(self, text: str) -> Units:
-        """:func:`cut`, in lower case where the verifier cannot tell."""
-        return cut(text.lower() if self.uncased else text)
+        """:func:`split_units`, in lower case where the verifier cannot tell."""
+        return split_units(text.lower() if self.uncased else text)
 
     def spell(self, units: Sequence[str]) -> str:
         """The text of units; a sentence, and what is quoted, begins with a capital."""

@@ -29,7 +29,7 @@ _TOP = 24
 
 
 @dataclass(frozen=True)
-class Rows:
+class DenoiserRows:
     """Rows for the denoiser.
 
     Attributes:
@@ -53,7 +53,7 @@ class Rows:
     seed: int = 0
 
 
-class Writer:
+class MaskFiller:
     """A denoiser with its tokenizer.
 
     Args:
@@ -106,7 +106,7 @@ class Writer:
             return write(self.denoiser, self.device).cpu()
 
     @torch.no_grad()
-    def log_probs(self, asked: Sequence[Rows]) -> list[Tensor]:
+    def log_probs(self, asked: Sequence[DenoiserRows]) -> list[Tensor]:
         """For each, ln p [masks, V] at the masked positions of its rows, row by row; bias and penalty left out."""
         out = [[torch.empty(0)] * len(rows.ids) for rows in asked]
         for part, x_RL, cond in self._batches(
@@ -119,7 +119,7 @@ class Writer:
         return [torch.cat(found) if found else torch.empty(0, self.vocab_size) for found in out]
 
     @torch.no_grad()
-    def fill(self, asked: Sequence[Rows]) -> list[tuple[list[list[int]], int]]:
+    def fill(self, asked: Sequence[DenoiserRows]) -> list[tuple[list[list[int]], int]]:
         """For each, its rows with every mask written, in several steps, the surest first; and the forwards it took."""
         rows = [[list(ids) for ids in one.ids] for one in asked]
         todo = [(a, r) for a, one in enumerate(rows) for r, ids in enumerate(one) if self.mask in ids]
@@ -135,7 +135,7 @@ class Writer:
 
     def _step(
         self,
-        asked: Sequence[Rows],
+        asked: Sequence[DenoiserRows],
         rows: list[list[list[int]]],
         part: list[tuple[int, int]],
         x_RL: Tensor,
@@ -189,7 +189,7 @@ class Writer:
 
     def _batches(
         self,
-        asked: Sequence[Rows],
+        asked: Sequence[DenoiserRows],
         todo: Sequence[tuple[int, int]],
         rows: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> Iterator[tuple[list[tuple[int, int]], Tensor, Condition | None]]:

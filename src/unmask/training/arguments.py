@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +60,7 @@ _AT_LEAST = (
 #: steps of a run that time ends: more than any has
 UNBOUNDED = 10**9
 
-#: measured with tests/distributed: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
+#: measured with tests/integration/test_processes.py: 1.6 to 1.12 train another curve when sharded, 1.3 cannot shard
 ACCELERATE_SHARDS = tuple(int(part) for part in accelerate.__version__.split(".")[:2]) >= (1, 15)
 
 
@@ -68,7 +70,7 @@ def _help(text: str, default: Any) -> Any:
 
 @dataclass
 class ModelArguments:
-    """The denoiser and what stands before it."""
+    """Settings of the network and its conditioning."""
 
     tokenizer: str = _help(
         "'bpe' trains one on the corpus, 'encoder' takes the encoder's, else a name or folder", "bpe"
@@ -115,7 +117,7 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is read."""
+    """Settings of the data: what is read, how it is split and encoded."""
 
     data: str = _help(
         "hub name, load_from_disk folder, jsonl/csv/txt file, an offline corpus such as 'verses', or 'arithmetic'",
@@ -181,6 +183,15 @@ class TrainArguments(TrainingArguments):
         "number of steps; steps below 1 (warmup_steps, eval_steps, save_steps) are then shares of the time",
         None,
     )
+    max_tokens: int | None = _help(
+        "positions of a process and micro-batch at most, padding counted, instead of a number of rows: short texts "
+        "make batches of many rows; with length_model",
+        None,
+    )
+    compile_blocks: bool = _help(
+        "compile the blocks for at most six shapes of batches: minutes of compiling, once a machine, then faster steps",
+        False,
+    )
     bad_batches: int = _help("consecutive non-finite losses after which training stops", 5)
 
     # other defaults than Hugging Face's, for small models on any machine
@@ -208,7 +219,7 @@ class TrainArguments(TrainingArguments):
     remove_unused_columns: bool | None = _help("must stay off: latents are not arguments of forward", False)
     dataloader_num_workers: int = _help("loader processes; the arrays are memory-mapped, 0 is fastest when small", 0)
     dataloader_pin_memory: bool = _help("pin batches; of use with a GPU only", False)
-    disable_tqdm: bool | None = _help("no progress bar", None)
+    disable_tqdm: bool | None = _help("lines instead of a progress bar; without a terminal when not given", None)
 
     def __post_init__(self) -> None:
         refuse(self)
@@ -239,9 +250,30 @@ class TrainArguments(TrainingArguments):
         self._one_precision()
         # Trainer refuses bf16 on a machine without an accelerator unless told that the CPU is meant
         self.use_cpu: bool = bool(self.use_cpu) or not torch.accelerator.is_available()
-        super().__post_init__()
+        with self._any_step_saved():
+            super().__post_init__()
         check_parts(self)
         direct_schedule(self)
+
+    @contextmanager
+    def _any_step_saved(self) -> Iterator[None]:
+        """Inside, Trainer does not ask for a multiple of ``eval_steps`` in ``save_steps``: a new best is saved at once.
+
+        Raises:
+            UsageError: ``load_best_model_at_end`` where nothing is evaluated or saved.
+        """
+        best = self.load_best_model_at_end
+        for name, what in (("eval_strategy", "evaluates"), ("save_strategy", "saves")):
+            if best and str(getattr(getattr(self, name), "value", getattr(self, name))) == "no":
+                raise UsageError(
+                    f"load_best_model_at_end={best} does not go with {name}=no, which {what} nothing: write "
+                    f"load_best_model_at_end=false, or {name}=steps"
+                )
+        if best and self.metric_for_best_model is None:
+            self.metric_for_best_model, self.greater_is_better = "loss", False
+        self.load_best_model_at_end = False
+        yield
+        self.load_best_model_at_end = best
 
     def _one_precision(self) -> None:
         """Trainer's own word and the launcher's are other names for ``precision``."""
@@ -258,11 +290,6 @@ class TrainArguments(TrainingArguments):
                 raise UsageError(f"{words} does not go with precision={self.precision!r}: leave one out")
             self.precision = wanted
         self.bf16 = self.precision == "bf16"
-
-    def compute_in(self, precision: str) -> None:
-        """Settle ``precision: auto``, before the trainer is made."""
-        self.precision, self.bf16 = precision, precision == "bf16"
-        self.mixed_precision: str = "bf16" if self.bf16 else "no"
 
     def _count_steps(self) -> None:
         """Minutes, steps or epochs, one of them; Trainer would let the epochs be and say nothing."""
@@ -289,7 +316,8 @@ class TrainArguments(TrainingArguments):
                 raise UsageError(f"minutes={minutes:g} and {name}={value:g} both say how long to train: leave one out")
         if self.warmup_steps >= 1:
             raise UsageError(
-                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long"
+                f"warmup_steps={self.warmup_steps:g} must be a share of the time, below 1, where minutes says how long "
+                "and no max_steps of the recipe of how many steps they are: 0.05 is usual"
             )
         self.max_steps = UNBOUNDED
 

@@ -6,8 +6,6 @@ mean over the whole step: how its rows are split into processes and micro-batche
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +13,29 @@ from typing import Any
 
 import torch
 from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import DistributedType
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from unmask.core import distributed
-from unmask.core.errors import CheckpointError, UnmaskError, UsageError
+from unmask.core.errors import UnmaskError, UsageError
 from unmask.core.random import Stream, hashed
-from unmask.models.hub import silenced
-from unmask.models.text_model import check_fit, first_line, read_weights
-from unmask.training.arguments import ACCELERATE_SHARDS, TrainArguments
-from unmask.training.budget import Budget
-from unmask.training.checkpoint import STAGING, drop_old, last_checkpoint, publish
-from unmask.training.ema import Ema, whole
-from unmask.training.passes import Passes, steps_of
-from unmask.training.shuffle import ShuffledRows
+from unmask.training.arguments import ACCELERATE_SHARDS, UNBOUNDED, TrainArguments
+from unmask.training.budget import TimeBudget
+from unmask.training.checkpoint import last_checkpoint
+from unmask.training.checkpointed import CheckpointedTrainer
+from unmask.training.ema import Ema, unsharded
+from unmask.training.passes import EvenSteps, Passes, Steps
+from unmask.training.shuffle import BatchesOfSteps, ShuffledRows, StepsByTokens
 
 #: given the model in evaluation mode: scalars to log (``generation`` ranks the checkpoints) and lines to show
-Probe = Callable[[Any, int], tuple[dict[str, float], list[str]]]
+ProbeFunction = Callable[[Any, int], tuple[dict[str, float], list[str]]]
 
-__all__ = ["Part", "Probe", "BaseTrainer", "last_checkpoint"]
+__all__ = ["Part", "ProbeFunction", "BaseTrainer", "last_checkpoint"]
 
 
 #: torch 2.6 shards on GPUs alone: its stand-in for a stream lacks what FSDP calls
@@ -45,7 +44,7 @@ SHARDS_ON_CPUS = ACCELERATE_SHARDS and tuple(int(part) for part in torch.__versi
 
 @dataclass(frozen=True)
 class Part:
-    """What a micro-batch of one process is of its optimiser step.
+    """The share of an optimiser step that one process's micro-batch makes up.
 
     Attributes:
         rows: (first, total): where its rows stand among those of the step, for noise that is drawn for the whole step.
@@ -57,7 +56,7 @@ class Part:
     share_K: Tensor
 
 
-class BaseTrainer(Trainer):  # type: ignore[misc]
+class BaseTrainer(CheckpointedTrainer):
     """Base of the trainers. A subclass defines ``compute_loss``, :meth:`since_last_log` and :meth:`held_out`.
 
     Args:
@@ -69,39 +68,43 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
 
     args: TrainArguments
 
-    def __init__(self, *, probes: list[Probe] | None = None, shown: nn.Module | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, probes: list[ProbeFunction] | None = None, shown: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         if kwargs["args"].n_gpu > 1:
             # Trainer would spread one process over all GPUs (DataParallel), where every replica sees the whole batch;
             # several GPUs are for `torchrun` or `accelerate launch`
             kwargs["args"]._n_gpu = 1
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            # Trainer's own default for its models: torch's search does not go with blocks that are computed again
+            kwargs["args"].ddp_find_unused_parameters = not kwargs["args"].gradient_checkpointing
         super().__init__(**kwargs)
         self.probes, self.shown = probes or [], shown
         if self.args.sharded:
             # the embedding is the head too and must stay in the outermost unit; accelerate would make it one by itself
-            self.model.get_input_embeddings = _none
+            self.model.get_input_embeddings = lambda: None
             self.model._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks})
             if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
                 raise UsageError("FSDP must be of version 2: accelerate launch --fsdp_version 2, or the setting --fsdp")
-        # every step has as many rows as any other, so the number of steps says how many rows are drawn
-        self._step_rows = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        rows = len(self.train_dataset)
+        self.steps = self._steps()
         if self.args.max_steps <= 0:
-            self.args.max_steps = steps_of(self.args.num_train_epochs, rows, self._step_rows)
+            self.args.max_steps = self.steps.of(self.args.num_train_epochs)
         self.ema = Ema(self.model, self.args.ema) if self.args.ema else None
         self.skipped, self.skipped_in_a_row = 0, 0
         self._parts: list[Part] = []
         self._micro = 0
-        self._staged = False
         self._bad_batch: dict[str, Any] | None = None
         self._last_batch: dict[str, Any] = {}
         # the loss is a mean over this process's rows; Trainer must not divide by an item count it guesses
         self.model_accepts_loss_kwargs = False
         minutes = self.args.minutes
-        self.budget = None if minutes is None else Budget(minutes, self.callback_handler.callbacks)
+        self.budget = None if minutes is None else TimeBudget(minutes, self.callback_handler.callbacks)
         if self.budget is not None:
             self.add_callback(self.budget)
+        if self.pop_callback(PrinterCallback) is not None:
+            self.add_callback(_Lines())
         self.add_callback(_AfterStep(self))
-        self.add_callback(Passes(rows, self._step_rows))
+        self.add_callback(Passes(self.steps))
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
@@ -146,9 +149,54 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         return self._parts[self._micro]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = len(self.train_dataset if train_dataset is None else train_dataset)
+        return self._order(self.args.max_steps * self._step_rows)
+
+    def _order(self, total: int = 0) -> ShuffledRows:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return ShuffledRows(rows, self.args.max_steps * self._step_rows, seed)
+        return ShuffledRows(len(self.train_dataset), total, seed)
+
+    @property
+    def _step_rows(self) -> int:
+        """Rows of each step, where they are counted."""
+        return int(self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps)
+
+    def _steps(self) -> Steps:
+        """How many rows the steps have.
+
+        Raises:
+            UsageError: a bound on tokens, where all rows are equally long.
+        """
+        if self.args.max_tokens is not None:
+            raise UsageError(
+                f"max_tokens={self.args.max_tokens} has no effect: it needs rows of unequal lengths (length_model)"
+            )
+        return EvenSteps(len(self.train_dataset), self._step_rows)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        made = super().get_train_dataloader()
+        if not isinstance(self.steps, StepsByTokens):
+            return made  # type: ignore[no-any-return]
+        args = self.args
+        batches = BatchesOfSteps(
+            self.steps, args.max_steps, args.gradient_accumulation_steps, args.world_size, args.process_index
+        )
+        kept = {
+            name: getattr(made, name)
+            for name in (
+                "dataset",
+                "collate_fn",
+                "num_workers",
+                "pin_memory",
+                "persistent_workers",
+                "prefetch_factor",
+                "worker_init_fn",
+                "multiprocessing_context",
+            )
+        }
+        # every process draws its own batches: accelerate, which would deal out rows in even numbers, has none to deal
+        return prepare_data_loader(
+            DataLoader(batch_sampler=batches, **kept), args.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +221,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
         ]
 
     def over_processes(self, sums: Tensor) -> Tensor:
-        """Sums added up over the processes, on the CPU."""
+        """Sums over all processes, on the CPU."""
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device), "sum").cpu()
         return sums
@@ -201,7 +249,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             UnmaskError: naming the step and the file that holds the batch.
         """
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        finite = bool(torch.isfinite(whole(torch.nn.utils.get_total_norm(grads)))) if grads else True
+        finite = bool(torch.isfinite(unsharded(torch.nn.utils.get_total_norm(grads)))) if grads else True
         if finite and self._bad_batch is None:
             self.skipped_in_a_row = 0
             return
@@ -229,21 +277,19 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
             arrays = {f"{k}.{i}" if i else k: v for i, part in enumerate(everyone) for k, v in part.items()}
             save_file(arrays, str(where))
 
-    @property
-    def _net(self) -> Any:
-        return self.accelerator.unwrap_model(self.model)
-
     # -- logging ----------------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             logs.update(self.since_last_log())
             if self.skipped:
                 logs["skipped_batches"] = float(self.skipped)
-        if self.budget is not None and "train_samples_per_second" in logs:
-            # Trainer divides the rows of the most steps that there could have been
-            logs["train_samples_per_second"] = logs["train_steps_per_second"] * self._step_rows
+        drawn = self.steps.drawn(self.state.global_step)
+        if "train_samples_per_second" in logs:
+            # Trainer divides the rows of the most steps that there could have been, each of the same number
+            each = drawn / max(self.state.global_step, 1)
+            logs["train_samples_per_second"] = logs["train_steps_per_second"] * each
         # Trainer counts its own single pass over the sampler; a reader wants passes over the data
-        self.state.epoch = self.state.global_step * self._step_rows / len(self.train_dataset)
+        self.state.epoch = drawn / len(self.train_dataset)
         super().log(logs, start_time)
 
     # -- evaluation -------------------------------------------------------------------------------------------------
@@ -308,112 +354,15 @@ class BaseTrainer(Trainer):  # type: ignore[misc]
                 self.args.max_steps = steps
         return super().train(resume_from_checkpoint, **others)
 
-    # -- checkpoints: written aside, then renamed, so that a folder named checkpoint-N is always whole --------------
-    def _get_output_dir(self, trial: Any) -> str:
-        folder = super()._get_output_dir(trial)
-        return os.path.join(folder, STAGING) if self._staged else folder
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        run = Path(str(self.args.output_dir))
-        staging, name = run / STAGING, f"checkpoint-{self.state.global_step}"
-        if self.args.should_save and staging.exists():
-            shutil.rmtree(staging)
-        self.accelerator.wait_for_everyone()
-        self._staged = True
-        try:
-            super()._save_checkpoint(model, trial)
-            averages = None if self.ema is None else self.ema.full()
-            if self.state.best_global_step:
-                best = run / f"checkpoint-{self.state.best_global_step}"
-                fresh = self.state.best_global_step == self.state.global_step
-                self.state.best_model_checkpoint = str(best) if fresh or best.exists() else None
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                if self.ema is not None:
-                    self.ema.save(staging / name, averages)
-                self.state.save_to_json(str(staging / name / "trainer_state.json"))
-                publish(run, name)
-                drop_old(run, self.args.save_total_limit, self.state.best_model_checkpoint)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            # torch and safetensors say of a full disk that it is no OSError, and torch not even that it is full
-            why = "the disk is full" if shutil.disk_usage(run).free < 2**20 else first_line(error)
-            raise CheckpointError(
-                f"{name} could not be written, {why}; the checkpoints before it in {str(run)!r} are whole"
-            ) from error
-        finally:
-            self._staged = False
-        self.accelerator.wait_for_everyone()
+class _Lines(TrainerCallback):  # type: ignore[misc]
+    """A line for each entry of the log, with its step, where there is no progress bar."""
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        if not self.args.sharded:
-            super().save_model(output_dir, _internal_call)
-            return
-        # beside torch's own shards, which only this kind of run reads: whole weights for whoever looks at a checkpoint
-        state = {name: whole(v) for name, v in self._net.state_dict().items()}
-        if self.args.should_save:
-            self._save(output_dir, state)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        # weights and configuration only: Trainer would add a pickle of the arguments
-        folder = str(output_dir or self.args.output_dir)
-        os.makedirs(folder, exist_ok=True)
-        with silenced():
-            self._net.save_pretrained(folder, state_dict=state_dict)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        # Trainer would load what fits and warn about the rest
-        check_fit(self._net, read_weights(folder), folder)
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.ema is not None:
-            self.ema.load(folder)
-
-    def best_weights(self) -> int:
-        """Put the weights to be saved into the model, averaged where there is an average.
-
-        Those of the best checkpoint, looked up in the run's folder as it is called now; the last ones where
-        ``load_best_model_at_end`` is off or nothing was ranked.
-
-        Returns:
-            the step they are of.
-        """
-        net = self._net if self.shown is None else self.shown
-        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
-        if not (self.args.load_best_model_at_end and self.state.best_global_step and best.is_dir()):
-            self._put(self._weights(), net)
-            return self.state.global_step
-        if self.ema is None:
-            self._put(read_weights(best), net)
-        else:
-            self.ema.load(best)
-            self._put(self._weights(), net)
-        return self.state.best_global_step
-
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Trainer's ranking; a new best is saved at once, whatever ``save_steps`` says, or it would be lost."""
-        better: bool = super()._determine_best_metric(metrics, trial)
-        if better:
-            # transformers before 5.20 remembers no step with save_strategy='best'
-            self.state.best_global_step = self.state.global_step
-            if self.args.load_best_model_at_end:
-                self.control.should_save = True
-        return better
-
-    def _weights(self) -> dict[str, Tensor]:
-        """What is evaluated and saved: the average where there is one; whole, whatever the sharding."""
-        if self.ema is not None:
-            return self.ema.full()
-        return {name: whole(p.detach()) for name, p in self._net.named_parameters()}
-
-    @torch.no_grad()
-    def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:
-        for name, p in net.named_parameters():
-            if name in weights:
-                p.copy_(weights[name])
-
-    def _load_best_model(self) -> None:
-        """Trainer's hook at the end; :meth:`best_weights` does it, with the average."""
-        self.best_weights()
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if state.is_local_process_zero:
+            of = "" if state.max_steps >= UNBOUNDED else f" of {state.max_steps:,}"
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "total_flos")
+            print(f"step {state.global_step:,}{of}: {figures}", flush=True)
 
 
 class _AfterStep(TrainerCallback):  # type: ignore[misc]
@@ -431,7 +380,3 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
         # the last weights are ranked as well, wherever the run ends: else an earlier checkpoint would win unopposed
         if state.global_step >= state.max_steps and args.eval_strategy != IntervalStrategy.NO:
             control.should_evaluate = True
-
-
-def _none() -> None:
-    return None

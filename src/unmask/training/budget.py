@@ -61,12 +61,12 @@ def _number(value: Any) -> float | None:
 
 
 def now() -> float:
-    """Seconds on a clock that only goes forward."""
+    """Seconds of a monotonic clock."""
     return time.monotonic()
 
 
-class Budget(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """Spends a budget of time, evaluations and checkpoints included. The first process's clock decides for all.
+class TimeBudget(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """A callback that ends a run after a time, evaluations and checkpoints included; the clock of rank 0 decides.
 
     What is spent stands in each checkpoint's ``trainer_state.json``; a run that goes on has the rest left.
 
@@ -103,13 +103,15 @@ class Budget(TrainerCallback, ExportableState):  # type: ignore[misc]
         return {"args": {"minutes": self.minutes}, "attributes": kept}
 
     def go_on(self, checkpoint: str | Path) -> int | None:
-        """Take over what a checkpoint says was spent.
+        """The number of steps of a run whose time is over, else None; the time spent is read from the checkpoint.
 
         Returns:
             the number of steps of a run whose time is over, else None.
         """
         tree = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
-        kept = tree["stateful_callbacks"][type(self).__name__]["attributes"]
+        saved = tree["stateful_callbacks"]
+        # checkpoints of 0.1.0 name the callback Budget
+        kept = saved.get(type(self).__name__, saved.get("Budget"))["attributes"]
         self._earlier, self.share, self._reserve = kept["spent"], kept["share"], kept["reserve"]
         self._over = kept["over"]
         return int(tree["global_step"]) if self._over else None

@@ -25,7 +25,7 @@ def checkpoints(run: str | Path) -> list[Path]:
 
 
 def last_checkpoint(run: str | Path, say: Callable[[str], None] | None = None) -> str | None:
-    """The newest checkpoint of a run folder that is what was written; None where there is no checkpoint.
+    """The newest undamaged checkpoint of a run folder; None where there is no checkpoint.
 
     Args:
         run: the run folder.

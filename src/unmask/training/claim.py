@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from unmask.core.files import write_json
 from unmask.core.renamed import current
 from unmask.training.checkpoint import SEAL, STAGING, checkpoints, damage, last_checkpoint, start_over
 from unmask.training.recipe import Recipe
+from unmask.training.shuffle import GRAIN
 
 RECIPE_FILE = "recipe.json"
 
@@ -37,19 +39,32 @@ _LOOSE = {
     "dataloader_pin_memory",
     # how a step's rows are split; how many they are is compared
     "per_device_train_batch_size",
+    "max_tokens",
     "gradient_accumulation_steps",
     "fsdp",
     "ddp_timeout",
 }
 
 
-def claim(folder: Path, recipe: Recipe) -> None:
-    """Refuse to mix two recipes in one folder, and fail on an unwritable one before any work.
+def claim(folder: Path, recipe: Recipe, say: Callable[[str], None]) -> str | None:
+    """Make a run folder this recipe's, before any work.
+
+    Args:
+        folder: made where it is missing.
+        recipe: the settings.
+        say: where one-line reports go.
+
+    Returns:
+        The checkpoint that the run goes on from: the one that ``resume_from_checkpoint`` names, taken into the folder
+        if it stands elsewhere; else the last one; None where the run starts.
 
     Raises:
-        UsageError: the folder holds another recipe's run.
-        CheckpointError: it cannot be written.
+        UsageError: the folder holds another recipe's run, or ``resume_from_checkpoint`` does not fit.
+        CheckpointError: it cannot be written, or that checkpoint is damaged.
     """
+    asked = recipe.train.resume_from_checkpoint
+    if asked:
+        _take_over(folder, recipe, asked)
     file, mine = folder / RECIPE_FILE, _written(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,24 +78,12 @@ def claim(folder: Path, recipe: Recipe) -> None:
             write_json(file, mine)
     except OSError as error:
         raise CheckpointError(f"the run folder {str(folder)!r} cannot be written: {error.strerror}") from error
-
-
-def going_on(folder: Path, recipe: Recipe, say: Callable[[str], None]) -> str | None:
-    """The checkpoint that a run goes on from; None where it starts.
-
-    The one that ``resume_from_checkpoint`` names, taken into the run folder if it stands elsewhere; else the last one.
-
-    Args:
-        folder: of the run, claimed.
-        recipe: the settings. say: where one-line reports go.
-    """
-    asked = recipe.train.resume_from_checkpoint
     if asked:
         return str(folder / Path(asked).resolve().name)
     return last_checkpoint(folder, say) if recipe.train.resume else None
 
 
-def take_over(folder: Path, recipe: Recipe) -> None:
+def _take_over(folder: Path, recipe: Recipe, asked: str) -> None:
     """See that ``resume_from_checkpoint`` is a whole checkpoint of this recipe, and take it into the run folder.
 
     The best checkpoint that it remembers comes with it, where it still stands.
@@ -89,9 +92,6 @@ def take_over(folder: Path, recipe: Recipe) -> None:
         UsageError: it is none, another recipe's, or the run folder goes on from another one already.
         CheckpointError: it is damaged.
     """
-    asked = recipe.train.resume_from_checkpoint
-    if not asked:
-        return
     source = Path(asked)
     if not source.is_dir() or not (source / SEAL).is_file():
         raise _no_checkpoint(source)
@@ -155,7 +155,10 @@ def _no_checkpoint(path: Path) -> UsageError:
 def _written(recipe: Recipe) -> dict[str, str]:
     """A recipe as a run folder keeps it."""
     t = recipe.train
-    rows = t.train_batch_size * t.gradient_accumulation_steps * distributed.world_size()
+    parts = t.gradient_accumulation_steps * distributed.world_size()
+    rows: Any = t.train_batch_size * parts
+    if t.max_tokens is not None:
+        rows = f"of {t.max_tokens * parts} tokens, in multiples of {math.lcm(GRAIN, parts)}"
     given = {k: str(v) for k, v in sorted(recipe.given.items()) if k not in _LOOSE}
     return given | {"rows a step": str(rows)}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, uniform
 from unmask.models.denoiser import MaskedDiffusionModel
+from unmask.models.text_model import TextModel
 from unmask.training.drafts import Drafter, Drafts
 from unmask.training.masked_diffusion_trainer import MaskedDiffusionTrainer
 
@@ -41,13 +42,14 @@ class CorrectionTrainer(MaskedDiffusionTrainer):
     """Trains a corrector on rows that say which they are (``row``), beside hypotheses written in rounds.
 
     Args:
-        drafter: writes them.
+        written_by: the corrector with its tokenizer and encoder.
+        decoder, drafts: see :class:`unmask.training.drafts.Drafter`.
         others: see :class:`MaskedDiffusionTrainer`.
     """
 
-    def __init__(self, *, drafter: Drafter, **others: Any) -> None:
+    def __init__(self, *, written_by: TextModel, decoder: TextModel, drafts: int, **others: Any) -> None:
         super().__init__(**others)
-        self.drafter = drafter
+        self.drafter = Drafter(written_by, decoder, self.train_dataset, drafts, self.args.seed)
         self.drafts: Drafts | None = None
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:

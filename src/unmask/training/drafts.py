@@ -21,7 +21,7 @@ from unmask.core.condition import Condition
 from unmask.core.errors import CheckpointError
 from unmask.core.random import Stream, hashed, uniform
 from unmask.data.text import evenly
-from unmask.decoding.corrections import corrections, written
+from unmask.decoding.corrections import corrections, sampled_drafts
 from unmask.models.text_model import TextModel
 
 FILE = "drafts.safetensors"
@@ -55,7 +55,7 @@ class Drafts:
 
     @classmethod
     def load(cls, folder: str | Path) -> Drafts:
-        """Read them back.
+        """The drafts saved beside a checkpoint.
 
         Raises:
             CheckpointError: they are missing or cannot be read.
@@ -99,7 +99,7 @@ class Drafter:
 
         def write(rows: list[int], temperature: float, steps: int) -> list[str]:
             cond, named = Condition.of(self._vectors(rows)), torch.tensor(rows)
-            ids = written(
+            ids = sampled_drafts(
                 decoder, cond, seed=self.seed, temperature=temperature, steps=steps, row_ids_B=named,
             )  # fmt: skip
             return self.decoder.decode(ids[:, 0])

@@ -49,6 +49,12 @@ NEEDS = (
     _need(
         "pad_weight", "length_model", lambda m, d, t: not m.length_model, "a canvas with padding (length_model=false)"
     ),
+    _need(
+        "max_tokens",
+        "length_model start_from",
+        lambda m, d, t: bool(m.length_model or m.start_from),
+        "rows of unequal lengths (length_model=true)",
+    ),
     _need(("crop_min_words", "crop_max_words"), "crops", lambda m, d, t: d.crops != "none", "crops"),
     _need(("crops", "near_duplicates"), "data", lambda m, d, t: d.data != "arithmetic", "texts that are read (data)"),
     _need("schedule", "estimator", lambda m, d, t: t.estimator != "count", "estimator=time or grid"),
@@ -159,7 +165,7 @@ def useless(model: Any, data: Any, train: Any, given: Mapping[str, Any]) -> list
 
 
 def refuse_useless(found: list[tuple[str, Need]], given: Mapping[str, Any]) -> None:
-    """Say of the first of them what it needs.
+    """Refuse the first setting without effect, naming what it needs.
 
     Raises:
         UsageError: there is one.

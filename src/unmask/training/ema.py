@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError
-from unmask.models.text_model import AVERAGE as FILE
+from unmask.models.weights import AVERAGE as FILE
 
 
 class Ema:
-    """Averages of a model's trained parameters, in fp32; sharded where the parameters are (FSDP).
+    """An exponential moving average of a model's trained parameters in fp32, sharded where they are (FSDP).
 
     Args:
         model: the model.
@@ -44,7 +44,7 @@ class Ema:
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """The averages stand in the model inside the block; the weights come back after it, whatever happens."""
+        """A context in which the model holds the averages; its weights are restored afterwards, whatever happens."""
         live = list(self._live(model))
         kept = [p.detach().clone() for p in live]
         with torch.no_grad():
@@ -59,7 +59,7 @@ class Ema:
 
     def full(self) -> dict[str, Tensor]:
         """The averages as whole tensors; where they are sharded, every process must call."""
-        return {n: whole(v) for n, v in self.average.items()}
+        return {n: unsharded(v) for n, v in self.average.items()}
 
     def save(self, folder: str | Path, averages: dict[str, Tensor] | None = None) -> None:
         """Write the averages beside a checkpoint's weights; ``averages`` are those of :meth:`full` if at hand."""
@@ -70,7 +70,7 @@ class Ema:
         )
 
     def load(self, folder: str | Path) -> None:
-        """Read them back.
+        """Read the averages from beside a checkpoint's weights.
 
         Raises:
             CheckpointError: the file is missing or holds other weights.
@@ -96,8 +96,8 @@ class Ema:
         return (named[n] for n in self.average)
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor without its sharding; every process must call if it has one."""
+def unsharded(value: Tensor) -> Tensor:
+    """The full tensor of a sharded one (collective: every process must call); others as they are."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,17 +13,19 @@ from torch import Tensor, nn
 
 from unmask.core.condition import Condition
 from unmask.core.random import Stream, generator, uniform
-from unmask.data.canvas import text_positions
+from unmask.data.canvas import padded_width, text_positions
 from unmask.diffusion.bag_loss import BagLosses, bag_figures, bag_losses, tokens_held
 from unmask.diffusion.objective import TokenLosses, token_losses
 from unmask.diffusion.process import MaskedBatch, MaskingProcess
 from unmask.models.denoiser import MaskedDiffusionModel, special_ids
 from unmask.training.arguments import ModelArguments
-from unmask.training.base_trainer import BaseTrainer, Probe, last_checkpoint
+from unmask.training.base_trainer import BaseTrainer, ProbeFunction, last_checkpoint
+from unmask.training.compiled import compiled_blocks
+from unmask.training.passes import Steps
 from unmask.training.scores import RATIO_EDGES, RATIO_NAMES, held_out_scores
-from unmask.training.shuffle import RowsByLength
+from unmask.training.shuffle import RowsByLength, StepsByTokens
 
-__all__ = ["MaskedDiffusionTrainer", "Probe", "last_checkpoint"]
+__all__ = ["MaskedDiffusionTrainer", "ProbeFunction", "last_checkpoint"]
 
 
 class MaskedDiffusionTrainer(BaseTrainer):
@@ -41,11 +45,22 @@ class MaskedDiffusionTrainer(BaseTrainer):
         self._bag = torch.zeros(4, dtype=torch.float64)
         self._lengths = torch.zeros(2, dtype=torch.float64)
 
+    def _steps(self) -> Steps:
+        if self.args.max_tokens is None or not self._net.models_length:
+            return super()._steps()
+        width = partial(padded_width, longest=self._net.config.max_position_embeddings)
+        parts = self.args.world_size * self.args.gradient_accumulation_steps
+        return StepsByTokens(self._order(), self.train_dataset.lengths, self.args.max_tokens, parts, width)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         order = super()._get_train_sampler(train_dataset)
         if not self._net.models_length:
             return order
         return RowsByLength(order, self.train_dataset.lengths, self._step_rows)
+
+    def train(self, *given: Any, **named: Any) -> Any:
+        with compiled_blocks(self._net) if self.args.compile_blocks else nullcontext():
+            return super().train(*given, **named)
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def weigh(self, batch: Mapping[str, Tensor], rows: tuple[int, int]) -> Tensor:
@@ -105,7 +120,7 @@ class MaskedDiffusionTrainer(BaseTrainer):
         return torch.where(place_L >= batch["length"][:, None], self.args.pad_weight, 1.0)
 
     def condition(self, inputs: Mapping[str, Tensor]) -> Condition | None:
-        """What the rows of a batch are trained to be written from; None without vectors."""
+        """The condition that a batch is trained under; None without latents."""
         if "latent" not in inputs:
             return None
         latent_BZ, rows = inputs["latent"], self.part.rows

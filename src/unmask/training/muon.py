@@ -18,7 +18,7 @@ _WIDE = 2
 
 
 def orthogonal(update: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """About U V^T of the singular value decomposition of matrices [..., M, N] (singular values .7 to 1.2).
+    """Matrices [..., M, N] orthogonalised: about U V^T of their decomposition U S V^T (singular values .7 to 1.2).
 
     Newton-Schulz: X <- P X with P = a + b G + c G^2 of G = X X^T, five times. In fp32, wide matrices are multiplied
     once with the product of all P: G <- P G P is as good, and small. bf16 is too coarse for that: what it rounds off
@@ -123,7 +123,7 @@ class Muon(torch.optim.Optimizer):
 def muon(
     params: list[nn.Parameter], lr: float, weight_decay: float, dtype: torch.dtype = torch.bfloat16, whole: bool = True
 ) -> torch.optim.Optimizer:
-    """The optimiser of some matrices.
+    """A Muon optimiser of matrices: :class:`Muon`, or PyTorch's own where they are sharded.
 
     Args:
         params, lr, weight_decay, dtype: see :class:`Muon`.

@@ -17,6 +17,7 @@ _CALLED = {
     "minutes": "time_budget time_limit max_time max_minutes train_minutes",
     "per_device_train_batch_size": "batch_size batchsize bs batch train_batch_size micro_batch_size mini_batch_size "
     "device_batch_size global_batch_size b",
+    "max_tokens": "batch_tokens tokens_per_batch max_batch_tokens tokens_per_gpu tokens_per_step batch_size_tokens",
     "per_device_eval_batch_size": "eval_batch_size val_batch_size test_batch_size",
     "gradient_accumulation_steps": "grad_accum grad_accumulation gradient_accumulation accumulate_grad_batches "
     "grad_acc_steps grad_accum_steps accumulation_steps accum accum_steps gas ga",
@@ -61,6 +62,7 @@ _CALLED = {
     "seed": "random_seed rng_seed random_state manual_seed",
     "resume_from_checkpoint": "resume_from checkpoint ckpt from_checkpoint resume_path ckpt_path load_checkpoint",
     "gradient_checkpointing": "grad_checkpointing grad_checkpoint use_checkpoint",
+    "compile_blocks": "regional_compilation compile_regions use_regional_compilation",
     "torch_compile": "compile use_compile",
     "use_cpu": "cpu device no_gpu",
     "disable_tqdm": "no_progress_bar quiet",

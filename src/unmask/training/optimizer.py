@@ -56,7 +56,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 
 def muon_and_adamw(net: nn.Module, args: TrainArguments) -> MuonAndAdamW:
-    """Split a denoiser's parameters: the blocks' matrices (modulation excepted) to Muon, the rest to AdamW."""
+    """An optimiser that steps the blocks' matrices (modulation excepted) by Muon and the other parameters by AdamW."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, p in net.named_parameters():

@@ -11,21 +11,11 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from unmask.core.errors import UsageError
+from unmask.training.shuffle import StepsByTokens
 
 
-def steps_of(passes: float, rows: int, step_rows: int) -> int:
-    """How many optimiser steps are nearest to that many passes over the rows, one at least."""
-    return max(1, round(passes * rows / step_rows))
-
-
-def completed(step: int, rows: int, step_rows: int) -> int:
-    """The pass whose end is nearest to the end of a step, if no other step's end is nearer; else 0."""
-    nearest = round(step * step_rows / rows)
-    return nearest if nearest and steps_of(nearest, rows, step_rows) == step else 0
-
-
-class Passes(TrainerCallback):  # type: ignore[misc]
-    """Honours the strategy ``epoch``, and intervals that were changed before a run went on.
+class EvenSteps:
+    """Steps that all have as many rows.
 
     Args:
         rows: in the data set.
@@ -35,17 +25,47 @@ class Passes(TrainerCallback):  # type: ignore[misc]
     def __init__(self, rows: int, step_rows: int) -> None:
         self.rows, self.step_rows = rows, step_rows
 
+    def drawn(self, step: int) -> int:
+        """Rows of the first ``step`` steps."""
+        return step * self.step_rows
+
+    def of(self, passes: float) -> int:
+        """How many steps are nearest to that many passes over the rows, one at least."""
+        return max(1, round(passes * self.rows / self.step_rows))
+
+
+Steps = EvenSteps | StepsByTokens
+
+
+def completed(step: int, steps: Steps) -> int:
+    """The pass whose end is nearest to the end of a step, if no other step's end is nearer; else 0."""
+    nearest = round(steps.drawn(step) / steps.rows)
+    return nearest if nearest and steps.of(nearest) == step else 0
+
+
+class Passes(TrainerCallback):  # type: ignore[misc]
+    """Honours the strategy ``epoch``, and intervals that were changed before a run went on.
+
+    Args:
+        steps: how many rows they have.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # Trainer goes on with the intervals of the checkpoint, whatever the settings say by now
         state.compute_steps(args, state.max_steps)
+        if args.minutes is not None:
+            return
         all_of_it = state.max_steps
         if args.eval_strategy == IntervalStrategy.EPOCH:
-            all_of_it = all_of_it * self.step_rows / self.rows
+            all_of_it = self.steps.drawn(all_of_it) / self.steps.rows
         if args.eval_strategy != IntervalStrategy.NO:
             check_delay(args.eval_delay, all_of_it, args.eval_strategy)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        done = completed(state.global_step, self.rows, self.step_rows)
+        done = completed(state.global_step, self.steps)
         last = state.global_step >= state.max_steps
         if not (done or last):
             return

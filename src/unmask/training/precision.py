@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,29 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from unmask.core.precision import Shape, fastest
+from unmask.core import distributed
+from unmask.core.precision import MatmulShape, fastest
 from unmask.training.arguments import TrainArguments
 
 
+@dataclass(eq=False)
 class KeptPrecision(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Writes the run's precision into each checkpoint's ``trainer_state.json``."""
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    precision: str
 
     def state(self) -> dict[str, Any]:
         return {"args": {"precision": self.precision}, "attributes": {}}
 
 
-def settle(
+def resolve_precision(
     args: TrainArguments,
     net: torch.nn.Module,
     positions: int,
-    head: Shape | None,
+    head: MatmulShape | None,
     checkpoint: str | None,
     say: Callable[[str], None],
-) -> None:
+) -> KeptPrecision:
     """Replace ``precision: auto`` by that of the checkpoint the run goes on from, else by the faster one here.
 
     Args:
@@ -42,21 +44,25 @@ def settle(
         head: (rows, inputs, outputs) of an output head that multiplies with a table of embeddings.
         checkpoint: folder that the run goes on from, or None.
         say: where the one line goes.
-    """
-    if args.precision != "auto":
-        return
-    kept = None if checkpoint is None else _of(Path(checkpoint))
-    if kept is not None:
-        say(f"precision {kept} (the run's own)")
-        args.compute_in(kept)
-        return
-    from unmask.core import distributed
 
-    choice = distributed.broadcast_object(
-        fastest(net, positions, args.device, head=head, backward=True) if distributed.is_main_process() else None
-    )
-    say(str(choice))
-    args.compute_in(choice.precision)
+    Returns:
+        What keeps it, for the trainer.
+    """
+    if args.precision == "auto":
+        kept = None if checkpoint is None else _of(Path(checkpoint))
+        if kept is not None:
+            say(f"precision {kept} (the run's own)")
+        else:
+            choice = distributed.broadcast_object(
+                fastest(net, positions, args.device, head=head, backward=True)
+                if distributed.is_main_process()
+                else None
+            )
+            say(str(choice))
+            kept = choice.precision
+        args.precision, args.bf16 = kept, kept == "bf16"
+        args.mixed_precision = "bf16" if args.bf16 else "no"
+    return KeptPrecision(args.precision)
 
 
 def _of(checkpoint: Path) -> str:

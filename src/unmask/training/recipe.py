@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from unmask.core.family import families
 from unmask.core.renamed import RENAMED, current
 from unmask.data.crops import Crops
 from unmask.data.encodings import read_text
+from unmask.data.split import split_texts
+from unmask.data.text import TextData
 from unmask.training.arguments import DataArguments, ModelArguments, TrainArguments, field_names
 from unmask.training.budget import in_shares
 from unmask.training.effect import refuse_useless, useless
@@ -39,6 +41,8 @@ _ANSWERS = {
     "max_steps": "num_train_epochs minutes",
     "num_train_epochs": "max_steps minutes",
     "minutes": "max_steps num_train_epochs",
+    "max_tokens": "per_device_train_batch_size",
+    "per_device_train_batch_size": "max_tokens",
     "bf16": "precision",
     "precision": "bf16",
     "optim": "optimizer optim_args",
@@ -71,6 +75,18 @@ class Recipe:
         data = {name: value for name, value in asdict(self.data).items() if value is not None}
         return {**data, **self.given}
 
+    def texts(self, say: Callable[[str], None] = print) -> TextData:
+        """The data's texts, split as its settings say; one line about them goes to ``say``.
+
+        Raises:
+            UsageError: they cannot be read, or none is held out.
+        """
+        data = split_texts(self.settings())
+        say(str(data.report))
+        if not len(data.validation):
+            raise UsageError(f"validation={self.data.validation} holds out nothing of {self.data.data!r}: raise it")
+        return data
+
 
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, for which 1e-4 is a number (YAML 1.1 wants 1.0e-4) and no name may stand twice."""
@@ -91,7 +107,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The settings in a recipe's YAML file.
 
     Raises:
         UsageError: no such file, not YAML, or not a mapping.
@@ -125,7 +141,7 @@ class _Parser(HfArgumentParser):  # type: ignore[misc]
 
 
 def parse(settings: dict[str, Any] | None = None, flags: Sequence[str] = ()) -> Recipe:
-    """Settings from a mapping, overridden by command-line flags.
+    """The checked recipe of a mapping of settings, overridden by command-line flags.
 
     Args:
         settings: names and values, as from :func:`read_recipe`.
@@ -205,6 +221,11 @@ def _parsed(given: dict[str, Any], kinds: Kinds) -> Recipe:
     recipe = Recipe(model, data, train, given)
     families.training(model.family).check(recipe)
     _check(model, data, train)
+    if train.max_tokens is not None and "per_device_train_batch_size" in given:
+        raise UsageError(
+            f"max_tokens={train.max_tokens} and per_device_train_batch_size={train.per_device_train_batch_size} both "
+            "say how large a batch is: leave one out"
+        )
     return recipe
 
 
@@ -238,5 +259,10 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise UsageError(f"probe_guidance={train.probe_guidance} has no effect with conditioning='none'")
     if train.max_steps > 0 and train.eval_strategy == "steps":
         check_delay(train.eval_delay, train.max_steps, train.eval_strategy)
+    if train.max_tokens is not None and train.max_tokens < model.length and not model.start_from:
+        raise UsageError(f"max_tokens={train.max_tokens} must be at least length={model.length}, one row")
+    if train.compile_blocks and (train.torch_compile or train.gradient_checkpointing or train.sharded):
+        other = "torch_compile" if train.torch_compile else "fsdp" if train.sharded else "gradient_checkpointing"
+        raise UsageError(f"compile_blocks=True does not go with {other}: leave one out")
     if train.output_dir is None:
         raise UsageError("output_dir is missing: the run folder, such as runs/my_run")

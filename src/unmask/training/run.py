@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers.utils.import_utils import is_in_notebook
 
 from unmask.core import distributed
 from unmask.core.errors import CheckpointError
 from unmask.core.family import families
 from unmask.diffusion.process import MaskingProcess
-from unmask.training.base_trainer import BaseTrainer, Probe
-from unmask.training.claim import claim, going_on, take_over
-from unmask.training.precision import KeptPrecision, settle
+from unmask.training.base_trainer import BaseTrainer, ProbeFunction
+from unmask.training.claim import claim
+from unmask.training.precision import resolve_precision
 from unmask.training.recipe import Recipe
 
 
 def train(
     recipe: Recipe,
-    make_probes: Callable[[Any], list[Probe]] | None = None,
+    make_probes: Callable[[Any], list[ProbeFunction]] | None = None,
     say: Callable[[str], None] = print,
 ) -> Any:
-    """Run a recipe to its end, going on where an earlier start of it stopped, and save the best weights.
+    """The trained model of a recipe, resumed where an earlier start stopped, with its best weights saved.
 
     Args:
         recipe: the settings.
@@ -40,19 +43,20 @@ def train(
     folder = Path(str(t.output_dir))
     if not distributed.is_main_process():
         say = _silent
-    take_over(folder, recipe)
-    claim(folder, recipe)
+    checkpoint = claim(folder, recipe, say)
     counted = t.max_steps <= 0
     prepared = families.training(recipe.model.family).prepare(recipe, say)
     net = prepared.model.denoiser
-    checkpoint = going_on(folder, recipe, say)
-    positions = round(t.train_batch_size * (prepared.positions or recipe.model.length))
+    positions = t.max_tokens or round(t.train_batch_size * (prepared.positions or recipe.model.length))
     # about half of the positions are masked, and the head runs on those
     head = None if prepared.head is None else (positions // 2, *prepared.head)
-    settle(t, net, positions, head, checkpoint, say)
+    kept = resolve_precision(t, net, positions, head, checkpoint, say)
     prepared.model.card.recipe["precision"] = t.precision
+    if "disable_tqdm" not in recipe.given and not (sys.stderr.isatty() or is_in_notebook()):
+        # a bar that nothing draws over is a line a step in a log
+        t.disable_tqdm = True
     trainer = prepared.trainer(
-        law=MaskingProcess(t.estimator, t.schedule, tilt=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
+        law=MaskingProcess(t.estimator, t.schedule, time_power=t.time_power, word_dropout=t.word_dropout),  # type: ignore[arg-type]
         probes=make_probes(prepared) if make_probes else [],
         # a sharded network cannot be looked at: the one that evaluation sees is a copy
         model=copy.deepcopy(net) if t.sharded else net,
@@ -67,7 +71,7 @@ def train(
         say(f"{passes} over {len(prepared.train):,} rows: {t.max_steps:,} steps")
     if trainer.budget is not None:
         trainer.budget.say = say
-    trainer.add_callback(KeptPrecision(t.precision))
+    trainer.add_callback(kept)
     if checkpoint:
         say(f"resuming from {checkpoint}")
     try:

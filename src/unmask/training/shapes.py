@@ -19,7 +19,7 @@ _NOTHING = ("none", "null", "~")
 
 
 class Kinds:
-    """What the settings of some dataclasses may be.
+    """The types that the fields of some dataclasses may have.
 
     Args:
         classes: their fields are the settings.

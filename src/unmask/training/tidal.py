@@ -16,14 +16,13 @@ from unmask.core import distributed
 from unmask.core.errors import UsageError
 from unmask.core.family import Prepared
 from unmask.core.random import Stream, generator
-from unmask.data.text import load_texts
 from unmask.data.tidal.arithmetic import arithmetic
 from unmask.data.tidal.dataset import Example, TidalDataset, batches, collate, examples_of
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.diffusion.blocks import bits_per_character, block_losses
 from unmask.diffusion.objective import TokenLosses
 from unmask.diffusion.process import MaskingProcess
-from unmask.models.text_model import Card
+from unmask.models.text_model import TextModelCard
 from unmask.models.tidal import TidalModel
 from unmask.models.tidal_text import TidalTextModel, config_for, load_tidal
 from unmask.training.base_trainer import BaseTrainer
@@ -35,7 +34,7 @@ ARITHMETIC = "arithmetic"
 
 @dataclass(kw_only=True)
 class TidalPrepared(Prepared):
-    """Rows are samples.
+    """A prepared run of a tidal model, whose rows are packed samples.
 
     Attributes:
         longer: problems with longer operands than any trained on; empty for texts.
@@ -45,7 +44,7 @@ class TidalPrepared(Prepared):
 
 
 def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPrepared:
-    """Read or make the examples, train or load the tokenizer, build the network.
+    """The prepared run of a recipe: examples read or made, tokenizer trained or loaded, network built.
 
     Args:
         recipe: with ``family: tidal``.
@@ -89,9 +88,10 @@ def prepare_tidal(recipe: Recipe, say: Callable[[str], None] = print) -> TidalPr
     ]
     for name, part in zip(("train", "held out"), parts, strict=True):
         say(f"{name}: {len(part):,} rows of {len(part.examples):,} examples; {part.over_long:,} over-long")
-    card = Card(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
+    card = TextModelCard(length=m.length, task=d.task, recipe=recipe.settings(), tokenizer_identity=tokenizer.identity)
     rows = partial(collate, length=m.length) if m.packed else collate
     return TidalPrepared(
+        recipe=recipe,
         model=TidalTextModel(net, tokenizer, card),
         train=parts[0],
         validation=parts[1],
@@ -115,19 +115,9 @@ def tidal_examples(
         problems = arithmetic(count, max(1, round(d.validation * count)), 1_000, seed=d.split_seed)
         say(f"{count:,} problems to train on, {len(problems.held_out):,} held out")
         return examples_of(problems.train), examples_of(problems.held_out), examples_of(problems.longer)
-    data = load_texts(
-        d.data,
-        column=d.column,
-        limit=d.limit,
-        seed=d.split_seed,
-        validation=d.validation,
-        crops=d.crops,
-        crop_words=(d.crop_min_words, d.crop_max_words),
-        near_duplicates=d.near_duplicates,
-    )
-    say(str(data.report))
-    if not len(data.validation):
-        raise UsageError(f"validation={d.validation} holds out nothing of {d.data!r}: raise it")
+    data = recipe.texts(say)
+    if data.train_pairs is not None:
+        raise UsageError(f"family='tidal' writes single texts, and {d.data!r} is read as pairs: name one column")
     return [("", text) for text in data.train], [("", text) for text in data.validation], []
 
 

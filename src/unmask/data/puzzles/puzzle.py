@@ -21,7 +21,7 @@ MASK = 0
 
 @dataclass(frozen=True)
 class PuzzleBatch:
-    """Puzzles with their answers.
+    """A batch of puzzles: answers [B, L], givens, and ranks where they are known.
 
     Attributes:
         answer_BL: tokens of the complete canvas, givens included (int64); 0 where the answer is not known.

@@ -18,8 +18,8 @@ Masks = NDArray[np.uint16]
 POPCOUNT = ((np.arange(1 << 16)[:, None] >> np.arange(16)) & 1).sum(axis=1).astype(np.uint8)
 
 
-class Rules(Protocol):
-    """What the search needs to know of a kind of problem."""
+class ConstraintRules(Protocol):
+    """Constraint propagation of one kind of problem, as the search calls it."""
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Remove candidates that the rules exclude, in place; False for the states that broke a rule.
@@ -34,8 +34,8 @@ class Rules(Protocol):
         ...
 
 
-def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Apply ``rules.step`` until nothing changes, in place; False for the states that broke a rule."""
+def propagate(rules: ConstraintRules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each state is consistent after propagating the constraints to a fixed point, in place."""
     alive_W = np.ones(cand_CW.shape[1], dtype=bool)
     live = np.arange(cand_CW.shape[1])
     work = cand_CW
@@ -58,11 +58,11 @@ def settle(rules: Rules, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[
 
 
 def search(
-    rules: Rules,
+    rules: ConstraintRules,
     cand_CB: Masks,
     limit: int | NDArray[np.int64] = 2,
 ) -> tuple[NDArray[np.int64], Masks]:
-    """Count the solutions of B problems, each up to its ``limit``.
+    """The number of solutions of B problems, each counted up to its ``limit``, and the first solution found.
 
     Args:
         rules: the rules of this kind of problem.
@@ -81,7 +81,7 @@ def search(
         cand, owner = _pop(blocks, max(problems, 256))
         wanted = count_B[owner] < limit_B[owner]
         cand, owner = cand.compress(wanted, axis=1), owner[wanted]
-        alive = settle(rules, cand, owner)
+        alive = propagate(rules, cand, owner)
         cand, owner = cand.compress(alive, axis=1), owner[alive]
         size = POPCOUNT[cand]
         solved = (size == 1).all(axis=0)
@@ -124,7 +124,7 @@ def _split(
     return [(without, owner_W), (held, owner_W)]
 
 
-def complete(rules: Rules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
+def complete(rules: ConstraintRules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
     """A random solution of each of B problems that all have many: random values until done, from the start if stuck.
 
     Every solution can occur. They are not exactly uniform: rules decide cells between draws.
@@ -133,7 +133,7 @@ def complete(rules: Rules, cand_CB: Masks, rng: np.random.Generator) -> Masks:
     owner = np.arange(cand_CB.shape[1])
     cand = cand_CB.copy()
     while owner.size:
-        alive = settle(rules, cand, owner)
+        alive = propagate(rules, cand, owner)
         size = POPCOUNT[cand]
         solved = alive & (size == 1).all(axis=0)
         out_CB[:, owner[solved]] = cand[:, solved]

@@ -40,7 +40,7 @@ def build(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write ``n`` puzzles to a folder, or finish a build that was interrupted.
+    """The folder of ``n`` puzzles, built or, after an interruption, finished.
 
     Args:
         puzzle: the kind with its settings; they are kept in ``meta.json``.
@@ -144,7 +144,7 @@ def _meta(folder: Path) -> dict[str, Any]:
 
 
 class Shards:
-    """A folder of puzzles, memory-mapped.
+    """A memory-mapped dataset of puzzles.
 
     Args:
         folder: what :func:`build` filled.

@@ -19,7 +19,7 @@ def thin(
     unique: Unique,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Take parts away in random order as long as ``unique`` allows.
+    """Which parts are kept after removing them in random order as long as the solution stays unique.
 
     Groups are tried first, as long as many parts are left; where a group fails, its parts are tried one by one.
 

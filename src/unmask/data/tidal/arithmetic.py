@@ -14,8 +14,8 @@ LARGEST = 100_000
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One sum or difference.
+class ArithmeticProblem:
+    """One addition or subtraction with its answer.
 
     Attributes:
         a, b: operands, not negative.
@@ -44,9 +44,9 @@ class Problem:
 class Problems:
     """Problems to train on, held out in the same range, and with longer operands."""
 
-    train: list[Problem]
-    held_out: list[Problem]
-    longer: list[Problem]
+    train: list[ArithmeticProblem]
+    held_out: list[ArithmeticProblem]
+    longer: list[ArithmeticProblem]
 
 
 def arithmetic(
@@ -76,17 +76,17 @@ def arithmetic(
         raise UsageError(
             f"operands up to {largest} make {2 * (largest + 1) ** 2} problems: ask for at most half of them"
         )
-    taken: set[Problem] = set()
+    taken: set[ArithmeticProblem] = set()
     held = _draw(held_out, 0, largest, seed, 1, taken)
     trained = _draw(train, 0, largest, seed, 2, taken, short)
     return Problems(trained, held, _draw(longer, largest + 1, 10 * largest - 1, seed, 3, taken))
 
 
 def _draw(
-    count: int, low: int, high: int, seed: int, part: int, taken: set[Problem], short: float = 0.0
-) -> list[Problem]:
+    count: int, low: int, high: int, seed: int, part: int, taken: set[ArithmeticProblem], short: float = 0.0
+) -> list[ArithmeticProblem]:
     noise = generator(seed, part, Stream.SHUFFLE)
-    found: list[Problem] = []
+    found: list[ArithmeticProblem] = []
     while len(found) < count:
         size = max(count, 16)
         pairs = torch.randint(low, high + 1, (size, 2), generator=noise)
@@ -95,7 +95,7 @@ def _draw(
             even = (torch.rand(size, 2, generator=noise, dtype=torch.float64) * 10.0**digits).long().clamp(max=high)
             pairs = torch.where(torch.rand(size, 1, generator=noise) < short, even, pairs)
         for a, b in pairs.tolist():
-            problem = Problem(a, "+-"[len(found) % 2], b)
+            problem = ArithmeticProblem(a, "+-"[len(found) % 2], b)
             if problem not in taken and len(found) < count:
                 taken.add(problem)
                 found.append(problem)

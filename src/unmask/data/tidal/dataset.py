@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from unmask.core.errors import UsageError
 from unmask.data.text import evenly
-from unmask.data.tidal.arithmetic import Problem
+from unmask.data.tidal.arithmetic import ArithmeticProblem
 from unmask.data.tidal.mixed_tokenizer import MixedTokenizer
 from unmask.data.tidal.plain import PlainTokenizer
 from unmask.data.tidal.samples import Segment, block_sample, fixed_block, layout, pack, plain_sample, text_row
@@ -20,13 +20,13 @@ Example = tuple[str, str]
 Row = list[Segment]
 
 
-def examples_of(problems: Sequence[Problem]) -> list[Example]:
+def examples_of(problems: Sequence[ArithmeticProblem]) -> list[Example]:
     """Problems as (up to the "=", the answer)."""
     return [(p.prompt, p.answer) for p in problems]
 
 
 class TidalDataset(Dataset[Row]):
-    """Rows for a :class:`unmask.models.tidal.TidalModel`.
+    """A dataset of packed rows for a :class:`unmask.models.tidal.TidalModel`.
 
     What a row is follows from how the model sees: with a prefix that looks both ways it is one block of one example,
     cut to ``length`` from the left; a causal model trains all blocks of an example in one row; a plain baseline reads
@@ -111,7 +111,7 @@ class TidalDataset(Dataset[Row]):
 
 
 def collate(rows: Sequence[Row], length: int | None = None) -> dict[str, Tensor]:
-    """Rows to the tensors of :func:`unmask.data.tidal.samples.layout`.
+    """A batch of rows as the tensors of :func:`unmask.data.tidal.samples.layout`.
 
     Args:
         length: samples share rows of up to so many positions, which leaves less padding; None keeps the rows.

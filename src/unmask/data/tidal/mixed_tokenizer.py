@@ -38,7 +38,7 @@ _TOKENS = re.compile(r"tokens:(\d+)")
 
 
 class MixedTokenizer:
-    """BPE tokens and characters in one id space, and the cutting of texts into blocks.
+    """A tokenizer with BPE tokens and characters in one vocabulary, which also splits texts into blocks.
 
     Args:
         bpe: any ``tokenizers`` tokenizer; a byte-level one gives every text back exactly.
@@ -73,7 +73,7 @@ class MixedTokenizer:
     def train(
         cls, texts: Iterable[str], vocab_size: int, *, split_digits: bool = False, **settings: Any
     ) -> MixedTokenizer:
-        """One over a byte-level BPE (:func:`unmask.data.tokenizer.train_bpe`) trained on ``texts``.
+        """A tokenizer whose byte-level BPE (:func:`unmask.data.tokenizer.train_bpe`) is trained on ``texts``.
 
         Args:
             vocab_size: of the BPE ids alone.
@@ -84,7 +84,7 @@ class MixedTokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path, **settings: Any) -> MixedTokenizer:
-        """One over the BPE of a ``tokenizer.json``.
+        """A tokenizer with the BPE of a ``tokenizer.json``.
 
         Raises:
             UsageError: there is no such file, or it is not one of the ``tokenizers`` library.
@@ -199,7 +199,7 @@ class MixedTokenizer:
 
     # -- names ------------------------------------------------------------------------------------------------------
     def name(self, i: int) -> str:
-        """What an id looks like, for pictures and traces."""
+        """The text that stands for an id in figures and traces."""
         if i < FIRST_CHARACTER:
             return SPECIALS[i]
         if i < FIRST_TOKEN:

@@ -49,7 +49,7 @@ class Segment:
 def block_sample(
     tokenizer: MixedTokenizer, prefix: str, block: str, *, last: bool = False, length: int | None = None
 ) -> Segment:
-    """The prefix's tokens and one block.
+    """A segment of a prefix's tokens and one block.
 
     Args:
         last: the text ends with this block.
@@ -96,7 +96,7 @@ def plain_sample(prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Segmen
 
 
 def pack(segments: Sequence[Segment], length: int) -> list[list[Segment]]:
-    """Segments to rows of at most ``length`` positions, in order, first fit.
+    """Segments packed into rows of at most ``length`` positions, in order, first fit.
 
     Raises:
         UsageError: a segment is longer than a row.

@@ -8,7 +8,7 @@ from unmask.decoding.order import Candidates, NoisyOrder
 
 
 @dataclass(frozen=True)
-class DrawnProb(NoisyOrder):
+class DrawnProbOrder(NoisyOrder):
     """Log-probability of the value drawn at each candidate, nats (MaskGIT, LLaDA); equals top_prob at temperature 0.
 
     Every candidate must be drawn before one is chosen, so it costs more than ``top_prob``. It also biases what is

@@ -8,7 +8,7 @@ from unmask.decoding.order import Candidates, NoisyOrder
 
 
 @dataclass(frozen=True)
-class Entropy(NoisyOrder):
+class EntropyOrder(NoisyOrder):
     """Negative entropy of the distribution, nats: the least uncertain position first."""
 
     reference = "arXiv 2508.15487"

@@ -8,7 +8,7 @@ from unmask.decoding.order import Candidates, Order
 
 
 @dataclass(frozen=True)
-class LeftToRight(Order):
+class LeftToRightOrder(Order):
     """As a causal model writes; looks at no logits."""
 
     reference = "arXiv 2502.06768"

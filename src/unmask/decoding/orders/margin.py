@@ -8,7 +8,7 @@ from unmask.decoding.order import Candidates, NoisyOrder
 
 
 @dataclass(frozen=True)
-class Margin(NoisyOrder):
+class MarginOrder(NoisyOrder):
     """Probability of the best value minus that of the second: where the model does not hesitate between two.
 
     The score is the margin less 1, so that margins next to 1 stay apart.

@@ -9,7 +9,7 @@ from unmask.decoding.order import Candidates, Order
 
 
 @dataclass(frozen=True)
-class Random(Order):
+class RandomOrder(Order):
     """Every order of positions equally likely; looks at no logits."""
 
     reference = "arXiv 2202.04200"

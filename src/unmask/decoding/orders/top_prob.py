@@ -8,7 +8,7 @@ from unmask.decoding.order import Candidates, NoisyOrder
 
 
 @dataclass(frozen=True)
-class TopProb(NoisyOrder):
+class TopProbOrder(NoisyOrder):
     """Log-probability of the most probable value, nats: where the model is surest."""
 
     reference = "arXiv 2502.06768"

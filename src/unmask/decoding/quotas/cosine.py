@@ -10,7 +10,7 @@ from unmask.decoding.quota import Quota, Ranking
 
 
 @dataclass(frozen=True)
-class Cosine(Quota):
+class CosineQuota(Quota):
     """Hidden share cos(pi/2 * step/steps): few at first, many at the end (MaskGIT)."""
 
     reference = "arXiv 2202.04200"

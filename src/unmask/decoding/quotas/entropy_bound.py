@@ -10,7 +10,7 @@ from unmask.decoding.quota import Quota, Ranking, prefix
 
 
 @dataclass(frozen=True)
-class EntropyBound(Quota):
+class EntropyBoundQuota(Quota):
     """As many as keep sum H - max H of their entropies, a bound on their mutual information, within ``nats``.
 
     Attributes:
@@ -27,7 +27,7 @@ class EntropyBound(Quota):
             raise UsageError(f"entropy_bound nats={self.nats} must be a finite number of at least 0")
 
     @classmethod
-    def examples(cls) -> list[EntropyBound]:
+    def examples(cls) -> list[EntropyBoundQuota]:
         return [cls(), cls(nats=1.0)]
 
     def count(self, ranking: Ranking) -> Tensor:

@@ -10,7 +10,7 @@ from unmask.decoding.quota import Quota, Ranking, prefix
 
 
 @dataclass(frozen=True)
-class Factor(Quota):
+class FactorQuota(Quota):
     """The more are written together, the surer each must be: n positions while (n + 1)(1 - p_n) < factor (Fast-dLLM).
 
     p_n is the least of the first n best-value probabilities. The bound is what keeps parallel argmax equal to the
@@ -30,7 +30,7 @@ class Factor(Quota):
             raise UsageError(f"factor={self.factor} must be above 0")
 
     @classmethod
-    def examples(cls) -> list[Factor]:
+    def examples(cls) -> list[FactorQuota]:
         return [cls(), cls(factor=3.0)]
 
     def count(self, ranking: Ranking) -> Tensor:

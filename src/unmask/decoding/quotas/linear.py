@@ -9,7 +9,7 @@ from unmask.decoding.quota import Quota, Ranking
 
 
 @dataclass(frozen=True)
-class Linear(Quota):
+class LinearQuota(Quota):
     """The same number each step; what does not divide goes to the first steps (LLaDA's share)."""
 
     reference = "arXiv 2502.09992"

@@ -9,7 +9,7 @@ from unmask.decoding.quota import Quota, Ranking
 
 
 @dataclass(frozen=True)
-class One(Quota):
+class OneQuota(Quota):
     """One position a step: no factorisation error, as many forwards as positions."""
 
     reference = "arXiv 2502.06768"

@@ -9,7 +9,7 @@ from unmask.decoding.quota import Quota, Ranking, prefix
 
 
 @dataclass(frozen=True)
-class Threshold(Quota):
+class ThresholdQuota(Quota):
     """As long as the best value's probability reaches a threshold; never fewer than one position (Fast-dLLM).
 
     With order ``top_prob`` these are all positions above the threshold; with another order, the run of them at its
@@ -29,7 +29,7 @@ class Threshold(Quota):
             raise UsageError(f"threshold least={self.least} must lie in (0, 1]: it is a probability")
 
     @classmethod
-    def examples(cls) -> list[Threshold]:
+    def examples(cls) -> list[ThresholdQuota]:
         return [cls(), cls(least=0.4)]
 
     def count(self, ranking: Ranking) -> Tensor:

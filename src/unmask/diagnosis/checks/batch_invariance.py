@@ -24,19 +24,19 @@ class BatchInvariance(Check):
     repair = "network.mode"
     leads_to = ("train_inference", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
-        state = lab.usual_state().rows(0, 8)
-        together = lab.subject.predict(state)
+    def run(self, context: CheckContext) -> Finding:
+        state = context.usual_state().rows(0, 8)
+        together = context.subject.predict(state)
         row_N = state.at_BL.nonzero()[:, 0]
-        alone = torch.cat([lab.subject.predict(state.rows(i, i + 1)) for i in range(len(state.x_BL))])
+        alone = torch.cat([context.subject.predict(state.rows(i, i + 1)) for i in range(len(state.x_BL))])
         back = list(range(len(state.x_BL)))[::-1]
         turned = type(state)(state.x_BL[back], state.at_BL[back], None if state.cond is None else state.cond[back])  # type: ignore[index]
-        reversed_N = lab.subject.predict(turned)
+        reversed_N = context.subject.predict(turned)
         count_B = state.at_BL.sum(1).tolist()
         pieces = list(reversed_N.split([count_B[i] for i in back]))[::-1]
         apart = float(moved(together, alone).mean())
         order = float(moved(together, torch.cat(pieces)).mean())
-        floor = max(4 * lab.noise_floor(), lab.rounding())
+        floor = max(4 * context.noise_floor(), context.rounding())
         worst = max(apart, order)
         status = "fail" if worst > max(floor, 0.01) else "warn" if worst > floor else "pass"
         return Finding(

@@ -17,10 +17,10 @@ ROOM = 0.1
 class ByLength(Check):
     """Does a token weigh the same in the reported number whatever the length of its text?
 
-    The weights of a published bound, summed over the tokens of a text and divided by their number, are regressed on
-    the logarithm of that number. In a number of nats a token every token weighs the same: the slope is 0 (closed
-    form). Where each row is averaged first and then the rows, a token of a long text weighs less: -1. Texts are the
-    unit of the slope's error (heteroscedasticity-consistent, several seeds averaged); it fails where the slope is
+    The weights of the number that is watched, summed over the tokens of a text and divided by their number, are
+    regressed on the logarithm of that number. In a number of nats a token every token weighs the same: the slope is 0
+    (closed form). Where each row is averaged first and then the rows, a token of a long text weighs less: -1. Texts are
+    the unit of the slope's error (heteroscedasticity-consistent, several seeds averaged); it fails where the slope is
     surely (4 standard errors, more for few texts: 6e-5 by chance) off zero by more than 0.1. A sum of weights is right
     under both, which is why ``bound_calibration`` cannot see this.
     """
@@ -30,24 +30,25 @@ class ByLength(Check):
     needs = ("data", "training_view")
     repair = "report"
 
-    def run(self, lab: CheckContext) -> Finding:
-        inside_BL = lab.in_text(lab.batch.ids_BL).cpu()
-        if lab.subject.kind == "causal":
+    def run(self, context: CheckContext) -> Finding:
+        inside_BL = context.in_text(context.batch.ids_BL).cpu()
+        if context.subject.kind == "causal":
             inside_BL[:, 0] = False  # given, so it is neither scored nor divided by
         length_B = inside_BL.sum(1).double()
         x_B = length_B.log() - length_B.log().mean()
         if float(x_B.square().sum()) < 1e-3 * len(x_B):
             return Finding("not_run", why="all texts are about equally long")
         weights = []
-        for seed in range(2 * lab.budget.repeats):
-            view = lab.view(seed)
-            if not view.bound or view.weight_N is None:
-                why = "the number watched claims no bound" if not view.bound else "the view tells no weights"
-                return Finding("not_run", why=why)
+        for seed in range(2 * context.budget.repeats):
+            view = context.view(seed)
+            if view.weight_N is None:
+                return Finding("not_run", why="the view tells no weights")
             row_N, col_N = (i.cpu() for i in view.scored_BL.nonzero(as_tuple=True))
             weight_N = view.weight_N.double().cpu() * inside_BL[row_N, col_N]
             total_B = torch.zeros(len(length_B), dtype=torch.float64).index_add(0, row_N, weight_N)
-            weights.append(total_B * length_B.sum() / length_B)
+            if not float(total_B.sum()):
+                return Finding("not_run", why="no token of the text is scored")
+            weights.append(total_B * length_B.sum() / length_B / (1.0 if view.bound else float(total_B.sum())))
         weight_B = torch.stack(weights).mean(0)
         slope = _slope(x_B, weight_B)
         off = max(slope.surely_above, -slope.surely_below)

@@ -30,7 +30,7 @@ WHY = {
 
 
 @dataclass(frozen=True)
-class Cache(Check):
+class CacheCheck(Check):
     """Do cached answers equal uncached ones, with true positions and the cache that was asked for?
 
     The prefix is put into the cache, the true tokens follow one by one. Positions given to them must be their true
@@ -49,17 +49,17 @@ class Cache(Check):
     repair = "network.cache"
     leads_to = ("safe_words", "length", "frontier", "draw_calibration")
 
-    def run(self, lab: CheckContext) -> Finding:
-        ids_BL = lab.batch.ids_BL[:8]
+    def run(self, context: CheckContext) -> Finding:
+        ids_BL = context.batch.ids_BL[:8]
         L = ids_BL.shape[1]
         start = max(L // 2, 1)
-        run = lab.subject.cached(ids_BL, start)
+        run = context.subject.cached(ids_BL, start)
         at_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
         at_BL[:, start:] = True
-        plain_NV = lab.logits(State(ids_BL, at_BL))
+        plain_NV = context.logits(State(ids_BL, at_BL))
         apart_N = moved(plain_NV, run.logits_NV)
         apart = float(apart_N.mean())
-        floor = max(4 * lab.noise_floor(), lab.rounding())
+        floor = max(4 * context.noise_floor(), context.rounding())
         true_T = torch.arange(start, start + len(run.position_T))
         wrong_positions = float((run.position_T.cpu() != true_T).double().mean()) if len(true_T) else 0.0
         fed_T = torch.arange(1, len(run.kept_T) + 1)
@@ -73,7 +73,7 @@ class Cache(Check):
             faults += [
                 name for name, place in (("sink evicted", 0), ("recent evicted", start - 1)) if place not in held
             ]
-        if run.keep < 1 and run.control_NV is not None and _loss_to_control(lab, start).surely_above > 0:
+        if run.keep < 1 and run.control_NV is not None and _loss_to_control(context, start).surely_above > 0:
             faults.append("worse than chance")
         if run.keep >= 1 and apart > max(0.01, floor):
             faults.append("other answers")
@@ -111,12 +111,12 @@ class Cache(Check):
         )
 
 
-def _loss_to_control(lab: CheckContext, start: int) -> Mean:
+def _loss_to_control(context: CheckContext, start: int) -> Mean:
     """By how much more the compressed answers move than those of the control, on all rows."""
-    ids_BL = lab.batch.ids_BL
-    run = lab.subject.cached(ids_BL, start)
+    ids_BL = context.batch.ids_BL
+    run = context.subject.cached(ids_BL, start)
     at_BL = (torch.arange(ids_BL.shape[1], device=ids_BL.device) >= start).expand_as(ids_BL)
-    plain_NV = lab.logits(State(ids_BL, at_BL))
+    plain_NV = context.logits(State(ids_BL, at_BL))
     assert run.control_NV is not None
     row_N = torch.arange(len(ids_BL)).repeat_interleave(ids_BL.shape[1] - start)
     return mean_by_text(moved(plain_NV, run.logits_NV) - moved(plain_NV, run.control_NV), row_N)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import Batch, State
@@ -18,26 +18,28 @@ class Compounding(Check):
     The plainest sampler (one position at a time, or in 32 steps, random order, temperature 1, through ``predict``)
     writes texts. Then 15 % of each text is hidden and predicted again, once in true texts and once in these. Text drawn
     from a consistent model costs it exactly what it expects: cross-entropy minus the prediction's own entropy is zero.
-    What it costs more on its own text than on true text is what compounding does. The scale is what context is worth at
-    all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely positive (4 standard
-    errors, more for few texts) and more than half of that worth, and warns above a quarter.
+    What it costs more on its own text than that, and than on true text, is what compounding does. The scale is what
+    context is worth at all: the nats between r = 1 and a mostly visible true text. It fails where the excess is surely
+    positive (4 standard errors, more for few texts) and more than half of that worth, and warns above a quarter.
     """
 
     title = "Do errors compound in the model's own text?"
     fault = "Errors compound in the text that the model writes itself."
     kinds = ("masked",)
+    apart = "a causal model cannot be asked again about a token behind which others stand"
     quick = True
     repair = "training.inputs"
     leads_to = ("safe_words", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        rows = min(lab.budget.samples, 32)
-        batch = lab.batch.rows(0, rows)
-        own = Batch(lab.once("rollout", lambda: lab.rollout(batch)), batch.cond)
-        gold_gap, gold = self._surprise(lab, batch)
-        own_gap, mine = self._surprise(lab, own)
-        excess = difference(own_gap, gold_gap)
-        at_one = lab.at_ratio(1.0)
+    def run(self, context: CheckContext) -> Finding:
+        rows = min(context.budget.samples, 32)
+        batch = context.batch.rows(0, rows)
+        own = Batch(context.once("rollout", lambda: context.rollout(batch)), batch.cond)
+        gold_gap, gold = self._surprise(context, batch)
+        own_gap, mine = self._surprise(context, own)
+        # a model that is too modest about true text is owed nothing for it: consistent text costs what is expected
+        excess = min(difference(own_gap, gold_gap), own_gap, key=lambda gap: gap.surely_above)
+        at_one = context.at_ratio(1.0)
         worth = float(at_one.ce_N.mean() - gold.ce_N.mean())
         share = excess.value / max(worth, 1e-9)
         sure = excess.surely_above > 0
@@ -78,12 +80,12 @@ class Compounding(Check):
         )
 
     @staticmethod
-    def _surprise(lab: CheckContext, batch: Batch) -> tuple[Mean, Scores]:
+    def _surprise(context: CheckContext, batch: Batch) -> tuple[Mean, TokenScores]:
         """Cross-entropy minus expected entropy of hidden tokens, over a few maskings."""
         parts = []
         for name in range(2):
-            x_BL, hidden_BL = lab.hide(batch.ids_BL, 0.15, name)
-            at_BL = hidden_BL & lab.in_text(batch.ids_BL)
-            parts.append(lab.score(State(x_BL, at_BL, batch.cond), batch.ids_BL))
-        scores = Scores(*(torch.cat([getattr(p, f) for p in parts]) for f in Scores.__dataclass_fields__))
+            x_BL, hidden_BL = context.hide(batch.ids_BL, 0.15, name)
+            at_BL = hidden_BL & context.in_text(batch.ids_BL)
+            parts.append(context.score(State(x_BL, at_BL, batch.cond), batch.ids_BL))
+        scores = TokenScores(*(torch.cat([getattr(p, f) for p in parts]) for f in TokenScores.__dataclass_fields__))
         return mean_by_text(scores.ce_N - scores.entropy_N, scores.row_N.cpu()), scores

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +25,15 @@ WARN, FAIL = 0.03, 0.1
 
 
 @dataclass(frozen=True)
+class _Found:
+    """What the questions found so far: numbers, (size, repair, words) of what fails, and words of what warns."""
+
+    numbers: dict[str, Any]
+    faults: list[tuple[float, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class SameData(Check):
     """Are held-out and training rows of one kind, and of different texts?
 
@@ -45,20 +54,18 @@ class SameData(Check):
     repair = "training.data"
     leads_to = ("loss_by_ratio", "memorisation", "gap", "skill", "safe_words", "frontier", "length", "compounding")
 
-    def run(self, lab: CheckContext) -> Finding:
-        if not lab.subject.rows_are_texts:
+    def run(self, context: CheckContext) -> Finding:
+        if not context.subject.rows_are_texts:
             raise NotProvided("rows that are texts: here they are blocks, and one block stands in many texts")
-        train_NL = lab.train_ids
-        held_NL = lab.subject.data(HELD_ROWS).ids_BL
-        numbers: dict[str, Any] = {"training_rows": len(train_NL), "held_out_rows": len(held_NL)}
-        # (size, repair, words) of what fails and of what warns
-        faults: list[tuple[float, str, str]] = []
-        warnings: list[str] = []
-        self._repeated(train_NL, held_NL, numbers, faults, warnings)
+        train_NL = context.train_ids
+        held_NL = context.subject.data(HELD_ROWS).ids_BL
+        found = _Found({"training_rows": len(train_NL), "held_out_rows": len(held_NL)})
+        numbers, faults, warnings = found.numbers, found.faults, found.warnings
+        self._repeated(train_NL, held_NL, found)
         if numbers["training_kinds"] > 0.5 and len(train_NL) >= 200:
-            self._alike(lab, train_NL, held_NL, numbers, faults, warnings)
-            self._ordered(lab, train_NL, held_NL, numbers, faults)
-        self._encoded(lab, numbers, faults)
+            self._alike(context, train_NL, held_NL, found)
+            self._ordered(context, train_NL, held_NL, found)
+        self._encoded(context, found)
         worst = max(faults, default=(0.0, "", ""))
         status = "fail" if faults else "warn" if warnings else "pass"
         said = [words for _, _, words in faults] + warnings
@@ -86,65 +93,60 @@ class SameData(Check):
     def _repeated(
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
-        warnings: list[str],
+        found: _Found,
     ) -> None:
         often = Counter(map(tuple, train_NL.tolist()))
         twice = sum(n for n in often.values() if n > 1) / len(train_NL)
         kinds = len(often) / len(train_NL)
         both_N = torch.tensor([float(tuple(row) in often) for row in held_NL.tolist()])
         both = plain_mean(both_N)
-        numbers |= {"in_training": both.value, "repeated_in_training": twice, "training_kinds": kinds}
+        found.numbers.update({"in_training": both.value, "repeated_in_training": twice, "training_kinds": kinds})
         held_kinds = len({tuple(row) for row in held_NL.tolist()}) / len(held_NL)
         if held_kinds <= 0.5:
             # so few different texts are there at all that those of the one side must stand on the other
             return
         if kinds <= 0.5:
-            faults.append((1 - kinds, "training.data", f"{1 - kinds:.0%} of the training rows are repetitions"))
+            found.faults.append((1 - kinds, "training.data", f"{1 - kinds:.0%} of the training rows are repetitions"))
         words = f"{both.value:.0%} of the held-out rows stand in training"
         if both.surely_above > min(twice, 0.5) + 0.01 or both.value == 1.0:
-            faults.append((both.value, "data.split", words))
+            found.faults.append((both.value, "data.split", words))
         elif both.value > 0.01 and both.surely_above > min(twice, 0.5):
-            warnings.append(words)
+            found.warnings.append(words)
 
     @staticmethod
     def _alike(
-        lab: CheckContext,
+        context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
-        warnings: list[str],
+        found: _Found,
     ) -> None:
-        s, half = lab.subject, len(train_NL) // 2
+        s, half = context.subject, len(train_NL) // 2
         counts = Baselines.fit(train_NL[:half].cpu(), s.vocab_size, s.eos_id, s.pad_id)
         sides = (train_NL[half : half + 3000].cpu(), held_NL.cpu())
-        cost = [_priced(lab, counts, side) for side in sides]
-        length = [plain_mean(lab.in_text(side).sum(1).double()) for side in sides]
+        cost = [_priced(context, counts, side) for side in sides]
+        length = [plain_mean(context.in_text(side).sum(1).double()) for side in sides]
         for (train, held), what, unit in (
             (cost, "pairs of neighbours", "nats a token"),
             (length, "length", "tokens"),
         ):
             gap = difference(held, train)
             surely = max(gap.surely_above, -gap.surely_below) / max(abs(train.value), 1e-9)
-            numbers[f"{what}: training"], numbers[f"{what}: held out"] = train.value, held.value
+            found.numbers[f"{what}: training"], found.numbers[f"{what}: held out"] = train.value, held.value
             words = f"{what}: held-out text {held.value:.2f}, training text {train.value:.2f} {unit}"
             if surely > FAIL:
-                faults.append((surely, "training.data", words))
+                found.faults.append((surely, "training.data", words))
             elif surely > WARN:
-                warnings.append(words)
+                found.warnings.append(words)
 
     @staticmethod
     def _ordered(
-        lab: CheckContext,
+        context: CheckContext,
         train_NL: Tensor,
         held_NL: Tensor,
-        numbers: dict[str, Any],
-        faults: list[tuple[float, str, str]],
+        found: _Found,
     ) -> None:
         """Whether the order of words tells anything in training, where it does in held-out text."""
-        s, half = lab.subject, len(held_NL) // 2
+        s, half = context.subject, len(held_NL) // 2
         if half < ORDERED_ROWS:
             return
         told = []
@@ -152,41 +154,41 @@ class SameData(Check):
             first = len(side) // 2
             counts = Baselines.fit(side[:first], s.vocab_size, s.eos_id, s.pad_id)
             rows = side[first : first + 1000]
-            told.append(difference(_priced(lab, counts, _shuffled(lab, rows)), _priced(lab, counts, rows)))
+            told.append(difference(_priced(context, counts, _shuffled(context, rows)), _priced(context, counts, rows)))
         train, held = told
-        numbers |= {"order_tells_in_training": train.value, "order_tells_held_out": held.value}
-        cost = max(abs(lab.counts.entropy), 1e-9)
+        found.numbers.update({"order_tells_in_training": train.value, "order_tells_held_out": held.value})
+        cost = max(abs(context.counts.entropy), 1e-9)
         gap = difference(held, train)
         if gap.surely_above > 0.02 * cost:
             words = f"the order of words tells {train} nats a token in training rows, {held} in held-out rows"
-            faults.append((min(1.0, gap.value / max(held.value, 1e-9)), "training.data", words))
+            found.faults.append((min(1.0, gap.value / max(held.value, 1e-9)), "training.data", words))
 
     @staticmethod
-    def _encoded(lab: CheckContext, numbers: dict[str, Any], faults: list[tuple[float, str, str]]) -> None:
+    def _encoded(context: CheckContext, found: _Found) -> None:
         try:
-            changed = other_ids(lab, lab.subject.data(CODED_ROWS, "train"))
+            changed = other_ids(context, context.subject.data(CODED_ROWS, "train"))
         except NotProvided:
             return
         if changed is None:
             return
-        numbers["training_rows_with_other_ids"] = changed
+        found.numbers["training_rows_with_other_ids"] = changed
         if changed > 0.05:
             words = f"{changed:.0%} of the training texts, encoded again, give other ids than the training rows hold"
-            faults.append((changed, "tokenizer", words))
+            found.faults.append((changed, "tokenizer", words))
 
 
-def _shuffled(lab: CheckContext, ids_NL: Tensor) -> Tensor:
+def _shuffled(context: CheckContext, ids_NL: Tensor) -> Tensor:
     """Rows whose text, but for its end, stands in another order."""
-    inside_NL = lab.in_text(ids_NL)
-    if lab.subject.eos_id is not None:
-        inside_NL = inside_NL & (ids_NL != lab.subject.eos_id)
-    noise_NL = torch.rand(ids_NL.shape, generator=generator(lab.seed, Stream.SHUFFLE))
+    inside_NL = context.in_text(ids_NL)
+    if context.subject.eos_id is not None:
+        inside_NL = inside_NL & (ids_NL != context.subject.eos_id)
+    noise_NL = torch.rand(ids_NL.shape, generator=generator(context.seed, Stream.SHUFFLE))
     order_NL = torch.where(inside_NL, noise_NL, 2.0 + torch.arange(ids_NL.shape[1])).argsort(1)
     return ids_NL.gather(1, order_NL)
 
 
-def _priced(lab: CheckContext, counts: Baselines, ids_NL: Tensor) -> Mean:
+def _priced(context: CheckContext, counts: Baselines, ids_NL: Tensor) -> Mean:
     """Nats a token of rows under pairs of neighbours."""
-    inside_NL = lab.in_text(ids_NL)
+    inside_NL = context.in_text(ids_NL)
     left_NL = torch.nn.functional.pad(ids_NL[:, :-1], (1, 0), value=-1)
     return mean_by_text(counts.bigram_ce(left_NL[inside_NL], ids_NL[inside_NL]), inside_NL.nonzero()[:, 0])

@@ -10,7 +10,7 @@ from unmask.core.sampling import restrict
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.replay import replayed
+from unmask.diagnosis.replay import UNSTEADY, replayed
 from unmask.diagnosis.statistics import SURE
 from unmask.diagnosis.subject import Generated
 
@@ -42,25 +42,25 @@ class DrawCalibration(Check):
     repair = "sampler.temperature"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         said, numbers, faults, aside, warm = [], {}, [], "", ""
-        if lab.subject.provides("draw"):
-            excess = self._chi_square(lab)
+        if context.subject.provides("draw"):
+            excess = self._chi_square(context)
             numbers["chi_square_sigmas"] = excess
             said.append(f"{excess:+.1f} standard deviations off on a known distribution")
             if excess > SURE:
                 faults.append(min(1.0, excess / 100))
-            if lab.budget.name == "full":
-                found, wanted = self._tail(lab)
+            if context.budget.name == "full":
+                found, wanted = self._tail(context)
                 numbers |= {"tail_draws": found, "tail_expected": wanted}
                 said.append(f"{found} of {wanted:.0f} expected draws from a far tail")
                 # normal approximation of a binomial with a share of 1.6 %
                 if found < wanted - SURE * math.sqrt(wanted):
                     faults.append(1 - found / wanted)
-        runs = [lab.samples()]
+        runs = [context.samples()]
         cold, strange = runs[0].temperature == 0, False
-        if "temperature" in lab.subject.settings:
-            runs += [lab.tried("temperature", t) for t in ((1.0, 0.5) if cold else (0.5,))]
+        if "temperature" in context.subject.settings:
+            runs += [context.tried("temperature", t) for t in ((1.0, 0.5) if cold else (0.5,))]
         if cold:
             aside = "the plan's own temperature is 0, at which nothing is drawn"
         for out in runs:
@@ -69,7 +69,7 @@ class DrawCalibration(Check):
             if out.altered:
                 aside = f"temperature skipped: {out.altered}"
                 continue
-            wish, again = out.temperature, replayed(lab, out)
+            wish, again = out.temperature, replayed(context, out)
             if not len(again.ids_N):
                 continue
             strange = strange or again.strange
@@ -111,25 +111,25 @@ class DrawCalibration(Check):
             numbers=numbers,
             share=max(faults, default=0.0),
             # where replay finds another law than is told, this is what that looks like as a temperature
-            own=bool(faults) and not strange,
+            own=bool(faults) and not strange and context.noise_floor() <= UNSTEADY,
         )
 
     @staticmethod
-    def _chi_square(lab: CheckContext) -> float:
+    def _chi_square(context: CheckContext) -> float:
         p = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.05, 0.03, 0.015, 0.005], dtype=torch.float64)
-        ids_N = lab.subject.draw(p.log().float().expand(4096, 8).clone(), lab.seed).cpu()
+        ids_N = context.subject.draw(p.log().float().expand(4096, 8).clone(), context.seed).cpu()
         count = torch.bincount(ids_N, minlength=8)[:8].double()
         statistic = float(((count - 4096 * p).square() / (4096 * p)).sum())
         return (statistic - 7) / math.sqrt(14)
 
     @staticmethod
-    def _tail(lab: CheckContext) -> tuple[int, float]:
+    def _tail(context: CheckContext) -> tuple[int, float]:
         share = TAIL_IDS * math.exp(-TAIL_ODDS)
         found, step = 0, 8
         for first in range(0, TAIL_DRAWS, step):
             logits_NV = torch.full((step, TAIL_IDS + 1), -TAIL_ODDS)
             logits_NV[:, 0] = 0.0
-            found += int((lab.subject.draw(logits_NV, lab.seed + first) > 0).sum())
+            found += int((context.subject.draw(logits_NV, context.seed + first) > 0).sum())
         return found, TAIL_DRAWS * share / (1 + share)
 
 

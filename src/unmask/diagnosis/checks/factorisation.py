@@ -25,12 +25,13 @@ class Factorisation(Check):
     fault = "Too many tokens are written in one step."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes one token a step, so that no two are drawn blind to each other"
     repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        found = schedule_of(lab)
-        positions, loss = positions_of(lab), loss_curve(lab)
+    def run(self, context: CheckContext) -> Finding:
+        found = schedule_of(context)
+        positions, loss = positions_of(context), loss_curve(context)
         curve = {k: even_cost(loss, positions, k) for k in _powers(positions)}
         share = found.lost(found.best, found.one_at_a_time)
         status = "fail" if share > 0.5 else "warn" if share > 0.2 else "pass"

@@ -32,19 +32,19 @@ class Frontier(Check):
     needs = ("data", "generate")
     repair = "sampler.temperature"
 
-    def run(self, lab: CheckContext) -> Finding:
-        mine_BL, data_BL = lab.samples().ids_BL, lab.prompts.ids_BL
-        mine, data = self._entropy(lab, mine_BL), self._entropy(lab, data_BL)
-        judged, judged_data = self._judged(lab, mine_BL), self._judged(lab, data_BL)
+    def run(self, context: CheckContext) -> Finding:
+        mine_BL, data_BL = context.samples().ids_BL, context.prompts.ids_BL
+        mine, data = self._entropy(context, mine_BL), self._entropy(context, data_BL)
+        judged, judged_data = self._judged(context, mine_BL), self._judged(context, data_BL)
         lost = 1 - mine.value / max(data.value, 1e-9)
         low = difference(data, mine).surely_above > 0 and lost > 0.1
         worse = difference(judged, judged_data).surely_above > 0
-        copies, copies_data = self._copies(lab, mine_BL), self._copies(lab, data_BL)
+        copies, copies_data = self._copies(context, mine_BL), self._copies(context, data_BL)
         collapsed = copies > 0.5 and copies_data < 0.25
         repeated = f"{copies:.0%} of the samples are written more than once; " if copies else ""
         status = "fail" if low and not worse else "warn" if low else "pass"
-        heat = lab.samples().temperature
-        cold = low and 0 <= heat < 1 and self._varied_when_drawn(lab)
+        heat = context.samples().temperature
+        cold = low and 0 <= heat < 1 and self._varied_when_drawn(context)
         return Finding(
             status,  # type: ignore[arg-type]
             measured=repeated + f"judge {judged} nats a token (data {judged_data}); entropy {mine} nats (data {data})",
@@ -84,9 +84,9 @@ class Frontier(Check):
         )
 
     @staticmethod
-    def _entropy(lab: CheckContext, ids_BL: Tensor) -> Mean:
+    def _entropy(context: CheckContext, ids_BL: Tensor) -> Mean:
         """Pooled unigram entropy with a jackknife error over texts."""
-        inside_BL = lab.in_text(ids_BL).cpu()
+        inside_BL = context.in_text(ids_BL).cpu()
         texts = [row[keep].tolist() for row, keep in zip(ids_BL.cpu(), inside_BL, strict=True)]
         whole = pooled_entropy(texts)
         n = len(texts)
@@ -94,26 +94,26 @@ class Frontier(Check):
         error = float(((n - 1) / n * (left_out - left_out.mean()).square().sum()).sqrt())
         return Mean(whole, error, n)
 
-    def _varied_when_drawn(self, lab: CheckContext) -> bool:
+    def _varied_when_drawn(self, context: CheckContext) -> bool:
         """Whether plain drawing through ``predict`` has the data's entropy; False where it cannot be tried."""
-        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+        if context.subject.kind != "masked" or not context.subject.provides("predict"):
             return False
-        batch = lab.batch.rows(0, min(lab.budget.samples, 32))
-        drawn = self._entropy(lab, lab.once("rollout", lambda: lab.rollout(batch)))
-        data = self._entropy(lab, batch.ids_BL)
+        batch = context.batch.rows(0, min(context.budget.samples, 32))
+        drawn = self._entropy(context, context.once("rollout", lambda: context.rollout(batch)))
+        data = self._entropy(context, batch.ids_BL)
         return not (difference(data, drawn).surely_above > 0 and drawn.value < 0.9 * data.value)
 
     @staticmethod
-    def _copies(lab: CheckContext, ids_BL: Tensor) -> float:
+    def _copies(context: CheckContext, ids_BL: Tensor) -> float:
         """Share of texts that stand there more than once."""
-        inside_BL = lab.in_text(ids_BL)
+        inside_BL = context.in_text(ids_BL)
         texts = [tuple(row[keep].tolist()) for row, keep in zip(ids_BL, inside_BL, strict=True)]
         return sum(texts.count(text) > 1 for text in texts) / len(texts)
 
     @staticmethod
-    def _judged(lab: CheckContext, ids_BL: Tensor) -> Mean:
-        inside_BL = lab.in_text(ids_BL).cpu()
+    def _judged(context: CheckContext, ids_BL: Tensor) -> Mean:
+        inside_BL = context.in_text(ids_BL).cpu()
         ids_BL = ids_BL.cpu()
         left_BL = torch.nn.functional.pad(ids_BL[:, :-1], (1, 0), value=-1)
-        nats_N = lab.counts.bigram_ce(left_BL[inside_BL], ids_BL[inside_BL])
+        nats_N = context.counts.bigram_ce(left_BL[inside_BL], ids_BL[inside_BL])
         return mean_by_text(nats_N, inside_BL.nonzero()[:, 0])

@@ -28,15 +28,15 @@ class FutureInvariance(Check):
     repair = "network.attention"
     leads_to = ("train_inference", "batch_invariance", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
-        if lab.subject.kind == "masked" and not lab.subject.ragged:
+    def run(self, context: CheckContext) -> Finding:
+        if context.subject.kind == "masked" and not context.subject.ragged:
             return Finding(
                 "not_run",
                 why="the subject does not say that predict heeds valid_BL",
                 next_step="Set ragged = True if it does.",
             )
-        pairs = self._causal(lab) if lab.subject.kind == "causal" else self._masked(lab)
-        floor = max(4 * lab.noise_floor(), lab.rounding())
+        pairs = self._causal(context) if context.subject.kind == "causal" else self._masked(context)
+        floor = max(4 * context.noise_floor(), context.rounding())
         worst = max(pairs, key=lambda name: pairs[name])
         apart = pairs[worst]
         status = "fail" if apart > max(floor, 0.01) else "warn" if apart > floor else "pass"
@@ -56,32 +56,32 @@ class FutureInvariance(Check):
         )
 
     @staticmethod
-    def _causal(lab: CheckContext) -> dict[str, float]:
-        part = lab.batch.rows(0, 8)
+    def _causal(context: CheckContext) -> dict[str, float]:
+        part = context.batch.rows(0, 8)
         ids_BL = part.ids_BL
         half = max(ids_BL.shape[1] // 2, 2)
         at_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
         at_BL[:, half - 1] = True
-        known = lab.fit_ids.unique()
-        pick = torch.randint(0, len(known), ids_BL.shape, generator=generator(lab.seed, Stream.CORRUPT, 9))
+        known = context.fit_ids.unique()
+        pick = torch.randint(0, len(known), ids_BL.shape, generator=generator(context.seed, Stream.CORRUPT, 9))
         other_BL = torch.where(torch.arange(ids_BL.shape[1]) >= half - 1, known[pick], ids_BL.cpu()).to(ids_BL)
-        whole = lab.logits(State(ids_BL, at_BL, part.cond))
-        changed = lab.logits(State(other_BL, at_BL, part.cond))
-        short = lab.logits(State(ids_BL[:, :half], at_BL[:, :half], part.cond))
+        whole = context.logits(State(ids_BL, at_BL, part.cond))
+        changed = context.logits(State(other_BL, at_BL, part.cond))
+        short = context.logits(State(ids_BL[:, :half], at_BL[:, :half], part.cond))
         return {
             "the token and all after it are replaced": float(moved(whole, changed).mean()),
             "the row is cut behind it": float(moved(whole, short).mean()),
         }
 
     @staticmethod
-    def _masked(lab: CheckContext) -> dict[str, float]:
-        part = lab.batch.rows(0, 8)
+    def _masked(context: CheckContext) -> dict[str, float]:
+        part = context.batch.rows(0, 8)
         half = max(part.ids_BL.shape[1] // 2, 2)
-        x_BL, hidden_BL = lab.hide(part.ids_BL, 0.5)
+        x_BL, hidden_BL = context.hide(part.ids_BL, 0.5)
         at_BL = hidden_BL.clone()
         at_BL[:, half:] = False
         at_BL[:, 0] |= ~at_BL.any(1)
-        valid_BL = (torch.arange(x_BL.shape[1], device=x_BL.device) < half) & lab.exists(x_BL)
-        short = lab.logits(State(x_BL[:, :half], at_BL[:, :half], part.cond))
-        longer = lab.logits(State(x_BL, at_BL, part.cond, valid_BL=valid_BL))
+        valid_BL = (torch.arange(x_BL.shape[1], device=x_BL.device) < half) & context.exists(x_BL)
+        short = context.logits(State(x_BL[:, :half], at_BL[:, :half], part.cond))
+        longer = context.logits(State(x_BL, at_BL, part.cond, valid_BL=valid_BL))
         return {"positions that do not exist follow": float(moved(short, longer).mean())}

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unmask.diagnosis.check import Check
-from unmask.diagnosis.context import CheckContext, Scores
+from unmask.diagnosis.context import CheckContext, TokenScores
 from unmask.diagnosis.finding import Finding, Plot
 from unmask.diagnosis.statistics import Mean, difference, mean_by_text
 from unmask.diagnosis.subject import State
@@ -27,19 +27,24 @@ class Gap(Check):
     repair = "training.data"
     leads_to = ("memorisation", "loss_by_ratio", "skill")
 
-    def run(self, lab: CheckContext) -> Finding:
-        rows = lab.subject.data(lab.budget.rows, "train")
-        if rows.cond is None and lab.batch.cond is not None:
+    def run(self, context: CheckContext) -> Finding:
+        rows = context.subject.data(context.budget.rows, "train")
+        if rows.cond is None and context.batch.cond is not None:
             return Finding("not_run", why="the training rows come without their semantic vectors")
-        asked: dict[float, tuple[Scores, Scores]] = {}
-        if lab.subject.kind == "masked":
+        asked: dict[float, tuple[TokenScores, TokenScores]] = {}
+        if context.subject.kind == "masked":
             for ratio in RATIOS:
-                asked[ratio] = lab.score(lab.state(ratio, rows), rows.ids_BL), lab.at_ratio(ratio)
+                asked[ratio] = context.score(context.state(ratio, rows), rows.ids_BL), context.at_ratio(ratio)
         else:
-            at_BL = lab.in_text(rows.ids_BL)
+            at_BL = context.in_text(rows.ids_BL)
             at_BL[:, 0] = False
-            asked[0.0] = lab.score(State(rows.ids_BL, lab.some(at_BL), rows.cond), rows.ids_BL), lab.next_token()
-        known = {ratio: (self._known(lab, train), self._known(lab, held)) for ratio, (train, held) in asked.items()}
+            asked[0.0] = (
+                context.score(State(rows.ids_BL, context.some(at_BL), rows.cond), rows.ids_BL),
+                context.next_token(),
+            )
+        known = {
+            ratio: (self._known(context, train), self._known(context, held)) for ratio, (train, held) in asked.items()
+        }
         gaps = {ratio: difference(train, held) for ratio, (train, held) in known.items()}
         over = {r: gaps[r] for r, (train, _) in known.items() if gaps[r].surely_above > ROOM * abs(train.value)}
         worst = max(over, key=lambda r: over[r].value, default=None)
@@ -81,5 +86,5 @@ class Gap(Check):
         )
 
     @staticmethod
-    def _known(lab: CheckContext, scores: Scores) -> Mean:
-        return mean_by_text(lab.counts.unigram_ce(scores.target_N.cpu()) - scores.ce_N, scores.row_N.cpu())
+    def _known(context: CheckContext, scores: TokenScores) -> Mean:
+        return mean_by_text(context.counts.unigram_ce(scores.target_N.cpu()) - scores.ce_N, scores.row_N.cpu())

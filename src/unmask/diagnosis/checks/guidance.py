@@ -16,7 +16,7 @@ GAMMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Guidance(Check):
+class GuidanceCheck(Check):
     """Is the null condition trained, and does guidance help?
 
     At r = 1, where guidance matters most, the true text is scored under gamma l_c + (1 - gamma) l_u for several gammas.
@@ -30,26 +30,27 @@ class Guidance(Check):
     fault = "Guidance is steered by a null condition that was not trained, or hurts."
     reference = "arXiv 2412.10193"
     kinds = ("masked",)
+    apart = "what a causal model is given stands before its tokens and has no null to be guided away from"
     repair = "sampler.guidance"
     leads_to = ("safe_words", "length", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        cond = lab.batch.cond
-        if not lab.subject.conditional or cond is None:
+    def run(self, context: CheckContext) -> Finding:
+        cond = context.batch.cond
+        if not context.subject.conditional or cond is None:
             return Finding("not_run", why="the model takes no semantic vector, so there is no null condition")
         own = 1.0
-        if lab.subject.provides("generate"):
+        if context.subject.provides("generate"):
             try:
-                own = lab.samples().guidance
+                own = context.samples().guidance
             except NotProvided:
                 pass
         gammas = tuple(sorted({*GAMMAS, own}))
-        state = lab.state(1.0)
-        target_BL, at_BL = lab.batch.ids_BL, state.at_BL
+        state = context.state(1.0)
+        target_BL, at_BL = context.batch.ids_BL, state.at_BL
         ce: dict[float, list[Tensor]] = {g: [] for g in gammas}
         hit: dict[float, list[Tensor]] = {g: [] for g in gammas}
         null = State(state.x_BL, at_BL, cond.nulled())
-        for (first, last, c_NV), (_, _, u_NV) in zip(lab.answers(state), lab.answers(null), strict=True):
+        for (first, last, c_NV), (_, _, u_NV) in zip(context.answers(state), context.answers(null), strict=True):
             c_NV, u_NV = c_NV.float().log_softmax(-1), u_NV.float().log_softmax(-1)
             both = torch.isfinite(c_NV) & torch.isfinite(u_NV)
             for gamma in gammas:
@@ -60,11 +61,11 @@ class Guidance(Check):
         row_N = at_BL.nonzero()[:, 0].cpu()
         nats = {g: mean_by_text(torch.cat(v), row_N) for g, v in ce.items()}
         right = {g: mean_by_text(torch.cat(v), row_N) for g, v in hit.items()}
-        unigram_N = lab.counts.unigram_ce(target_BL[at_BL].cpu())
+        unigram_N = context.counts.unigram_ce(target_BL[at_BL].cpu())
         excess = mean_by_text(torch.cat(ce[0.0]) - unigram_N, row_N)
-        untrained = excess.surely_above > 0 and excess.value > 0.05 * lab.counts.entropy
+        untrained = excess.surely_above > 0 and excess.value > 0.05 * context.counts.entropy
         drop = mean_by_text(torch.cat(hit[1.0]) - torch.cat(hit[own]), row_N)
-        absurd = nats[own].surely_above > math.log(lab.subject.vocab_size)
+        absurd = nats[own].surely_above > math.log(context.subject.vocab_size)
         hurts = own != 1.0 and (drop.surely_above > 0 or absurd)
         status = "fail" if untrained or hurts else "warn" if excess.surely_above > 0 else "pass"
         best = max(right, key=lambda g: right[g].value)
@@ -83,7 +84,7 @@ class Guidance(Check):
             f"{right[best].value:.1%} at best (gamma {best:g})"
             + (f", {right[own].value:.1%} at the sampler's {own:g}" if own != 1 else ""),
             threshold="null not surely worse than counting words; the sampler's gamma not surely worse than 1, nor "
-            f"than a uniform guess ({math.log(lab.subject.vocab_size):.2f} nats)",
+            f"than a uniform guess ({math.log(context.subject.vocab_size):.2f} nats)",
             why=why,
             next_step="Drop the condition in 10 to 15 % of the training rows, and use the same null in the sampler."
             if status != "pass"
@@ -102,5 +103,5 @@ class Guidance(Check):
                 "gamma",
                 "share of tokens",
             ),
-            share=(excess.value / lab.counts.entropy if untrained else 0.0) + 0.3 * (untrained or hurts),
+            share=(excess.value / context.counts.entropy if untrained else 0.0) + 0.3 * (untrained or hurts),
         )

@@ -17,7 +17,7 @@ from unmask.evaluation.latent_use import derangement, matched_noise, measure_pos
 
 
 @dataclass(frozen=True)
-class LatentUse(Check):
+class LatentUseCheck(Check):
     """Does the model listen to its semantic vector?
 
     The same states are scored under the texts' own vectors, another text's, none (the null condition) and noise of the
@@ -41,37 +41,38 @@ class LatentUse(Check):
     fault = "The semantic vector is ignored."
     reference = "arXiv 1612.00410, 1807.03748"
     kinds = ("masked",)
+    apart = "what a causal model is given are tokens before its own, which it reads as it reads these"
     repair = "condition.unused"
     leads_to = ("safe_words", "compounding", "guidance", "length", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        if not lab.subject.conditional or lab.batch.cond is None:
+    def run(self, context: CheckContext) -> Finding:
+        if not context.subject.conditional or context.batch.cond is None:
             return Finding("not_run", why="the model takes no semantic vector")
-        cond, n = lab.batch.cond, len(lab.batch)
-        order = derangement(n, lab.seed).to(cond.latent_BZ.device)
+        cond, n = context.batch.cond, len(context.batch)
+        order = derangement(n, context.seed).to(cond.latent_BZ.device)
         false = {
             "shuffled": Condition.of(cond.latent_BZ[order]),
             "null": cond.nulled(),
-            "noise": Condition.of(matched_noise(cond.latent_BZ, lab.seed)),
+            "noise": Condition.of(matched_noise(cond.latent_BZ, context.seed)),
         }
-        ratios = [r for r in lab.budget.ratios if r in (0.1, 0.5, 0.9, 1.0)]
+        ratios = [r for r in context.budget.ratios if r in (0.1, 0.5, 0.9, 1.0)]
         penalty: dict[str, dict[float, Mean]] = {name: {} for name in false}
         for ratio in ratios:
-            true = lab.at_ratio(ratio)
-            state = lab.state(ratio)
+            true = context.at_ratio(ratio)
+            state = context.state(ratio)
             for name, other in false.items():
                 if name == "noise" and ratio < 1:
                     continue
-                scores = lab.score(State(state.x_BL, state.at_BL, other), lab.batch.ids_BL)
+                scores = context.score(State(state.x_BL, state.at_BL, other), context.batch.ids_BL)
                 penalty[name][ratio] = mean_by_text(scores.ce_N - true.ce_N, true.row_N.cpu())
-        chosen, nats, beside = self._whose(lab, min(n, 32))
+        chosen, nats, beside = self._whose(context, min(n, 32))
         at_one = penalty["shuffled"][1.0]
         ceiling = math.log(min(n, 32))
         listens = at_one.surely_above > 0 or chosen.surely_above > 1 / min(n, 32)
         listens = listens and nats.value >= 0.1 * ceiling
-        deaf = all(abs(m.value) <= lab.rounding() for m in penalty["shuffled"].values())
+        deaf = all(abs(m.value) <= context.rounding() for m in penalty["shuffled"].values())
         weak = chosen.value < 0.5
-        needed, told, unused = self._by_text(lab, penalty["null"])
+        needed, told, unused = self._by_text(context, penalty["null"])
         wasted = unused is not None and unused.surely_above > 0
         shifted = max(beside, key=lambda shift: beside[shift].value)
         others = beside[shifted].value > 0.5 and beside[shifted].value > chosen.value
@@ -92,8 +93,8 @@ class LatentUse(Check):
             "picked_of_the_row_behind": beside[-1].value,
         }
         try:
-            mu, logvar = lab.subject.posterior(cond)
-            p = measure_posterior(mu, logvar, lab.seed)
+            mu, logvar = context.subject.posterior(cond)
+            p = measure_posterior(mu, logvar, context.seed)
             numbers |= {
                 "bottleneck_units": p.units,
                 "active_units": p.active_units,
@@ -143,16 +144,16 @@ class LatentUse(Check):
         )
 
     @staticmethod
-    def _by_text(lab: CheckContext, null: dict[float, Mean]) -> tuple[float, float, Mean | None]:
+    def _by_text(context: CheckContext, null: dict[float, Mean]) -> tuple[float, float, Mean | None]:
         """What a text needs without its vector and what the vector tells, nats a text; what it holds unused."""
         ratios = sorted(null)
-        tokens = float(lab.in_text(lab.batch.ids_BL).sum(1).double().mean())
-        with_it = [float(lab.at_ratio(r).ce_N.mean()) for r in ratios]
+        tokens = float(context.in_text(context.batch.ids_BL).sum(1).double().mean())
+        with_it = [float(context.at_ratio(r).ce_N.mean()) for r in ratios]
         told = [null[r].value for r in ratios]
         needed = _area(ratios, [a + b for a, b in zip(with_it, told, strict=True)])
-        at_one = lab.at_ratio(1.0)
-        assert lab.batch.cond is not None
-        read_N = probed_ce(lab, lab.batch.cond.latent_BZ, at_one.row_N, at_one.target_N)
+        at_one = context.at_ratio(1.0)
+        assert context.batch.cond is not None
+        read_N = probed_ce(context, context.batch.cond.latent_BZ, at_one.row_N, at_one.target_N)
         unused = None
         if read_N is not None:
             gap = mean_by_text(at_one.ce_N - read_N, at_one.row_N.cpu())
@@ -160,19 +161,19 @@ class LatentUse(Check):
         return needed * tokens, _area(ratios, told) * tokens, unused
 
     @staticmethod
-    def _whose(lab: CheckContext, n: int) -> tuple[Mean, Mean, dict[int, Mean]]:
+    def _whose(context: CheckContext, n: int) -> tuple[Mean, Mean, dict[int, Mean]]:
         """See :func:`_picked`."""
-        part = lab.batch.rows(0, n)
+        part = context.batch.rows(0, n)
         assert part.cond is not None
-        inside_BL = lab.in_text(part.ids_BL)
-        if not lab.subject.writes_padding:
-            return _picked(torch.stack([_by_vector(lab, part, text) for text in range(n)]))
-        x_BL = torch.full_like(part.ids_BL, lab.mask_id)
+        inside_BL = context.in_text(part.ids_BL)
+        if not context.subject.writes_padding:
+            return _picked(torch.stack([_by_vector(context, part, text) for text in range(n)]))
+        x_BL = torch.full_like(part.ids_BL, context.mask_id)
         # every column that some text uses, under every vector
         used_L = inside_BL.any(0)
-        at_BL = lab.some(used_L.expand_as(x_BL))
+        at_BL = context.some(used_L.expand_as(x_BL))
         at_BL = at_BL[:1].expand_as(x_BL).contiguous()
-        logp = lab.logits(State(x_BL, at_BL, part.cond)).float().log_softmax(-1).cpu()
+        logp = context.logits(State(x_BL, at_BL, part.cond)).float().log_softmax(-1).cpu()
         columns = at_BL[0].nonzero().squeeze(-1).cpu()
         logp_ZCV = logp.view(n, len(columns), -1)
         ids_TC, in_TC = part.ids_BL.cpu()[:, columns], inside_BL.cpu()[:, columns]
@@ -199,11 +200,11 @@ def _picked(table_TZ: Tensor) -> tuple[Mean, Mean, dict[int, Mean]]:
     return plain_mean(hit_T), max((plain_mean(c) for c in choices), key=lambda m: m.value), beside
 
 
-def _by_vector(lab: CheckContext, part: Batch, text: int) -> Tensor:
+def _by_vector(context: CheckContext, part: Batch, text: int) -> Tensor:
     """log p of one text under the vector of each [Z], on the canvas of its own length."""
     ids_BL = part.ids_BL[text : text + 1].expand(len(part), -1)
-    at_BL = lab.some(lab.exists(ids_BL))[:1].expand(len(part), -1).contiguous()
-    logp_NV = lab.logits(State(lab.blank(ids_BL), at_BL, part.cond)).float().log_softmax(-1).cpu()
+    at_BL = context.some(context.exists(ids_BL))[:1].expand(len(part), -1).contiguous()
+    logp_NV = context.logits(State(context.blank(ids_BL), at_BL, part.cond)).float().log_softmax(-1).cpu()
     ids_N = ids_BL[at_BL].cpu()
     return logp_NV.gather(1, ids_N[:, None]).view(len(part), -1).double().sum(1)
 

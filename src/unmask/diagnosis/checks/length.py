@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding, Plot
-from unmask.metrics.length import length_distance, length_histogram, text_lengths
+from unmask.metrics.length import LengthDistance, length_distance, length_histogram, text_lengths
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Length(Check):
     repair = "sampler.length"
     leads_to = ("safe_words", "frontier", "compounding")
 
-    def run(self, lab: CheckContext) -> Finding:
-        s = lab.subject
-        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
+    def run(self, context: CheckContext) -> Finding:
+        s = context.subject
+        data_BL, mine_BL = context.prompts.ids_BL, context.samples().ids_BL
         if not s.writes_padding:
-            return self._drawn(lab)
+            return self._drawn(context)
         if s.eos_id is None:
             return Finding("not_run", why="the subject has no end-of-text id")
         ends = (data_BL == s.eos_id).any(1).double().mean()
@@ -47,14 +48,13 @@ class Length(Check):
         off = abs(distance.mean / distance.data_mean - 1)
         wrong = chance < 1e-4 and (off > 0.25 or endless - endless_data > 0.25)
         near = chance < 1e-4
-        unscored = self._unscored(lab)
+        unscored = self._unscored(context)
         status = "fail" if wrong else "warn" if near else "pass"
         why = "Texts end about where those of the data do."
         if status != "pass":
             why = "A text without its end runs on to the canvas' edge, and everything behind the end is noise."
             if unscored:
                 why = f"Training never scores {' or '.join(unscored)}, so the model cannot know where a text ends."
-        top = data_BL.shape[1]
         return Finding(
             status,  # type: ignore[arg-type]
             measured=f"mean length {distance.mean:.1f} tokens (data {distance.data_mean:.1f}); {endless:.0%} never end "
@@ -66,27 +66,9 @@ class Length(Check):
             "an EOS."
             if status != "pass"
             else "",
-            numbers={
-                "mean": distance.mean,
-                "data_mean": distance.data_mean,
-                "ks": distance.ks,
-                "ks_chance": chance,
-                "wasserstein_tokens": distance.wasserstein,
-                "never_end": endless,
-                "never_end_data": endless_data,
-                "never_scored": unscored,
-            },
-            plot=Plot(
-                "lines",
-                [float(i) for i in range(top + 1)],
-                {
-                    "samples": [float(v) for v in length_histogram(found.numpy(), top)],
-                    "data": [float(v) for v in length_histogram(wanted.numpy(), top)],
-                },
-                "tokens with EOS",
-                "share of texts",
-                ("data",),
-            ),
+            numbers=_numbers(distance, chance)
+            | {"never_end": endless, "never_end_data": endless_data, "never_scored": unscored},
+            plot=_histograms(found, wanted, data_BL.shape[1], "tokens with EOS"),
             # what training never scores is no other fault's consequence
             own=bool(unscored) and wrong,
             fault=f"Training never scores {' or '.join(unscored)}, so texts do not end." if unscored and wrong else "",
@@ -94,15 +76,14 @@ class Length(Check):
             share=max(off, endless - endless_data) if status != "pass" else 0.0,
         )
 
-    def _drawn(self, lab: CheckContext) -> Finding:
+    def _drawn(self, context: CheckContext) -> Finding:
         """Of a model that draws how many tokens it writes: its numbers against those of the data."""
-        data_BL, mine_BL = lab.prompts.ids_BL, lab.samples().ids_BL
-        wanted, found = (lab.exists(x).sum(1).double().cpu() for x in (data_BL, mine_BL))
+        data_BL, mine_BL = context.prompts.ids_BL, context.samples().ids_BL
+        wanted, found = (context.exists(x).sum(1).double().cpu() for x in (data_BL, mine_BL))
         distance = length_distance(found.numpy(), wanted.numpy())
         chance = _ks_chance(distance.ks, len(found), len(wanted))
         off = abs(distance.mean / distance.data_mean - 1)
         status = "pass" if chance >= 1e-4 else "fail" if off > 0.25 else "warn"
-        top = max(data_BL.shape[1], mine_BL.shape[1])
         return Finding(
             status,  # type: ignore[arg-type]
             measured=f"mean length {distance.mean:.1f} tokens (data {distance.data_mean:.1f}); largest difference of "
@@ -114,39 +95,42 @@ class Length(Check):
             next_step="Compare p(n | z) with the data's lengths: train it on all rows, and draw at temperature 1."
             if status != "pass"
             else "",
-            numbers={
-                "mean": distance.mean,
-                "data_mean": distance.data_mean,
-                "ks": distance.ks,
-                "ks_chance": chance,
-                "wasserstein_tokens": distance.wasserstein,
-            },
-            plot=Plot(
-                "lines",
-                [float(i) for i in range(top + 1)],
-                {
-                    "samples": [float(v) for v in length_histogram(found.numpy(), top)],
-                    "data": [float(v) for v in length_histogram(wanted.numpy(), top)],
-                },
-                "tokens",
-                "share of texts",
-                ("data",),
-            ),
+            numbers=_numbers(distance, chance),
+            plot=_histograms(found, wanted, max(data_BL.shape[1], mine_BL.shape[1]), "tokens"),
             share=off if status != "pass" else 0.0,
         )
 
     @staticmethod
-    def _unscored(lab: CheckContext) -> list[str]:
+    def _unscored(context: CheckContext) -> list[str]:
         """Special ids that the data holds and training never scores."""
-        if not lab.subject.provides("training_view"):
+        if not context.subject.provides("training_view"):
             return []
-        ids_BL = lab.batch.ids_BL
-        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
+        ids_BL = context.batch.ids_BL
+        views = [context.view(seed) for seed in range(context.budget.repeats)]
         asked: Tensor = torch.cat([ids_BL[v.scored_BL] for v in views])
-        names = {"EOS": lab.subject.eos_id, "padding": lab.subject.pad_id}
+        names = {"EOS": context.subject.eos_id, "padding": context.subject.pad_id}
         return [
             n for n, i in names.items() if i is not None and bool((ids_BL == i).any()) and not bool((asked == i).any())
         ]
+
+
+def _numbers(distance: LengthDistance, chance: float) -> dict[str, Any]:
+    return {
+        "mean": distance.mean,
+        "data_mean": distance.data_mean,
+        "ks": distance.ks,
+        "ks_chance": chance,
+        "wasserstein_tokens": distance.wasserstein,
+    }
+
+
+def _histograms(found_B: Tensor, wanted_B: Tensor, top: int, unit: str) -> Plot:
+    """Lengths of the samples and of the data, up to the longest."""
+    series: dict[str, list[float | None]] = {
+        name: [float(v) for v in length_histogram(lengths_B.numpy(), top)]
+        for name, lengths_B in (("samples", found_B), ("data", wanted_B))
+    }
+    return Plot("lines", [float(i) for i in range(top + 1)], series, unit, "share of texts", ("data",))
 
 
 def _ks_chance(ks: float, n: int, m: int) -> float:

@@ -27,19 +27,20 @@ class LossByRatio(Check):
     fault = "The model fills gaps but is blind when everything is hidden."
     reference = "arXiv 2406.07524"
     kinds = ("masked",)
+    apart = "a causal model sees all that stands before a token and nothing behind it, at no other ratio"
     repair = "training.ratios"
     leads_to = ("latent_use", "compounding", "safe_words", "guidance", "length", "frontier", "factorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        counts = lab.counts
-        rows = {ratio: self._at(lab, ratio) for ratio in lab.budget.ratios}
+    def run(self, context: CheckContext) -> Finding:
+        counts = context.counts
+        rows = {ratio: self._at(context, ratio) for ratio in context.budget.ratios}
         at_one = rows[1.0]
         # surely worse than counting words, anywhere
         blind = {r: row["over_unigram"] for r, row in rows.items() if row["over_unigram"].surely_above > 0}
         low = max(ratio for ratio in rows if ratio <= 0.3)
         cloze = rows[low]
         no_cloze = cloze["over_bigram"].surely_above > 0
-        shown = self._highest_trained(lab)
+        shown = self._highest_trained(context)
         unseen = shown is not None and shown < 0.9
         status = "fail" if blind or unseen else "warn" if no_cloze else "pass"
         cloze_skill = -cloze["over_unigram"].value
@@ -115,13 +116,13 @@ class LossByRatio(Check):
         )
 
     @staticmethod
-    def _at(lab: CheckContext, ratio: float) -> dict[str, Mean]:
-        scores = lab.at_ratio(ratio)
-        counts = lab.counts
-        state = lab.state(ratio)
+    def _at(context: CheckContext, ratio: float) -> dict[str, Mean]:
+        scores = context.at_ratio(ratio)
+        counts = context.counts
+        state = context.state(ratio)
         target_N = scores.target_N.cpu()
         left_BL = torch.nn.functional.pad(state.x_BL[:, :-1], (1, 0), value=-1)
-        left_N = left_BL.masked_fill(left_BL == lab.mask_id, -1)[state.at_BL].cpu()
+        left_N = left_BL.masked_fill(left_BL == context.mask_id, -1)[state.at_BL].cpu()
         unigram_N, bigram_N = counts.unigram_ce(target_N), counts.bigram_ce(left_N, target_N)
         row_N = scores.row_N.cpu()
 
@@ -138,9 +139,9 @@ class LossByRatio(Check):
         }
 
     @staticmethod
-    def _highest_trained(lab: CheckContext) -> float | None:
+    def _highest_trained(context: CheckContext) -> float | None:
         """The largest share of a row that training hides, over a few seeds."""
-        if not lab.subject.provides("training_view"):
+        if not context.subject.provides("training_view"):
             return None
-        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
-        return max(float(lab.masked_share(v.x_BL).max()) for v in views)
+        views = [context.view(seed) for seed in range(context.budget.repeats)]
+        return max(float(context.masked_share(v.x_BL).max()) for v in views)

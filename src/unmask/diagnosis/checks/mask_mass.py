@@ -20,15 +20,16 @@ class MaskMass(Check):
     title = "Does the mask token get probability?"
     fault = "The mask token gets probability."
     kinds = ("masked",)
+    apart = "a causal model has no mask that could be drawn"
     repair = "sampler.law"
     leads_to = ("train_inference", "traces", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         mass = 0.0
         for ratio in (0.5, 1.0):
-            logits_NV = lab.logits(lab.state(ratio).rows(0, 16))
-            if lab.mask_id < logits_NV.shape[-1]:
-                mass = max(mass, float(logits_NV.double().softmax(-1)[:, lab.mask_id].mean()))
+            logits_NV = context.logits(context.state(ratio).rows(0, 16))
+            if context.mask_id < logits_NV.shape[-1]:
+                mass = max(mass, float(logits_NV.double().softmax(-1)[:, context.mask_id].mean()))
         status = "fail" if mass > 1e-3 else "warn" if mass > 1e-6 else "pass"
         return Finding(
             status,  # type: ignore[arg-type]

@@ -35,11 +35,13 @@ class Memorisation(Check):
     #: tokens of an n-gram
     n: int = 6
 
-    def run(self, lab: CheckContext) -> Finding:
-        train = self._texts(lab, lab.train_ids)
+    def run(self, context: CheckContext) -> Finding:
+        train = self._texts(context, context.train_ids)
         often = Counter(gram for text in train for gram in set(ngrams(text, self.n)))
         known = often.keys()
-        mine, held = (self._share(self._texts(lab, x), known) for x in (lab.samples().ids_BL, lab.prompts.ids_BL))
+        mine, held = (
+            self._share(self._texts(context, x), known) for x in (context.samples().ids_BL, context.prompts.ids_BL)
+        )
         if not mine.texts or not held.texts:
             return Finding("not_run", why=f"no text is {self.n} tokens long")
         # of a training row: what stands in another one too
@@ -82,8 +84,8 @@ class Memorisation(Check):
         )
 
     @staticmethod
-    def _texts(lab: CheckContext, ids_NL: Tensor) -> list[list[int]]:
-        inside_NL = lab.in_text(ids_NL)
+    def _texts(context: CheckContext, ids_NL: Tensor) -> list[list[int]]:
+        inside_NL = context.in_text(ids_NL)
         return [row[:n] for row, n in zip(ids_NL.tolist(), inside_NL.sum(1).tolist(), strict=True)]
 
     def _share(self, texts: Sequence[list[int]], known: Collection[tuple[object, ...]]) -> Mean:

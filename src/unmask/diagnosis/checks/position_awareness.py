@@ -24,20 +24,21 @@ class PositionAwareness(Check):
     title = "Are all positions the same to the model when everything is hidden?"
     fault = "Before anything is written, every position is the same to the model."
     kinds = ("masked",)
+    apart = "a causal model has no canvas of masks alone, on which positions are all there is to see"
     repair = "network.positions"
     leads_to = ("loss_by_ratio", "latent_use", "safe_words", "compounding", "length", "order", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        part = lab.batch.rows(0, 4)
-        x_BL = torch.full_like(part.ids_BL, lab.mask_id)
+    def run(self, context: CheckContext) -> Finding:
+        part = context.batch.rows(0, 4)
+        x_BL = torch.full_like(part.ids_BL, context.mask_id)
         B, L = x_BL.shape
-        logits_NV = lab.logits(State(x_BL, everywhere(x_BL), part.cond)).double()
+        logits_NV = context.logits(State(x_BL, everywhere(x_BL), part.cond)).double()
         p_BLV = logits_NV.softmax(-1).view(B, L, -1)
         mean_BLV = p_BLV.mean(1, keepdim=True).expand_as(p_BLV)
         apart_BL = 0.5 * (p_BLV - mean_BLV).abs().sum(-1)
         apart = float(apart_BL.mean())
-        floor = max(1.5 * lab.noise_floor(), lab.rounding())
-        in_data, chance = self._in_data(lab)
+        floor = max(1.5 * context.noise_floor(), context.rounding())
+        in_data, chance = self._in_data(context)
         blind = apart <= floor
         wanted = in_data > 2 * chance
         status = "pass" if not blind else "fail" if wanted else "warn"
@@ -65,14 +66,14 @@ class PositionAwareness(Check):
         )
 
     @staticmethod
-    def _in_data(lab: CheckContext) -> tuple[float, float]:
+    def _in_data(context: CheckContext) -> tuple[float, float]:
         """The same distance between the columns of the data, and what it is when the ids' columns are shuffled."""
-        ids_NL = lab.fit_ids
+        ids_NL = context.fit_ids
 
         def apart(ids: torch.Tensor) -> float:
-            p_LV = torch.stack([torch.bincount(c, minlength=lab.subject.vocab_size).double() for c in ids.T])
+            p_LV = torch.stack([torch.bincount(c, minlength=context.subject.vocab_size).double() for c in ids.T])
             p_LV = p_LV / p_LV.sum(1, keepdim=True)
             return float(0.5 * (p_LV - p_LV.mean(0)).abs().sum(1).mean())
 
-        shuffle = torch.rand(ids_NL.shape, generator=torch.Generator().manual_seed(lab.seed)).argsort(1)
+        shuffle = torch.rand(ids_NL.shape, generator=torch.Generator().manual_seed(context.seed)).argsort(1)
         return apart(ids_NL), apart(ids_NL.gather(1, shuffle.to(ids_NL.device)))

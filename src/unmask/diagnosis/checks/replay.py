@@ -6,7 +6,7 @@ from typing import Any
 from unmask.diagnosis.check import Check
 from unmask.diagnosis.context import CheckContext
 from unmask.diagnosis.finding import Finding
-from unmask.diagnosis.replay import FITS, SURE_NATS, Replay, replayed
+from unmask.diagnosis.replay import FITS, SURE_NATS, UNSTEADY, Replay, replayed
 from unmask.diagnosis.subject import Generated
 
 
@@ -32,19 +32,19 @@ class Replayed(Check):
     repair = "sampler.law"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        runs: dict[str, Generated] = {"as it is used": lab.samples()}
-        settings = lab.subject.settings
+    def run(self, context: CheckContext) -> Finding:
+        runs: dict[str, Generated] = {"as it is used": context.samples()}
+        settings = context.subject.settings
         for name, value in (("temperature", 0.5), ("guidance", 3.0)):
             if value in settings.get(name, ()):
-                runs[f"{name}={value:g}"] = lab.tried(name, value)
+                runs[f"{name}={value:g}"] = context.tried(name, value)
         found: dict[str, Replay] = {}
         said, aside = [], ""
         for words, out in runs.items():
             if out.altered:
                 aside = out.altered
             elif out.steps:
-                found[words] = replayed(lab, out)
+                found[words] = replayed(context, out)
         found = {words: one for words, one in found.items() if one.values}
         if not found:
             return Finding(
@@ -87,8 +87,19 @@ class Replayed(Check):
             else "",
             numbers=numbers,
             share=0.0 if worst is None else worst.share,
-            # a law that is not known may be that of a network which is asked otherwise
-            own=worst is not None and worst.law is not None,
+            # what answers otherwise each time that it is asked has no law to compare with
+            own=_own(worst) and context.noise_floor() <= UNSTEADY,
             explains=("draw_calibration",) if worst is not None else (),
             repair=repair,
         )
+
+
+def _own(found: Replay | None) -> bool:
+    """Whether the evidence is the sampler's own.
+
+    A law that is not known may be that of a network which is asked otherwise. So may a higher temperature: values drawn
+    from any other answers than these look less likely than they should, never more.
+    """
+    if found is None or found.law is None:
+        return False
+    return found.law.repair != "sampler.temperature" or found.sigmas > 0

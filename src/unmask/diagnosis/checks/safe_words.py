@@ -32,17 +32,17 @@ class SafeWords(Check):
 
     common: int = 10
 
-    def run(self, lab: CheckContext) -> Finding:
-        top_V = lab.counts.unigram_V.topk(min(self.common, lab.subject.vocab_size)).indices
-        out = lab.samples()
-        fresh = self._start(lab)
+    def run(self, context: CheckContext) -> Finding:
+        top_V = context.counts.unigram_V.topk(min(self.common, context.subject.vocab_size)).indices
+        out = context.samples()
+        fresh = self._start(context)
         # the same columns of both: behind a prompt a text is nearer to its end, whose punctuation is common
-        data = self._facts(lab, lab.prompts.ids_BL[:, fresh:], top_V)
-        mine = self._facts(lab, out.ids_BL[:, fresh:], top_V)
+        data = self._facts(context, context.prompts.ids_BL[:, fresh:], top_V)
+        mine = self._facts(context, out.ids_BL[:, fresh:], top_V)
         shares, bad, near = self._lost(data, mine)
         status = "fail" if bad else "warn" if near else "pass"
         # the same model, drawn plainly at temperature 1: does it write safe words too?
-        cold = status == "fail" and 0 <= out.temperature < 1 and not self._plainly(lab, data, top_V)
+        cold = status == "fail" and 0 <= out.temperature < 1 and not self._plainly(context, data, top_V)
         return Finding(
             status,  # type: ignore[arg-type]
             measured=f"{mine['common'].value:.0%} of the tokens written are among the {len(top_V)} most common "
@@ -61,9 +61,9 @@ class SafeWords(Check):
                 **{f"{k}_samples": v.value for k, v in mine.items()},
                 **{f"{k}_data": v.value for k, v in data.items()},
                 "temperature": out.temperature,
-                "first_step_from_unigram": self._first_step(lab),
+                "first_step_from_unigram": self._first_step(context),
             },
-            plot=self._plot(lab, out.ids_BL[:, fresh:]),
+            plot=self._plot(context, out.ids_BL[:, fresh:]),
             own=cold,
             explains=("length",) if cold else (),
             share=max(shares.values()) if status != "pass" else 0.0,
@@ -84,56 +84,56 @@ class SafeWords(Check):
         )
         return shares, bad, near
 
-    def _plainly(self, lab: CheckContext, data: dict[str, Mean], top_V: Tensor) -> bool:
+    def _plainly(self, context: CheckContext, data: dict[str, Mean], top_V: Tensor) -> bool:
         """Whether plain drawing through ``predict`` fails too; False where it cannot be tried."""
-        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+        if context.subject.kind != "masked" or not context.subject.provides("predict"):
             return False
-        batch = lab.batch.rows(0, min(lab.budget.samples, 32))
-        plain = self._facts(lab, lab.once("rollout", lambda: lab.rollout(batch)), top_V)
+        batch = context.batch.rows(0, min(context.budget.samples, 32))
+        plain = self._facts(context, context.once("rollout", lambda: context.rollout(batch)), top_V)
         return self._lost(data, plain)[1]
 
     @staticmethod
-    def _start(lab: CheckContext) -> int:
+    def _start(context: CheckContext) -> int:
         """The first column that the sampler wrote."""
-        steps = lab.samples().steps
-        if lab.subject.kind == "masked" or not steps:
+        steps = context.samples().steps
+        if context.subject.kind == "masked" or not steps:
             return 0
         drawn_L = torch.stack([s.drawn_BL.any(0) for s in steps]).any(0)
         return int(drawn_L.int().argmax())
 
     @staticmethod
-    def _facts(lab: CheckContext, ids_BL: Tensor, top_V: Tensor) -> dict[str, Mean]:
-        inside_BL = lab.in_text(ids_BL)
+    def _facts(context: CheckContext, ids_BL: Tensor, top_V: Tensor) -> dict[str, Mean]:
+        inside_BL = context.in_text(ids_BL)
         row_N = inside_BL.nonzero()[:, 0].cpu()
         before = torch.nn.functional.pad(ids_BL, (2, 0), value=-1)
         again_BL = (ids_BL == before[:, 1:-1]) | (ids_BL == before[:, :-2])
         ids_N = ids_BL[inside_BL].cpu()
         return {
             "common": mean_by_text(torch.isin(ids_N, top_V).double(), row_N),
-            "nats": mean_by_text(lab.counts.unigram_ce(ids_N), row_N),
+            "nats": mean_by_text(context.counts.unigram_ce(ids_N), row_N),
             "repeat": mean_by_text(again_BL[inside_BL].double().cpu(), row_N),
         }
 
     @staticmethod
-    def _first_step(lab: CheckContext) -> float | None:
+    def _first_step(context: CheckContext) -> float | None:
         """Share of probability between the mean first-step prediction and word counts; small means that the first step
         says no more than counts do."""
-        if lab.subject.kind != "masked" or not lab.subject.provides("predict"):
+        if context.subject.kind != "masked" or not context.subject.provides("predict"):
             return None
-        state = lab.state(1.0).rows(0, 16)
-        p_V = lab.logits(state).double().softmax(-1).mean(0).cpu()
-        return float(0.5 * (p_V - lab.counts.unigram_V.exp()).abs().sum())
+        state = context.state(1.0).rows(0, 16)
+        p_V = context.logits(state).double().softmax(-1).mean(0).cpu()
+        return float(0.5 * (p_V - context.counts.unigram_V.exp()).abs().sum())
 
-    def _plot(self, lab: CheckContext, ids_BL: Tensor) -> Plot:
+    def _plot(self, context: CheckContext, ids_BL: Tensor) -> Plot:
         """The most written ids, beside their share in the data."""
 
         def shares(ids: Tensor) -> Tensor:
-            inside = ids[lab.in_text(ids)].cpu()
-            return torch.bincount(inside, minlength=lab.subject.vocab_size).double() / max(len(inside), 1)
+            inside = ids[context.in_text(ids)].cpu()
+            return torch.bincount(inside, minlength=context.subject.vocab_size).double() / max(len(inside), 1)
 
-        mine_V, data_V = shares(ids_BL), shares(lab.prompts.ids_BL[:, -ids_BL.shape[1] :])
+        mine_V, data_V = shares(ids_BL), shares(context.prompts.ids_BL[:, -ids_BL.shape[1] :])
         top = mine_V.topk(min(12, len(mine_V))).indices.tolist()
-        tokenizer = lab.subject.tokenizer
+        tokenizer = context.subject.tokenizer
         names = [str(i) if tokenizer is None else str(tokenizer.decode([i])) for i in top]
         return Plot(
             "bars",

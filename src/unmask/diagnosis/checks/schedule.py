@@ -27,11 +27,12 @@ class Divided(Check):
     fault = "Tokens are badly divided among the steps."
     needs = ("data", "predict", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes one token a step"
     repair = "sampler.schedule"
     leads_to = ("safe_words", "length", "frontier")
 
-    def run(self, lab: CheckContext) -> Finding:
-        schedule = schedule_of(lab)
+    def run(self, context: CheckContext) -> Finding:
+        schedule = schedule_of(context)
         if not schedule.once:
             return Finding("not_run", why="places are written more than once, so tokens are not divided among steps")
         share = schedule.lost(schedule.own, schedule.best)

@@ -24,15 +24,16 @@ class ScoredVisible(Check):
     fault = "The loss is taken on tokens that are visible."
     needs = ("data", "training_view")
     kinds = ("masked",)
+    apart = "a causal model that saw the token it is asked for would fail future_invariance"
     repair = "report"
     leads_to = ("bound_calibration", "loss_by_ratio")
 
-    def run(self, lab: CheckContext) -> Finding:
-        batch, s = lab.batch, lab.subject
-        view = lab.view(0)
+    def run(self, context: CheckContext) -> Finding:
+        batch, s = context.batch, context.subject
+        view = context.view(0)
         again = s.same_view(batch, 0, view)
-        hidden_BL = view.x_BL == lab.mask_id
-        other_BL = self._others(lab, batch.ids_BL)
+        hidden_BL = view.x_BL == context.mask_id
+        other_BL = self._others(context, batch.ids_BL)
         at_seen = s.same_view(replace(batch, target_BL=torch.where(hidden_BL, batch.ids_BL, other_BL)), 0, view)
         at_hidden = s.same_view(replace(batch, target_BL=torch.where(hidden_BL, other_BL, batch.ids_BL)), 0, view)
         floor = abs(again.loss - view.loss) + 1e-4 * max(abs(view.loss), 1e-9)
@@ -86,11 +87,11 @@ class ScoredVisible(Check):
         )
 
     @staticmethod
-    def _others(lab: CheckContext, ids_BL: torch.Tensor) -> torch.Tensor:
+    def _others(context: CheckContext, ids_BL: torch.Tensor) -> torch.Tensor:
         """Another id of the data at each position, so that every target is one that the loss can be asked for."""
-        known = lab.fit_ids.unique() if lab.subject.provides("data") else ids_BL.unique()
-        known = known[known != lab.mask_id]
-        pick = torch.randint(0, len(known), ids_BL.shape, generator=generator(lab.seed, Stream.CORRUPT, 2))
+        known = context.fit_ids.unique() if context.subject.provides("data") else ids_BL.unique()
+        known = known[known != context.mask_id]
+        pick = torch.randint(0, len(known), ids_BL.shape, generator=generator(context.seed, Stream.CORRUPT, 2))
         other_BL = known.to(ids_BL.device)[pick.to(ids_BL.device)]
         spare = known[1] if len(known) > 1 else known[0]
         return torch.where(other_BL == ids_BL, spare.to(ids_BL.device), other_BL)

@@ -17,7 +17,7 @@ COPIES = 8
 class Seeds(Check):
     """Does another seed write another text, and does each row of a batch draw its own noise?
 
-    The first rows are written again under another seed: where values are drawn, not all of them may come out the same
+    The first rows are written under two seeds: where values are drawn, not all of them may come out the same
     (closed form where the model leaves anything to draw). Then one row is written eight times side by side. If every
     text changes with the seed, yet the copies are all alike, they share their noise: texts that differ between seeds
     with a chance of a half would be alike in all eight copies by chance in fewer than 1 of 100 cases, texts of more
@@ -30,12 +30,12 @@ class Seeds(Check):
     repair = "sampler.noise"
     leads_to = ("safe_words", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        out, rows = lab.samples(), lab.prompts.rows(0, TRIED_ROWS)
+    def run(self, context: CheckContext) -> Finding:
+        out, rows = context.samples(), context.prompts.rows(0, TRIED_ROWS)
         if out.temperature == 0 or out.top_k == 1:
             return Finding("not_run", why="at temperature 0 nothing is drawn, so a seed need not matter")
-        ids_BL = out.ids_BL[: len(rows)]
-        other_BL = lab.subject.generate(rows, lab.seed + 1).ids_BL
+        # the same rows under both: noise may hang on how many are written together
+        ids_BL, other_BL = (context.subject.generate(rows, context.seed + i).ids_BL for i in (0, 1))
         differs_B = _differ(ids_BL, other_BL)
         differ = float(differs_B.double().mean())
         alike = 0.0
@@ -43,7 +43,7 @@ class Seeds(Check):
             cond = None if rows.cond is None else rows.cond[:1].repeat(COPIES)
             valid_BL = None if rows.valid_BL is None else rows.valid_BL[:1].repeat(COPIES, 1)
             copies = Batch(rows.ids_BL[:1].repeat(COPIES, 1), cond, valid_BL=valid_BL)
-            same_BL = lab.subject.generate(copies, lab.seed).ids_BL
+            same_BL = context.subject.generate(copies, context.seed).ids_BL
             alike = float((~_differ(same_BL[:1].expand_as(same_BL), same_BL))[1:].double().mean())
         deaf, shared = differ == 0.0, alike == 1.0
         fault = ""

@@ -50,12 +50,12 @@ class TargetAlignment(Check):
     repair = "network.positions"
     leads_to = ("train_inference", "future_invariance", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
-        causal = lab.subject.kind == "causal"
+    def run(self, context: CheckContext) -> Finding:
+        causal = context.subject.kind == "causal"
         # with less hidden few positions have both neighbours hidden, with more the predictions know less
-        masked = [lab.state((0.7, 0.9)[i % 2], name=i) for i in range(0 if causal else 2 * lab.budget.repeats)]
-        states = [lab.usual_state()] if causal else masked
-        asked = [self._known(lab, state) for state in states]
+        masked = [context.state((0.7, 0.9)[i % 2], name=i) for i in range(0 if causal else 2 * context.budget.repeats)]
+        states = [context.usual_state()] if causal else masked
+        asked = [self._known(context, state) for state in states]
         rows = torch.cat([row_N for row_N, _, _ in asked])
         if not len(rows):
             return Finding("not_run", why="no text is long enough to have neighbours hidden on both sides")
@@ -93,21 +93,21 @@ class TargetAlignment(Check):
         )
 
     @staticmethod
-    def _known(lab: CheckContext, state: State) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
+    def _known(context: CheckContext, state: State) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
         """The text of each position asked about; nats of each target; nats known beyond counting words."""
-        ids_BL = lab.batch.ids_BL
-        asked_BL = lab.in_text(ids_BL)
-        if lab.subject.kind == "masked":
-            asked_BL = asked_BL & (state.x_BL == lab.mask_id)
+        ids_BL = context.batch.ids_BL
+        asked_BL = context.in_text(ids_BL)
+        if context.subject.kind == "masked":
+            asked_BL = asked_BL & (state.x_BL == context.mask_id)
         # all three targets must exist, so that the same rows are compared
         whole_BL = asked_BL & asked_BL.roll(1, 1) & asked_BL.roll(-1, 1)
         whole_BL[:, 0] = whole_BL[:, -1] = False
         at_BL = state.at_BL & whole_BL
         target = {offset: ids_BL.roll(-offset, 1) for offset in OFFSETS}
         parts: dict[int, list[Tensor]] = {offset: [torch.zeros(0, dtype=torch.float64)] for offset in OFFSETS}
-        for first, last, logits_NV in lab.answers(replace(state, at_BL=at_BL)):
+        for first, last, logits_NV in context.answers(replace(state, at_BL=at_BL)):
             for offset in OFFSETS:
                 parts[offset].append(read(logits_NV, target[offset][first:last][at_BL[first:last]])[0])
         ce = {offset: torch.cat(values) for offset, values in parts.items()}
-        gain = {offset: lab.counts.unigram_ce(target[offset][at_BL].cpu()) - ce[offset] for offset in OFFSETS}
+        gain = {offset: context.counts.unigram_ce(target[offset][at_BL].cpu()) - ce[offset] for offset in OFFSETS}
         return at_BL.nonzero()[:, 0].cpu(), ce, gain

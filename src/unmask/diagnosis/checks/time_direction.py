@@ -24,23 +24,24 @@ class TimeDirection(Check):
     fault = "The sampler's clock is not training's clock."
     needs = ("data", "training_view", "generate")
     kinds = ("masked",)
+    apart = "a causal model is told no time"
     repair = "network.time"
     leads_to = ("safe_words", "length", "frontier", "draw_calibration", "order", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
+    def run(self, context: CheckContext) -> Finding:
+        views = [context.view(seed) for seed in range(context.budget.repeats)]
         if any(v.t_B is None for v in views):
             return Finding("not_run", why="training feeds no time (t_B), so no clock can run wrong")
-        steps = lab.samples().steps
+        steps = context.samples().steps
         if not steps or any(s.t_B is None for s in steps):
             return Finding(
                 "not_run",
                 why="generate does not tell the time of its steps",
                 next_step="Return steps with t_B from generate.",
             )
-        trained_f = torch.cat([self._fraction(lab, v.x_BL) for v in views])
+        trained_f = torch.cat([self._fraction(context, v.x_BL) for v in views])
         trained_t = torch.cat([v.t_B.double().cpu() for v in views if v.t_B is not None])
-        told_f = torch.cat([self._fraction(lab, s.x_BL) for s in steps])
+        told_f = torch.cat([self._fraction(context, s.x_BL) for s in steps])
         told_t = torch.cat([s.t_B.double().cpu() for s in steps if s.t_B is not None])
         live = ~torch.isnan(told_t) & (told_f > 0)
         told_f, told_t = told_f[live], told_t[live]
@@ -79,8 +80,8 @@ class TimeDirection(Check):
         )
 
     @staticmethod
-    def _fraction(lab: CheckContext, x_BL: Tensor) -> Tensor:
-        return lab.masked_share(x_BL)
+    def _fraction(context: CheckContext, x_BL: Tensor) -> Tensor:
+        return context.masked_share(x_BL)
 
 
 def _slope(f: Tensor, t: Tensor) -> float:

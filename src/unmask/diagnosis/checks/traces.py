@@ -24,12 +24,13 @@ class Traces(Check):
     fault = "Places are left masked or written over."
     needs = ("data", "generate")
     kinds = ("masked",)
+    apart = "a causal model writes each place once, from left to right"
     repair = "sampler.places"
     leads_to = ("safe_words", "length", "frontier", "memorisation")
 
-    def run(self, lab: CheckContext) -> Finding:
-        out, mask_id = lab.samples(), lab.mask_id
-        places = float(lab.exists(out.ids_BL).sum())
+    def run(self, context: CheckContext) -> Finding:
+        out, mask_id = context.samples(), context.mask_id
+        places = float(context.exists(out.ids_BL).sum())
         left = int((out.ids_BL == mask_id).sum())
         over = changed = silent = again = 0
         steps = out.steps or ()

@@ -28,17 +28,17 @@ class TrainInference(Check):
     repair = "training.inputs"
     leads_to = EVERYTHING
 
-    def run(self, lab: CheckContext) -> Finding:
-        s, batch = lab.subject, lab.batch
+    def run(self, context: CheckContext) -> Finding:
+        s, batch = context.subject, context.batch
         gaps, floors, rows, trained = [], [], [], []
         twice = 0.0
         for seed in range(2):
-            view = lab.view(seed)
+            view = context.view(seed)
             again = s.same_view(batch, seed, view)
-            at_BL = lab.some(view.scored_BL)
+            at_BL = context.some(view.scored_BL)
             kept_N = at_BL[view.scored_BL].cpu()
             state = State(view.x_BL, at_BL, view.cond)
-            logits = [lab.logits(state), lab.logits(state)]
+            logits = [context.logits(state), context.logits(state)]
             twice = max(twice, float(moved(*logits).mean()))
             asked_N = batch.targets[at_BL]
             ce_N, other_N = (read(one, asked_N)[0] for one in logits)
@@ -49,8 +49,8 @@ class TrainInference(Check):
         gap_N, row_N, level = torch.cat(gaps), torch.cat(rows), float(torch.cat(trained).mean())
         gap = mean_by_text(gap_N, row_N)
         apart = float(gap_N.abs().mean())
-        floor = 4 * float(torch.cat(floors).mean()) + lab.rounding() * max(level, 1.0)
-        unsteady = twice > lab.rounding()
+        floor = 4 * float(torch.cat(floors).mean()) + context.rounding() * max(level, 1.0)
+        unsteady = twice > context.rounding()
         off = apart > floor
         status = "fail" if unsteady or apart > max(floor, 0.01 * level) else "warn" if off else "pass"
         said = f"predictions differ by {apart:.3f} nats a token on the same states (mean {gap})"
@@ -87,5 +87,6 @@ class TrainInference(Check):
             },
             fault="Inference gives another answer each time that it is asked." if unsteady else "",
             repair="network.mode" if unsteady else "",
+            explains=("scored_visible", "order", "batch_invariance") if unsteady else (),
             share=max(apart / max(level, 1e-9), float(unsteady) * max(twice, 0.5)),
         )

@@ -30,14 +30,14 @@ class TrainedWhereSampled(Check):
     repair = "training.ratios"
     leads_to = EVERYTHING
 
-    def run(self, lab: CheckContext) -> Finding:
-        out = lab.samples()
+    def run(self, context: CheckContext) -> Finding:
+        out = context.samples()
         if not out.steps:
             return Finding("not_run", why="generate does not tell its steps", next_step="Return steps from generate.")
-        batch = lab.batch
-        views = [lab.view(seed) for seed in range(lab.budget.repeats)]
+        batch = context.batch
+        views = [context.view(seed) for seed in range(context.budget.repeats)]
         column_BL = torch.arange(batch.ids_BL.shape[1]).expand_as(batch.ids_BL)
-        inside_BL = lab.in_text(batch.ids_BL).cpu()
+        inside_BL = context.in_text(batch.ids_BL).cpu()
         trained = torch.cat([_roles(v.role_BL, column_BL)[v.scored_BL.cpu()] for v in views])
         there = torch.cat([_roles(v.role_BL, column_BL).flatten() for v in views])
         met = torch.cat([_roles(v.role_BL, column_BL)[inside_BL] for v in views])

@@ -34,29 +34,29 @@ class Vocabulary(Check):
         "compounding",
     )
 
-    def run(self, lab: CheckContext) -> Finding:
-        s = lab.subject
+    def run(self, context: CheckContext) -> Finding:
+        s = context.subject
         faults: list[str] = []
         warnings: list[str] = []
         numbers: dict[str, Any] = {"vocab_size": s.vocab_size}
         ids = {"mask": s.mask_id, "padding": s.pad_id, "EOS": s.eos_id}
         known = {k: v for k, v in ids.items() if v is not None}
-        low, high = int(lab.batch.ids_BL.min()), int(lab.batch.ids_BL.max())
+        low, high = int(context.batch.ids_BL.min()), int(context.batch.ids_BL.max())
         if low < 0 or high >= s.vocab_size:
             faults.append(f"the data holds id {low if low < 0 else high}, the vocabulary has {s.vocab_size}")
-        if s.mask_id is not None and bool((lab.batch.ids_BL == s.mask_id).any()):
+        if s.mask_id is not None and bool((context.batch.ids_BL == s.mask_id).any()):
             faults.append("the data itself holds the mask id")
         if s.kind == "masked" and len(set(known.values())) < len(known):
             faults.append(f"special ids coincide: {known}")
         for name, value in known.items():
             if not 0 <= value < s.vocab_size:
                 faults.append(f"the {name} id {value} lies outside the vocabulary of {s.vocab_size}")
-        width = lab.logits(lab.usual_state().rows(0, 1)).shape[-1]
+        width = context.logits(context.usual_state().rows(0, 1)).shape[-1]
         numbers["head"] = width
         if width != s.vocab_size:
             faults.append(f"the head has {width} logits, the vocabulary {s.vocab_size} ids")
         if s.tokenizer is not None:
-            self._tokenizer(lab, numbers, faults, warnings)
+            self._tokenizer(context, numbers, faults, warnings)
         status = "fail" if faults else "warn" if warnings else "pass"
         said = "; ".join(faults + warnings) or "ids, special ids, head" + (
             " and tokenizer fit" if s.tokenizer is not None else " fit (no tokenizer given)"
@@ -78,18 +78,18 @@ class Vocabulary(Check):
         )
 
     @staticmethod
-    def _tokenizer(lab: CheckContext, numbers: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
-        s, tokenizer = lab.subject, lab.subject.tokenizer
+    def _tokenizer(context: CheckContext, numbers: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
+        s, tokenizer = context.subject, context.subject.tokenizer
         if hasattr(tokenizer, "__len__"):
             numbers["tokenizer"] = len(tokenizer)
             if len(tokenizer) > s.vocab_size:
                 faults.append(f"the tokenizer has {len(tokenizer)} ids, the model {s.vocab_size}")
-        texts = lab.batch.texts
+        texts = context.batch.texts
         if texts is None:
             return
-        special = special_ids(lab)
+        special = special_ids(context)
         back = own = 0
-        for text, row in zip(texts, lab.batch.ids_BL.tolist(), strict=True):
+        for text, row in zip(texts, context.batch.ids_BL.tolist(), strict=True):
             kept = row[: row.index(s.eos_id)] if s.eos_id in row else row
             said = _folded(tokenizer.decode([i for i in kept if i not in special]))
             back += bool(said) and _folded(text).startswith(said[: max(len(said) - 4, 1)])
@@ -103,7 +103,7 @@ class Vocabulary(Check):
             numbers[claim] = share
             if share < 0.95:
                 (faults if share < 0.5 else warnings).append(f"in {share:.0%} of the texts {claim}")
-        changed = other_ids(lab, lab.batch)
+        changed = other_ids(context, context.batch)
         if changed is not None:
             numbers["texts with other ids"] = changed
             if changed > 0.05:

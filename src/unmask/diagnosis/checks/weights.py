@@ -13,7 +13,7 @@ from unmask.diagnosis.subject import NotProvided
 
 
 @dataclass(frozen=True)
-class Weights(Check):
+class WeightsCheck(Check):
     """Did all weights arrive, and do they survive saving and loading?
 
     The load's own report of missing and unexpected names must be empty; no weight may be NaN or infinite; no matrix
@@ -26,8 +26,8 @@ class Weights(Check):
     repair = "weights.loaded"
     leads_to = ("train_inference", "loss_by_ratio", "target_alignment", "bound_calibration", *EVERYTHING)
 
-    def run(self, lab: CheckContext) -> Finding:
-        s, said, faults, warnings = lab.subject, [], [], []
+    def run(self, context: CheckContext) -> Finding:
+        s, said, faults, warnings = context.subject, [], [], []
         numbers: dict[str, Any] = {}
         asked = 0
         try:

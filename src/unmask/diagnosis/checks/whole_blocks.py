@@ -27,9 +27,9 @@ class WholeBlocks(Check):
     repair = "tokenizer"
     leads_to = ()
 
-    def run(self, lab: CheckContext) -> Finding:
+    def run(self, context: CheckContext) -> Finding:
         cut, count = {"numbers": 0, "words": 0}, {"numbers": 0, "words": 0}
-        for pieces in lab.subject.blocks(lab.budget.rows):
+        for pieces in context.subject.blocks(context.budget.rows):
             edges, at = set(), 0
             for piece in pieces:
                 at += len(piece)

@@ -12,6 +12,17 @@ from unmask.diagnosis.fault import Fault
 from unmask.diagnosis.subject import CachedRun, Subject, Wrapped
 
 
+def causally(subject: Subject) -> CausalSubject:
+    """The subject as a causal one.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(subject, CausalSubject):
+        raise UsageError(f"this fault is planted into a CausalSubject, not into {type(subject).__name__}")
+    return subject
+
+
 class CacheFault(Fault):
     """A fault of the cached pass; a subclass says what the pass does instead."""
 
@@ -24,9 +35,7 @@ class CacheFault(Fault):
         raise NotImplementedError
 
     def inject(self, subject: Subject) -> Subject:
-        if not isinstance(subject, CausalSubject):
-            raise UsageError(f"this fault is planted into a CausalSubject, not into {type(subject).__name__}")
-        model, cached = subject.model, self.cached
+        model, cached = causally(subject).model, self.cached
 
         class Faulty(Wrapped):
             def cached(self, ids_BL: Tensor, start: int) -> CachedRun:

@@ -13,7 +13,7 @@ from unmask.core.sampling import categorical
 from unmask.diagnosis.subject import Batch, Generated, State, Step, Subject
 
 #: logits [N, V] for the canvas, the canvas one step before, where, and the rows' vectors
-Answer = Callable[[Tensor, Tensor, Tensor, Condition | None], Tensor]
+LogitsFunction = Callable[[Tensor, Tensor, Tensor, Condition | None], Tensor]
 
 
 def written(
@@ -22,7 +22,7 @@ def written(
     seed: int,
     *,
     counts: Sequence[int] | None = None,
-    answer: Answer | None = None,
+    answer: LogitsFunction | None = None,
     temperature: float = 1.0,
     guidance: float = 1.0,
     alike: bool = False,

@@ -25,7 +25,7 @@ class ShortTraining:
 
     Attributes:
         steps, batch, lr, seed: as usual.
-        law: how positions are hidden; half of training's usual tilt towards high masks.
+        law: how positions are hidden; half of training's usual leaning towards high masks.
         unconditional: share of rows that get the null condition.
         score: which positions' losses count, from the clean ids [B, L]; all when None.
         twist: changes the condition of a batch before it is used; untouched when None.
@@ -35,7 +35,7 @@ class ShortTraining:
     batch: int = 64
     lr: float = 3e-3
     seed: int = 0
-    law: MaskingProcess = MaskingProcess("count", tilt=1.5)
+    law: MaskingProcess = MaskingProcess("count", time_power=1.5)
     unconditional: float = 0.1
     score: Callable[[Tensor], Tensor] | None = None
     twist: Callable[[Condition, torch.Generator], Condition] | None = None
@@ -79,10 +79,7 @@ def retrained(subject: Subject, training: ShortTraining, *, rows: int = 20_000) 
     Raises:
         UsageError: not a native subject, or no training rows.
     """
-    native = natively(subject)
-    net = native.denoiser
-    if not isinstance(net, MaskedDiffusionModel):
-        raise UsageError(f"this fault is trained, which needs a native model, not {type(net).__name__}")
+    native, net = native_network(subject)
     if native.train is None:
         raise UsageError("this fault is trained: give the subject training rows")
     data = native.data(rows, "train")
@@ -104,6 +101,18 @@ def natively(subject: Subject) -> NativeSubject:
     if not isinstance(subject, NativeSubject):
         raise UsageError(f"this fault is planted into a native subject, not into {type(subject).__name__}")
     return subject
+
+
+def native_network(subject: Subject) -> tuple[NativeSubject, MaskedDiffusionModel]:
+    """The subject as a native one, and its network, one of unmask's own.
+
+    Raises:
+        UsageError: it is none, or holds another network.
+    """
+    native = natively(subject)
+    if not isinstance(native.denoiser, MaskedDiffusionModel):
+        raise UsageError(f"this fault needs a network of unmask's own, not {type(native.denoiser).__name__}")
+    return native, native.denoiser
 
 
 def with_denoiser(subject: NativeSubject, denoiser: object) -> NativeSubject:

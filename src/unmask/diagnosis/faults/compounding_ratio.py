@@ -10,7 +10,7 @@ from unmask.core.errors import UsageError
 from unmask.diagnosis.causal import cached_run, drop_entries
 from unmask.diagnosis.faults._cached import CacheFault
 from unmask.diagnosis.subject import CachedRun
-from unmask.kvcache.budget import Budget
+from unmask.kvcache.budget import CacheBudget
 from unmask.kvcache.eviction import evict, prepared
 from unmask.kvcache.prefill import Prefill
 from unmask.kvcache.protocols import Track
@@ -44,7 +44,7 @@ class CompoundingRatio(CacheFault):
 
         return cached_run(model, ids_BL, start, keep=self.keep, evict=melt)
 
-    def start(self, prefill: Prefill, press: Any, budget: Budget) -> Track:
+    def start(self, prefill: Prefill, press: Any, budget: CacheBudget) -> Track:
         """The compressed cache of a measurement, whose budget becomes a share of what is left."""
         if press is None or budget.whole:
             return Track(prefill, prefill.full(), growing=True)
@@ -57,7 +57,7 @@ class CompoundingRatio(CacheFault):
 
 
 class _Compounding(Track):
-    budget: Budget
+    budget: CacheBudget
 
     def _evict(self) -> None:
         with prepared(self.press, self.model):

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.core.errors import UsageError
-from unmask.diagnosis.causal import CausalSubject
 from unmask.diagnosis.fault import Fault
+from unmask.diagnosis.faults._cached import causally
 from unmask.diagnosis.subject import State, Subject, Wrapped
 
 
@@ -20,9 +19,7 @@ class LengthPositions(Fault):
     reference = "public repository LaurenceLong/TidalTransformer"
 
     def inject(self, subject: Subject) -> Subject:
-        if not isinstance(subject, CausalSubject):
-            raise UsageError(f"this fault changes position ids, which {type(subject).__name__} does not take")
-        model = subject.model
+        model = causally(subject).model
 
         class Stretched(Wrapped):
             def predict(self, state: State) -> Tensor:

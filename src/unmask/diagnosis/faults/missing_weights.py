@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
-from unmask.diagnosis.faults._training import natively, with_denoiser
+from unmask.diagnosis.faults._training import native_network, with_denoiser
 from unmask.diagnosis.subject import Subject, Wrapped
-from unmask.models.denoiser import MaskedDiffusionModel
 
 
 @dataclass(frozen=True)
@@ -19,10 +17,8 @@ class MissingWeights(Fault):
     caught_by = "weights"
 
     def inject(self, subject: Subject) -> Subject:
-        native = natively(subject)
-        if not isinstance(native.denoiser, MaskedDiffusionModel):
-            raise UsageError("this fault re-initialises a native model's block")
-        net = copy.deepcopy(native.denoiser)
+        native, net = native_network(subject)
+        net = copy.deepcopy(net)
         block = net.blocks[-1]
         lost = [f"blocks.{len(net.blocks) - 1}.{n}" for n, _ in block.named_parameters()]
         noise = torch.Generator().manual_seed(0)

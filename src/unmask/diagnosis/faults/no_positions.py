@@ -7,9 +7,8 @@ import torch
 
 from unmask.core.errors import UsageError
 from unmask.diagnosis.fault import Fault
-from unmask.diagnosis.faults._training import natively, with_denoiser
+from unmask.diagnosis.faults._training import native_network, with_denoiser
 from unmask.diagnosis.subject import Subject
-from unmask.models.denoiser import MaskedDiffusionModel
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,10 @@ class NoPositions(Fault):
     reference = "public repository RosMarinas/SGDD"
 
     def inject(self, subject: Subject) -> Subject:
-        native = natively(subject)
-        if not isinstance(native.denoiser, MaskedDiffusionModel) or native.denoiser.position is None:
+        native, net = native_network(subject)
+        if net.position is None:
             raise UsageError("this fault takes absolute positions away, and this model has none")
-        net = copy.deepcopy(native.denoiser)
+        net = copy.deepcopy(net)
         with torch.no_grad():
             assert net.position is not None
             net.position.zero_()

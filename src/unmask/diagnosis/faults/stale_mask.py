@@ -12,7 +12,7 @@ from unmask.diagnosis.subject import CachedRun
 from unmask.kvcache.positions import PositionedCache
 
 
-class _Masked:
+class _StaleMask:
     """A model whose mask hides the first entries, as if they were the padding of another row."""
 
     def __init__(self, model: Any, hidden: int) -> None:
@@ -35,7 +35,7 @@ class StaleMask(CacheFault):
     hidden: int = 6
 
     def cached(self, model: Any, ids_BL: Tensor, start: int) -> CachedRun:
-        return cached_run(_Masked(model, self.hidden), ids_BL, start)
+        return cached_run(_StaleMask(model, self.hidden), ids_BL, start)
 
     def measured(self) -> type[PositionedCache]:
         """The fault in a cache that is measured.

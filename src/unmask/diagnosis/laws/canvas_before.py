@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class CanvasBefore(DrawLaw):
 
     words = "the answer to the canvas one step before"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         if bool((drawn.x_QL == drawn.before_QL).all()):
             return None
         logp_NV = drawn.answer(drawn.before_QL)

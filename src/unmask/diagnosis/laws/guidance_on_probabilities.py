@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class GuidanceOnProbabilities(DrawLaw):
     words = "guidance on probabilities instead of logits"
     repair = "sampler.guidance"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         if not drawn.guided:
             return None
         gamma = drawn.out.guidance

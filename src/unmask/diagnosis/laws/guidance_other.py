@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GuidanceOther(DrawLaw):
     def said(self) -> str:
         return f"guidance of strength {self.gamma:g}"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         if drawn.cond is None or drawn.out.guidance == self.gamma:
             return None
         return drawn.told(drawn.mixed(drawn.plain_NV, drawn.null_NV, self.gamma))

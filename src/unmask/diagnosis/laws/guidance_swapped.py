@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -14,5 +14,5 @@ class GuidanceSwapped(DrawLaw):
     words = "guidance with its two branches swapped"
     repair = "sampler.guidance"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         return drawn.told(drawn.mixed(drawn.null_NV, drawn.plain_NV)) if drawn.guided else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class OtherVector(DrawLaw):
     def said(self) -> str:
         return f"the answer under the vector of the row {'before' if self.shift > 0 else 'behind'}"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         cond = drawn.earlier if self.shift > 0 else drawn.later
         if cond is None:
             return None

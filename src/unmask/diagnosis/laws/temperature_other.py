@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn
+from unmask.diagnosis.law import DrawLaw, DrawnTokens
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class TemperatureOther(DrawLaw):
     def said(self) -> str:
         return f"the answer at temperature {self.temperature:g}"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         t = drawn.out.temperature
         return None if self.temperature in (t, t * t) else drawn.told(drawn.own_NV, self.temperature)

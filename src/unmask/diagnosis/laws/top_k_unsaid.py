@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn, law_of
+from unmask.diagnosis.law import DrawLaw, DrawnTokens, law_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TopKUnsaid(DrawLaw):
     def said(self) -> str:
         return f"the {self.k} most probable ids alone"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         out, V = drawn.out, drawn.own_NV.shape[-1]
         if out.temperature == 0 or self.k >= min(V, V if out.top_k is None else out.top_k):
             return None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.diagnosis.law import DrawLaw, Drawn, law_of
+from unmask.diagnosis.law import DrawLaw, DrawnTokens, law_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TopPUnsaid(DrawLaw):
     def said(self) -> str:
         return f"the most probable ids that hold {self.p:.0%} of the probability"
 
-    def log_probs(self, drawn: Drawn) -> Tensor | None:
+    def log_probs(self, drawn: DrawnTokens) -> Tensor | None:
         out = drawn.out
         if out.temperature == 0 or self.p >= (1.0 if out.top_p is None else out.top_p):
             return None

@@ -10,7 +10,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """Masked fraction cos(pi u / 2) with u = 1 - t: MaskGIT's schedule, most time spent nearly all masked."""
 
     reference = "arXiv 2202.04200"

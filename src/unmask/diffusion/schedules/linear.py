@@ -9,7 +9,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Linear(Schedule):
+class LinearSchedule(Schedule):
     """alpha = 1 - t: the masked fraction is the time (LLaDA, MDLM's canonical form)."""
 
     reference = "arXiv 2502.09992"

@@ -11,7 +11,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class LogLinear(Schedule):
+class LogLinearSchedule(Schedule):
     """Total noise -log(alpha) grows as -log(1 - (1 - eps) t), rescaled so that alpha(1) is 0 and not eps.
 
     The public form keeps alpha(1) = eps, a text that is never fully masked; ``curvature`` > 0 bends the line towards
@@ -26,7 +26,7 @@ class LogLinear(Schedule):
             raise UsageError(f"log_linear curvature={self.curvature} must not be negative; 0 is a straight line")
 
     @classmethod
-    def examples(cls) -> list[LogLinear]:
+    def examples(cls) -> list[LogLinearSchedule]:
         return [cls(), cls(curvature=0.0), cls(curvature=4.0)]
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Polynomial(Schedule):
+class PolynomialSchedule(Schedule):
     """alpha = 1 - t**power: power above 1 masks late, below 1 early."""
 
     power: float = 2.0
@@ -20,7 +20,7 @@ class Polynomial(Schedule):
             raise UsageError(f"polynomial power={self.power} must be positive")
 
     @classmethod
-    def examples(cls) -> list[Polynomial]:
+    def examples(cls) -> list[PolynomialSchedule]:
         return [cls(), cls(power=0.5), cls(power=3.0)]
 
     def alpha(self, t: Tensor) -> Tensor:

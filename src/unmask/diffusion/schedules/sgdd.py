@@ -11,7 +11,7 @@ from unmask.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Sgdd(Schedule):
+class SgddSchedule(Schedule):
     """SGDD's grid of 1000 steps: alpha = cos^2(pi/2 (t + s)/(1 + s)), scaled to 1 at t = 0 (Nichol & Dhariwal)."""
 
     steps: int = 1000
@@ -25,7 +25,7 @@ class Sgdd(Schedule):
             raise UsageError(f"sgdd offset={self.offset} must not be negative")
 
     @classmethod
-    def examples(cls) -> list[Sgdd]:
+    def examples(cls) -> list[SgddSchedule]:
         return [cls(), cls(steps=50), cls(offset=0.1)]
 
     def _angle(self, t: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from unmask.models.kind import kind_of
 
 
 @dataclass(frozen=True)
-class Causal(Family):
+class CausalFamily(Family):
     """A decoder that transformers lists as causal: prompts are continued, the cache can be compressed."""
 
     reference: ClassVar[str] = "this project"

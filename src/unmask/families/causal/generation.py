@@ -24,12 +24,12 @@ from unmask.models.causal import CausalModel
 from unmask.models.causal_prompts import end_ids, pad_id
 
 #: what was read: the model's cache, the ids so far, and which of them are no padding
-State = tuple[Any, Tensor, Tensor]
+CacheState = tuple[Any, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Writing:
-    """How a causal model writes.
+class CausalGenerationConfig:
+    """The decoding settings of a causal model.
 
     Attributes:
         temperature: 0 takes the most probable token.
@@ -67,7 +67,7 @@ class Writing:
 
 
 @torch.inference_mode()
-def write_on(model: CausalModel, ids: Sequence[Tensor], writing: Writing, first_row: int = 0) -> Tensor:
+def write_on(model: CausalModel, ids: Sequence[Tensor], writing: CausalGenerationConfig, first_row: int = 0) -> Tensor:
     """New ids [B, <= length] behind prompts of different lengths, padded behind their end; on the CPU.
 
     Args:
@@ -104,7 +104,7 @@ def write_on(model: CausalModel, ids: Sequence[Tensor], writing: Writing, first_
     return torch.stack([token.ids_B.masked_fill(~token.live_B, pad) for token in tokens], 1).cpu()
 
 
-def _reader(model: CausalModel, penalty: float) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+def _reader(model: CausalModel, penalty: float) -> Callable[[Tensor, CacheState], tuple[Tensor, CacheState]]:
     """What reads ids [B] or [B, L] behind a state: fp64 logits [B, V] of the next, and the state behind them.
 
     A network whose memory is no key-value cache (Mamba, RWKV ...) reads the whole row again for each token.
@@ -113,7 +113,7 @@ def _reader(model: CausalModel, penalty: float) -> Callable[[Tensor, State], tup
     takes = inspect.signature(net.forward).parameters
     last = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
-    def read(fed: Tensor, state: State) -> tuple[Tensor, State]:
+    def read(fed: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
         cache, before_BL, real_BL = state
         fed_BS = fed.view(len(before_BL), -1)
         ids_BL = torch.cat([before_BL, fed_BS], 1)

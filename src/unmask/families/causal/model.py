@@ -11,12 +11,20 @@ import torch
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
-from unmask.core.model import ContinuationScore, Diagnosable, Evaluation, Model, Output, Scores, Task
+from unmask.core.model import (
+    ContinuationScore,
+    Diagnosable,
+    EvaluationRequest,
+    EvaluationResult,
+    Model,
+    Output,
+    SamplingRequest,
+)
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.core.unknown import unknown_tokens, warn_of_unknown
 from unmask.families.causal.continuations import scored
-from unmask.families.causal.generation import Writing, write_on
+from unmask.families.causal.generation import CausalGenerationConfig, write_on
 from unmask.models.causal import CausalModel
 from unmask.models.causal_prompts import pad_id, positions, prompt_ids
 
@@ -37,7 +45,7 @@ class CausalText(CausalModel, Model):
     def limit(self) -> int | None:
         return positions(self)
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         task = task.without(self.words, "canvas", "condition", "callback", "live", "trace")
         started = time.perf_counter()
         given = replace(config, temperature=task.temperature(config.temperature), length=config.length or 64)
@@ -117,7 +125,7 @@ class CausalText(CausalModel, Model):
             raise UsageError(f"samples={samples} has no effect on {self.words}: its log-likelihood is exact")
         return scored(self, contexts, continuations, batch_size)
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> Scores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> EvaluationResult:
         raise UsageError(
             f"evaluate scores masked models; `unmask kv {self.name} --keep 1` scores a causal one on texts"
         )
@@ -147,5 +155,5 @@ class CausalText(CausalModel, Model):
         return subject
 
 
-def _writing(config: SamplingConfig) -> Writing:
-    return Writing(**{f.name: getattr(config, f.name) for f in fields(Writing)})
+def _writing(config: SamplingConfig) -> CausalGenerationConfig:
+    return CausalGenerationConfig(**{f.name: getattr(config, f.name) for f in fields(CausalGenerationConfig)})

@@ -12,7 +12,7 @@ from unmask.core.model import Model
 
 
 @dataclass(frozen=True)
-class Puzzles(Family):
+class PuzzleFamily(Family):
     """A denoiser that knows its puzzle; ``unmask experiment`` trains it."""
 
     reference: ClassVar[str] = "arXiv 2502.06768"

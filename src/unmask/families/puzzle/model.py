@@ -15,20 +15,20 @@ from torch import Tensor
 
 from unmask.core import distributed
 from unmask.core.errors import UsageError
-from unmask.core.model import Diagnosable, Evaluation, Model, Output, Task
+from unmask.core.model import Diagnosable, EvaluationRequest, Model, Output, SamplingRequest
 from unmask.core.precision import fastest
 from unmask.core.sampling_config import SamplingConfig
 from unmask.data.prose import prompts
 from unmask.data.puzzles import Puzzle, PuzzleBatch
 from unmask.decoding import DecodingPlan, Trace, generate
 from unmask.evaluation.boards import BoardScores, score_boards
-from unmask.families.puzzle.network import Card, PuzzleDenoiser
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser
 from unmask.families.puzzle.network import save as save_network
 from unmask.families.puzzle.solving import TRIES, attempt, vanilla
 from unmask.search.mend import Draft, Wanted, mend
 from unmask.search.plan import SearchPlan
 from unmask.search.verifier import BOUNDS, named, verifier_of
-from unmask.search.verifiers.rules import Rules, RulesCheck
+from unmask.search.verifiers.rules import RulesVerifier, RulesVerifierKind
 
 #: one cell at a time by margin, and again while the answer breaks a rule
 OWN_PLAN = SamplingConfig(order="margin", steps=None, verify="rules", calls=TRIES)
@@ -51,13 +51,13 @@ class PuzzleModel(Model):
     words: ClassVar[str] = "a puzzle model, which fills in a board"
     judge: ClassVar[str | None] = None
 
-    def __init__(self, denoiser: PuzzleDenoiser, card: Card, path: str | None = None) -> None:
+    def __init__(self, denoiser: PuzzleDenoiser, card: PuzzleCard, path: str | None = None) -> None:
         self.denoiser, self.card, self.path = denoiser, card, path
         self.config = OWN_PLAN
 
     @property
     def puzzle(self) -> Puzzle:
-        """What is solved."""
+        """The kind of puzzle."""
         return self.denoiser.puzzle
 
     @property
@@ -84,7 +84,7 @@ class PuzzleModel(Model):
                 raise error if len(texts) == 1 else UsageError(f"board {number}: {error}") from error
         return joined(boards)
 
-    def write(self, task: Task, config: SamplingConfig) -> Output:
+    def write(self, task: SamplingRequest, config: SamplingConfig) -> Output:
         task.without(self.words, "canvas", "condition", "live")
         if task.texts is None:
             raise UsageError("a puzzle model writes nothing by itself: give boards as texts")
@@ -110,15 +110,17 @@ class PuzzleModel(Model):
             stopped=found.stopped if config.verify else None,
         )
 
-    def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: Task) -> Filled:
-        """Fill boards in, and again from the start where an answer breaks a rule and the config asks for it."""
+    def solve(self, batch: PuzzleBatch, config: SamplingConfig, task: SamplingRequest) -> Filled:
+        """Completed boards; where an answer breaks a rule and the config asks for it, tried again from the start."""
         chosen = fastest(
             self.denoiser, min(config.batch_size, len(batch)) * self.puzzle.length, self.device, config.precision
         )
         most = (config.calls or TRIES) if config.verify else 1
         mine = distributed.split_between_processes(len(batch)) if task.share else range(len(batch))
         writer = BoardWriter(self, batch, self.plan(config, task), config.batch_size, task)
-        check = RulesCheck(lambda x, rows: self.puzzle.correct(torch.tensor(x), batch[torch.tensor(list(rows))]).tolist())
+        check = RulesVerifier(
+            lambda x, rows: self.puzzle.correct(torch.tensor(x), batch[torch.tensor(list(rows))]).tolist()
+        )
         bounds = SearchPlan(calls=most, forwards=config.forwards, seconds=config.seconds)
         call = task.callback if config.verify else None
         with self._looped(config.loops), chosen.autocast(self.device), torch.no_grad():
@@ -139,7 +141,7 @@ class PuzzleModel(Model):
             [one.stopped for one in found],
         )
 
-    def evaluate(self, what: Evaluation, config: SamplingConfig | None = None) -> BoardScores:
+    def evaluate(self, what: EvaluationRequest, config: SamplingConfig | None = None) -> BoardScores:
         """Solve held-out boards: new ones from the side that training leaves out, or those of ``what.data``.
 
         Raises:
@@ -149,8 +151,8 @@ class PuzzleModel(Model):
         config = ruled((self.config if config is None else config).only(self.honours, self.words), self.config)
         batch, notes = self.boards(what.data, what.column, what.texts, config.seed)
         kind = self.puzzle.held_out if what.data is None else self.puzzle
-        found = self.solve(batch, config, Task(share=what.share))
-        trace = self.solve(batch[:1], config, Task(trace=True)).traces if what.trace else []
+        found = self.solve(batch, config, SamplingRequest(share=what.share))
+        trace = self.solve(batch[:1], config, SamplingRequest(trace=True)).traces if what.trace else []
         given = {"model": self.path or "in memory", "data": "new boards" if what.data is None else str(what.data)}
         return score_boards(
             kind,
@@ -165,7 +167,7 @@ class PuzzleModel(Model):
         )
 
     def boards(self, data: Any, column: str | None, count: int, seed: int) -> tuple[PuzzleBatch, tuple[str, ...]]:
-        """Boards to measure on, and what a reader has to be told of them.
+        """Boards to evaluate on, and notes about them for the reader.
 
         Args:
             data: boards as texts, a file of them, or None for new ones from the side that training leaves out.
@@ -198,12 +200,18 @@ class PuzzleModel(Model):
         held_out, notes = self.boards(data, column, DIAGNOSED, 0)
         train = None if data is not None else self.puzzle.sample(DIAGNOSED, np.random.default_rng([0, 2]))
         subject = PuzzleSubject(
-            self.denoiser, self.card, held_out, train, plan=self.plan(config, Task()), path=self.path, notes=notes
+            self.denoiser,
+            self.card,
+            held_out,
+            train,
+            plan=self.plan(config, SamplingRequest()),
+            path=self.path,
+            notes=notes,
         )
         subject.plan_words = str(replace(config, verify=None, **dict.fromkeys(BOUNDS)))
         return subject
 
-    def plan(self, config: SamplingConfig, task: Task) -> DecodingPlan:
+    def plan(self, config: SamplingConfig, task: SamplingRequest) -> DecodingPlan:
         """The decoder's plan of a config; ``order="vanilla"`` unmasks at random places in 24 steps."""
         steps = None if config.steps == "auto" else config.steps
         temperature = config.temperature or 0.0
@@ -246,7 +254,7 @@ class PuzzleModel(Model):
 
 @dataclass(frozen=True)
 class Filled:
-    """Boards that were filled in.
+    """Completed boards with their cost.
 
     Attributes:
         x_BL: the canvases. correct_B: whether each obeys every rule. once_B: whether its first attempt did.
@@ -279,7 +287,9 @@ class BoardWriter:
         forwards: passes through the network, each over all boards of a batch.
     """
 
-    def __init__(self, model: PuzzleModel, batch: PuzzleBatch, plan: DecodingPlan, size: int, task: Task) -> None:
+    def __init__(
+        self, model: PuzzleModel, batch: PuzzleBatch, plan: DecodingPlan, size: int, task: SamplingRequest
+    ) -> None:
         self.model, self.batch, self.plan, self.size, self.task = model, batch, plan, size, task
         self.forwards = 0
         # an order without chance writes the same answer again
@@ -317,8 +327,8 @@ def ruled(config: SamplingConfig, own: SamplingConfig) -> SamplingConfig:
         idle = [name for name in BOUNDS if getattr(config, name) == getattr(own, name)]
         config = replace(config, **dict.fromkeys(idle))
     found = verifier_of(config)
-    if found is not None and not isinstance(found, Rules):
-        raise UsageError(f"verify={named(config)!r} does not check {Rules.checks}: 'rules' does")
+    if found is not None and not isinstance(found, RulesVerifierKind):
+        raise UsageError(f"verify={named(config)!r} does not check {RulesVerifierKind.checks}: 'rules' does")
     return config
 
 
@@ -333,6 +343,6 @@ def joined(batches: Sequence[PuzzleBatch]) -> PuzzleBatch:
 
 
 def noisy(plan: DecodingPlan) -> bool:
-    """Whether another seed may give another answer."""
+    """Whether a plan is stochastic: another seed may give another answer."""
     leaf = plan.order_leaf
     return plan.temperature > 0 or "order" not in plan.sampler_leaf.uses or getattr(leaf, "noise", "none") != "none"

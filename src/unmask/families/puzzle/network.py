@@ -73,7 +73,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @classmethod
     def fresh(cls, puzzle: Puzzle, shape: Shape, seed: int) -> PuzzleDenoiser:
-        """Random weights, named by the seed."""
+        """A denoiser with random weights that depend on the seed alone."""
         torch.manual_seed(seed)
         count = len(puzzle.relation_names) if shape.relations else 0
         config = MaskedDiffusionConfig(
@@ -111,7 +111,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @property
     def parameters_count(self) -> int:
-        """Trained numbers."""
+        """The number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def body(
@@ -144,7 +144,7 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """What torch.compile is worth on."""
+        """The transformer blocks, each of which is compiled."""
         return self.net.blocks
 
     def loops(self, times: int) -> None:
@@ -159,8 +159,8 @@ class PuzzleDenoiser(nn.Module, Denoiser):
 
 
 @dataclass
-class Card:
-    """What a checkpoint says of itself.
+class PuzzleCard:
+    """The metadata of a puzzle checkpoint.
 
     Attributes:
         puzzle: spec of the puzzle it was trained on.
@@ -173,7 +173,7 @@ class Card:
     trained: dict[str, Any] = field(default_factory=dict)
 
 
-def save(model: PuzzleDenoiser, card: Card, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+def save(model: PuzzleDenoiser, card: PuzzleCard, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
     """Write the folder; ``dtype`` is what the trained weights are stored in, their own when None."""
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
@@ -186,8 +186,8 @@ def save(model: PuzzleDenoiser, card: Card, folder: str | Path, dtype: torch.dty
     return where
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, Card]:
-    """Read what :func:`save` wrote.
+def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[PuzzleDenoiser, PuzzleCard]:
+    """The denoiser and the card of a folder that :func:`save` wrote.
 
     Raises:
         UsageError: no such folder. CheckpointError: it holds no puzzle model, or one whose parts do not fit.
@@ -198,7 +198,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Puzzle
             f"there is no folder {str(folder)!r}: give a puzzle model, such as checkpoints/sudoku_relations"
         )
     try:
-        card = Card(**json.loads((where / FILE).read_text(encoding="utf-8")))
+        card = PuzzleCard(**json.loads((where / FILE).read_text(encoding="utf-8")))
         card = replace(card, trained=current(card.trained))
         net = MaskedDiffusionModel(MaskedDiffusionConfig.from_pretrained(where))
         net.load_state_dict(load_file(str(where / "model.safetensors")))

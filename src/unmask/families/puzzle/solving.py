@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.core.denoiser import Denoiser
+from unmask.core.files import cache_root
 from unmask.core.precision import fastest
 from unmask.data.puzzles import PUZZLES, Puzzle, PuzzleBatch, Shards, build
 from unmask.data.puzzles.shards import FORMAT
@@ -27,7 +27,7 @@ TRIES, TRY_NOISE = 8, 0.1
 
 def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = print) -> Shards:
     """``n`` puzzles from the user's cache (``$UNMASK_CACHE`` or ~/.cache/unmask); built there on first use."""
-    root = Path(os.environ.get("UNMASK_CACHE") or "~/.cache/unmask").expanduser() / "puzzles"
+    root = cache_root() / "puzzles"
     name = re.sub(r"[:,]", "-", PUZZLES.spec_of(puzzle)).replace("=", "") + f"-{n}-seed{seed}-v{FORMAT}"
     if not (root / name / "meta.json").exists():
         say(f"building {n:,} puzzles: {PUZZLES.spec_of(puzzle)}")
@@ -37,12 +37,12 @@ def pool(puzzle: Puzzle, n: int, seed: int = 0, say: Callable[[str], None] = pri
 
 
 def vanilla(steps: int, temperature: float = 0.0) -> DecodingPlan:
-    """The reverse process as it is: positions shown at random (arXiv 2502.06768's vanilla inference)."""
+    """The plan of the ancestral reverse process: positions unmasked at random (arXiv 2502.06768: vanilla inference)."""
     return DecodingPlan(sampler="ancestral", steps=steps, temperature=temperature)
 
 
 def planned(order: str, steps: int | None, temperature: float = 0.0) -> DecodingPlan:
-    """An order of confidence in so many steps; one position at a time when None."""
+    """The plan of a confidence order in so many steps; one position at a time when None."""
     if steps is None:
         return DecodingPlan(order=order, quota="one", temperature=temperature)
     return DecodingPlan(order=order, quota="linear", steps=steps, temperature=temperature)
@@ -63,7 +63,7 @@ def ways(steps: int) -> dict[str, DecodingPlan]:
 
 @dataclass(frozen=True)
 class Solved:
-    """What came out of a set of boards.
+    """Completed canvases of a set of boards, and which of them are correct.
 
     Attributes:
         x_BL: the canvases. correct_B: whether each obeys every rule and keeps its givens.
@@ -90,7 +90,7 @@ def solve(
     rows: int = 256,
     **settings: Any,
 ) -> Solved:
-    """Solve boards in parts of ``rows``; every board's noise is named by its number, so parts do not matter.
+    """Boards solved in batches of ``rows``; each board's noise depends on its number alone, so batches do not matter.
 
     Args:
         model: a denoiser on ``device``.
@@ -134,7 +134,7 @@ def solve_again(
     forwards: float | None = None,
     device: str | torch.device = "cpu",
 ) -> Solved:
-    """:func:`solve`, and from the start again where the answer breaks a rule, which needs no solution to be seen.
+    """Boards solved by :func:`solve`, again from the start where an answer breaks a rule (no solution is looked at).
 
     Args:
         model, puzzle, batch, plan, device: as for :func:`solve`.

@@ -20,10 +20,10 @@ from unmask.core.denoiser import Body
 from unmask.core.random import Stream, uniform
 from unmask.data.puzzles import PuzzleBatch
 from unmask.decoding.plan import DecodingPlan
-from unmask.diagnosis.native import NativeSubject, law_of
+from unmask.diagnosis.native import NativeSubject, masking_process_of
 from unmask.diagnosis.subject import Batch
 from unmask.diagnosis.wrapper import Through
-from unmask.families.puzzle.network import Card, PuzzleDenoiser, load, save
+from unmask.families.puzzle.network import PuzzleCard, PuzzleDenoiser, load, save
 
 
 class CellDenoiser(Through):
@@ -68,7 +68,7 @@ class PuzzleSubject(NativeSubject):
     def __init__(
         self,
         net: PuzzleDenoiser,
-        card: Card,
+        card: PuzzleCard,
         held_out: PuzzleBatch,
         train: PuzzleBatch | None = None,
         *,
@@ -81,7 +81,7 @@ class PuzzleSubject(NativeSubject):
             CellDenoiser(net),
             rows_of(held_out, count),
             None if train is None else rows_of(train, count),
-            law=law_of(card.trained),
+            law=masking_process_of(card.trained),
             plan=plan,
             name=Path(path).name if path else "model",
             path=path,
@@ -90,11 +90,17 @@ class PuzzleSubject(NativeSubject):
         # a board is no semantic vector: there is no null to train, and guidance is not offered
         self.conditional = False
         self.settings.pop("guidance", None)
+        self.asks_reference = net.puzzle.one_answer
         if net.puzzle.one_answer:
             # a model that finds it writes the same whatever is set
             self.skipped = {**self.skipped, **dict.fromkeys(self.settings, "a board has one answer")}
             self.settings = {}
         self.notes = (f"A row is {count} hidden cells of a board; the rest of the board is shown.", *notes)
+
+    def obeys(self, batch: Batch, ids_BL: Tensor) -> Tensor:
+        assert batch.cond is not None  # a row of cells without its board is none
+        board_BL = batch.cond.latent_BZ.to(ids_BL.device).long()
+        return self.net.puzzle.obeys(board_BL.scatter(1, cells(board_BL, ids_BL.shape[1]), ids_BL))
 
     def weights(self) -> dict[str, Tensor]:
         return self.net.used()

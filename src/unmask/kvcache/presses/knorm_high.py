@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @dataclass
-class KnormHigh(KnormPress):
+class KnormHighPress(KnormPress):
     """Keeps keys of *high* norm: the sign of arXiv 2406.11430 turned round."""
 
     reference: ClassVar[str] = "this project"

@@ -12,7 +12,7 @@ from unmask.kvcache.presses._places import places, protect
 
 
 @dataclass
-class KnormProtected(KnormPress):
+class KnormProtectedPress(KnormPress):
     """Keeps keys of low norm (arXiv 2406.11430), and always the first and the most recent tokens.
 
     Without protection a rolling budget evicts recent tokens, whose keys have high norms.

@@ -13,7 +13,7 @@ from unmask.kvcache.presses._places import places, protect
 
 
 @dataclass
-class Protected(ScorerPress):
+class ProtectedPress(ScorerPress):
     """Any scoring press, with the first and the most recent tokens never evicted.
 
     Args:

@@ -14,7 +14,7 @@ from unmask.kvcache.presses._places import places
 
 
 @dataclass
-class Random(ScorerPress):
+class RandomPress(ScorerPress):
     """Keeps tokens at random, drawn anew for each layer, head and position, reproducibly.
 
     kvpress' own RandomPress draws the same tokens in every layer when it is seeded.

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from unmask.kvcache.presses._places import places, protect
-from unmask.kvcache.presses.random import Random
+from unmask.kvcache.presses.random import RandomPress
 
 
 @dataclass
-class RandomSinks(Random):
+class RandomSinksPress(RandomPress):
     """Keeps the first tokens (attention sinks, arXiv 2309.17453) and others at random.
 
     Args:

@@ -12,7 +12,7 @@ from unmask.core.errors import UsageError
 
 
 @dataclass
-class SkipLayers(BasePress):
+class SkipLayersPress(BasePress):
     """Any press, with some layers left full: the first two, as arXiv 2406.11430 does for some models.
 
     The layers that are skipped cost memory: compare at equal bytes, not at equal keep.

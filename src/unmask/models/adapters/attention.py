@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from unmask.core.errors import CheckpointError
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 from unmask.models.layers import attention, rotate
-from unmask.models.memory import Memory
-from unmask.models.text_model import check_fit, read_weights
+from unmask.models.weights import check_fit, read_weights
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -28,7 +28,7 @@ def grouped_attention(
     key_heads: int,
     turn: tuple[Tensor, Tensor],
     bias: Tensor | None,
-    memory: Memory | None = None,
+    memory: BidirectionalKVCache | None = None,
     layer: int = 0,
 ) -> Tensor:
     """Attention of H query heads over G = ``key_heads`` shared keys (arXiv 2305.13245), rotated in fp32.
@@ -54,7 +54,7 @@ def grouped_attention(
 
 
 def padding_bias(valid_BL: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Scores' bias [B, 1, 1, L] that hides positions which do not exist; None when all do."""
+    """The attention bias [B, 1, 1, L] that masks padding; None where there is none."""
     if valid_BL is None:
         return None
     zero = torch.zeros(valid_BL.shape, dtype=dtype, device=valid_BL.device)
@@ -62,7 +62,7 @@ def padding_bias(valid_BL: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 def fill(build: Callable[[], M], folder: Path, dtype: torch.dtype | None) -> M:
-    """A module with a folder's weights: built without memory, then given the tensors as they were read.
+    """A module with a folder's weights, built on the meta device and filled with the tensors as they are read.
 
     Raises:
         CheckpointError: weights missing, left over or of another shape.
@@ -78,7 +78,7 @@ def fill(build: Callable[[], M], folder: Path, dtype: torch.dtype | None) -> M:
 
 
 def setting(raw: dict[str, Any], name: str, folder: Path) -> int:
-    """A whole number of config.json that a model cannot be without.
+    """A required integer of config.json.
 
     Raises:
         CheckpointError: it is missing or no whole number of at least 1.

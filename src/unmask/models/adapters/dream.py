@@ -19,8 +19,8 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError
 from unmask.models.adapters.attention import fill, grouped_attention, padding_bias, setting
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 from unmask.models.layers import rotary
-from unmask.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,12 @@ class DreamAttention(nn.Module):
         self.o_proj = nn.Linear(c.hidden_size, c.hidden_size, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None, layer: int
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        memory: BidirectionalKVCache | None,
+        layer: int,
     ) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return self.o_proj(grouped_attention(q, k, v, self.heads, self.key_heads, turn, bias, memory, layer))  # type: ignore[no-any-return]
@@ -119,7 +124,12 @@ class DreamBlock(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(c.hidden_size, eps=c.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None, layer: int
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        memory: BidirectionalKVCache | None,
+        layer: int,
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), turn, bias, memory, layer)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
@@ -163,15 +173,15 @@ class DreamDenoiser(nn.Module, Denoiser):
         *,
         valid_BL: Tensor | None = None,
         at_BL: Tensor | None = None,
-        memory: Memory | None = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: BidirectionalKVCache | None = None,
+    ) -> tuple[Tensor, BidirectionalKVCache]:
         """See :func:`unmask.decoding.cache.can_cache`; the predecessors, which answer, are run as well."""
         if at_BL is not None:
             at_BL = at_BL | torch.cat([at_BL[:, 1:], torch.zeros_like(at_BL[:, :1])], dim=1)
-        memory = Memory.start(memory, at_BL)
+        memory = BidirectionalKVCache.start(memory, at_BL)
         return _shifted(memory.finish(self._states(x_BL, valid_BL, memory)), valid_BL), memory
 
-    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: Memory | None = None) -> Tensor:
+    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: BidirectionalKVCache | None = None) -> Tensor:
         c = self.config
         turn = rotary(x_BL.shape[1], c.hidden_size // c.num_attention_heads, x_BL.device, c.rope_theta)
         if memory is not None:

@@ -18,8 +18,8 @@ from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
 from unmask.core.errors import CheckpointError
 from unmask.models.adapters.attention import fill, grouped_attention, padding_bias, setting
+from unmask.models.bidirectional_cache import BidirectionalKVCache
 from unmask.models.layers import rotary
-from unmask.models.memory import Memory
 
 #: settings of the public configuration for which this body is right, with the configuration's own defaults
 ONLY = {
@@ -115,7 +115,7 @@ class LladaBlock(nn.Module):
         x_BLD: Tensor,
         turn: tuple[Tensor, Tensor],
         bias: Tensor | None,
-        memory: Memory | None = None,
+        memory: BidirectionalKVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
         y = self.attn_norm(x_BLD)
@@ -169,13 +169,13 @@ class LladaDenoiser(nn.Module, Denoiser):
         *,
         valid_BL: Tensor | None = None,
         at_BL: Tensor | None = None,
-        memory: Memory | None = None,
-    ) -> tuple[Tensor, Memory]:
+        memory: BidirectionalKVCache | None = None,
+    ) -> tuple[Tensor, BidirectionalKVCache]:
         """See :func:`unmask.decoding.cache.can_cache`."""
-        memory = Memory.start(memory, at_BL)
+        memory = BidirectionalKVCache.start(memory, at_BL)
         return memory.finish(self._states(x_BL, valid_BL, memory)), memory
 
-    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: Memory | None = None) -> Tensor:
+    def _states(self, x_BL: Tensor, valid_BL: Tensor | None, memory: BidirectionalKVCache | None = None) -> Tensor:
         c, parts = self.config, self._parts
         turn = rotary(x_BL.shape[1], c.d_model // c.n_heads, x_BL.device, c.rope_theta)
         if memory is not None:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from unmask.core.device import device_of
-from unmask.core.errors import CheckpointError
+from unmask.core.errors import CheckpointError, first_line
 from unmask.data.tokenizer_files import require_tokenizer, require_words
 from unmask.models.adapters import dream, llada, masked_lm
 from unmask.models.adapters.text import AdapterModel
+from unmask.models.card import TextModelCard
 from unmask.models.hub import find, read_config, silenced
 from unmask.models.kind import kind_of, require_masked
-from unmask.models.text_model import Card, first_line
 
 #: canvas length to write on where nothing else is said: other people's models have positions, but no canvas
 CANVAS = 128
@@ -23,7 +23,7 @@ CANVAS = 128
 def load_adapter(
     path_or_id: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> AdapterModel:
-    """Load somebody else's masked model: LLaDA, Dream, or any ``AutoModelForMaskedLM``.
+    """A public masked model behind the denoiser contract: LLaDA, Dream, or any ``AutoModelForMaskedLM``.
 
     Args:
         path_or_id: a folder with config.json, safetensors (sharded or not) and a tokenizer, or a hub id.
@@ -49,7 +49,7 @@ def load_adapter(
     _belong(str(path_or_id), denoiser, tokenizer)
     denoiser.eos_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else denoiser.eos_id
     denoiser.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else denoiser.pad_id
-    card = Card(length=min(CANVAS, denoiser.max_length or CANVAS), task="adapter")
+    card = TextModelCard(length=min(CANVAS, denoiser.max_length or CANVAS), task="adapter")
     return AdapterModel(denoiser.to(where), tokenizer, card, path=str(path_or_id))
 
 

@@ -17,9 +17,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 
 from unmask.core.condition import Condition
 from unmask.core.denoiser import Body, Denoiser
-from unmask.core.errors import CheckpointError
+from unmask.core.errors import CheckpointError, first_line
 from unmask.models.hub import silenced
-from unmask.models.text_model import first_line, require_safetensors
+from unmask.models.weights import require_safetensors
 
 #: what checkpoints carry beside a masked language model, and it has no use for
 SPARE = re.compile(r"(^|\.)(pooler|seq_relationship|sop_classifier|position_ids)(\.|$)")
@@ -87,7 +87,7 @@ class MaskedLmDenoiser(nn.Module, Denoiser):
             raise CheckpointError(f"the head of {name} is no linear map of its rows: it needs an adapter of its own")
 
 
-class _Given(nn.Module):
+class _PassThrough(nn.Module):
     """Stands where the body was and hands on what comes in."""
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ def _head_only(model: Any) -> Any:
     if decoder is None or not found or not hasattr(decoder, "bias"):
         raise CheckpointError(f"{type(model).__name__} shows no output embeddings: it needs an adapter of its own")
     shell = _twin(model)
-    shell._modules[model.base_model_prefix] = _Given()
+    shell._modules[model.base_model_prefix] = _PassThrough()
     at = shell
     *path, last = found[0].split(".")
     for name in path:

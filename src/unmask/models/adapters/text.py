@@ -24,7 +24,7 @@ Message = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Prompted:
-    """Prompts laid out for writing.
+    """Prompts as canvases: ids [B, L], with the positions to be generated masked.
 
     Attributes:
         x_BL: ids; positions to be written hold the mask id.
@@ -199,7 +199,7 @@ class AdapterModel(TextModel):
         return [self.decode(row[shown][None])[0] for row, shown in zip(sequences_BL, shown_BL, strict=True)]
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
-        """Not for somebody else's model.
+        """Refused: an adapted model stays in the format of its authors.
 
         Raises:
             UsageError: always; its own folder is the one to copy.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unmask.search.asked import Asked
+from unmask.search.context import SearchContext
 from unmask.search.hypothesis import Hypothesis
 from unmask.search.proposal import Proposal
 
@@ -20,7 +20,7 @@ class Span(Proposal):
 
     each: int = 4
 
-    def rows(self, search: Asked, best: Sequence[Hypothesis]) -> list[list[int]]:
+    def rows(self, search: SearchContext, best: Sequence[Hypothesis]) -> list[list[int]]:
         found, mask = [], search.writer.mask
         for hypothesis in best:
             ids = search.tokens(hypothesis.units)

@@ -19,16 +19,16 @@ _TERM = re.compile(rf"\s*([-+*/×÷−]?)\s*({_NUMBER})")
 
 
 @dataclass(frozen=True)
-class Arithmetic(VerifierKind):
+class ArithmeticVerifierKind(VerifierKind):
     """True equations: each side of ``12 + 7 = 19`` is calculated, in the prompt and what is written behind it."""
 
     checks: ClassVar[str] = "equations"
 
     def verifier(self, before: Sequence[str]) -> Verifier:
-        return ArithmeticCheck(before)
+        return ArithmeticVerifier(before)
 
 
-class ArithmeticCheck:
+class ArithmeticVerifier:
     """Accepts a text with equations that are all true; one without any is not accepted.
 
     Args:

@@ -24,7 +24,7 @@ _PROBE = ("The QUICK Brown fox", "the quick brown fox")
 
 
 @dataclass(frozen=True)
-class Cosine(VerifierKind):
+class CosineVerifierKind(VerifierKind):
     """The re-encoded text's cosine to the vector that it is written from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Cosine(VerifierKind):
         return self.threshold or THRESHOLDS[stored]
 
 
-class CosineCheck:
+class CosineVerifier:
     """Accepts a text whose vector has a cosine of at least ``threshold`` to the row's.
 
     Args:

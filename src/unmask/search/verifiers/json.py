@@ -15,7 +15,7 @@ from unmask.search.verifiers.regex import graded
 
 
 @dataclass(frozen=True)
-class Json(VerifierKind):
+class JsonVerifierKind(VerifierKind):
     """A text that is one JSON object or array, or whatever a schema asks for.
 
     Attributes:
@@ -27,10 +27,10 @@ class Json(VerifierKind):
     schema: Any = None
 
     def verifier(self, before: Sequence[str]) -> Verifier:
-        return JsonCheck(None if self.schema is None else _validator(self.schema))
+        return JsonVerifier(None if self.schema is None else _validator(self.schema))
 
 
-class JsonCheck:
+class JsonVerifier:
     """Accepts a text that is JSON; with a validator also one that keeps to its schema.
 
     Args:

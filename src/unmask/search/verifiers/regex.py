@@ -17,7 +17,7 @@ _TIMEOUT = 2.0
 
 
 @dataclass(frozen=True)
-class Regex(VerifierKind):
+class RegexVerifierKind(VerifierKind):
     """A regular expression that the whole text is to match.
 
     Attributes:
@@ -32,12 +32,12 @@ class Regex(VerifierKind):
         if not self.pattern:
             raise UsageError("verify='regex' needs a regular expression: give it as pattern= (--pattern)")
         try:
-            return RegexCheck(regex.compile(self.pattern))
+            return RegexVerifier(regex.compile(self.pattern))
         except regex.error as error:
             raise UsageError(f"pattern={self.pattern!r} is no regular expression: {error}") from error
 
 
-class RegexCheck:
+class RegexVerifier:
     """Accepts a text that a pattern matches from its first to its last character.
 
     Args:

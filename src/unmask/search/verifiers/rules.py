@@ -11,13 +11,13 @@ from unmask.search.verifier import VerifierKind
 
 
 @dataclass(frozen=True)
-class Rules(VerifierKind):
+class RulesVerifierKind(VerifierKind):
     """A puzzle's own rules: a board that breaks one, or changes what was given, is written again."""
 
     checks: ClassVar[str] = "boards"
 
 
-class RulesCheck:
+class RulesVerifier:
     """Accepts boards that obey every rule.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.data.puzzles.search import POPCOUNT, Masks, search, settle
+from unmask.data.puzzles.search import POPCOUNT, Masks, propagate, search
 from unmask.data.puzzles.sudoku.layout import Layout
 
 Boards = NDArray[np.uint8]
@@ -20,7 +20,7 @@ class SudokuRules:
     layout: Layout
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """One pass of naked singles and one of hidden singles (see :class:`unmask.data.puzzles.search.Rules`)."""
+        """One pass of naked and one of hidden singles (see :class:`unmask.data.puzzles.search.ConstraintRules`)."""
         size, (high, wide), full = self.layout.size, self.layout.box, self.layout.full
         width = cand_CW.shape[1]
         grid = cand_CW.reshape(size, size, width)
@@ -97,7 +97,7 @@ def by_singles(board_BC: Boards) -> NDArray[np.bool_]:
     """True where naked and hidden singles alone fill the board."""
     layout = Layout.of_cells(board_BC.shape[1])
     cand_CB = candidates(layout, board_BC)
-    alive_B = settle(SudokuRules(layout), cand_CB, np.arange(len(board_BC)))
+    alive_B = propagate(SudokuRules(layout), cand_CB, np.arange(len(board_BC)))
     return np.asarray(alive_B & (POPCOUNT[cand_CB] == 1).all(axis=0))
 
 

@@ -74,7 +74,7 @@ class ZebraRules:
         return cand
 
     def step(self, cand_CW: Masks, owner_W: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Every clue once, then singles within each attribute (see :class:`unmask.data.puzzles.search.Rules`)."""
+        """Every clue once, then singles of each attribute (see :class:`unmask.data.puzzles.search.ConstraintRules`)."""
         for clue_3W in self.clue_K3B.take(owner_W, axis=2):
             self.use(cand_CW, clue_3W)
         return self.exclude(cand_CW)

@@ -9,14 +9,14 @@ import numpy as np
 from unmask.core.errors import MissingExtra
 from unmask.evaluation.tasks.problem import Problem, Task
 
-Cut = Literal["single", "multi", "span"]
+HoleKind = Literal["single", "multi", "span"]
 
 
 class HumanEval(Task):
     """One hole in each problem that allows the cut; a subclass names the cut."""
 
     reference = "2107.03374, 2207.14255"
-    cut: ClassVar[Cut]
+    cut: ClassVar[HoleKind]
 
     def problems(self, count: int, seed: int) -> list[Problem]:
         try:
@@ -29,7 +29,7 @@ class HumanEval(Task):
         return [problem for problem in found if problem is not None][:count]
 
 
-def hole(row: dict[str, Any], cut: Cut, seed: int) -> Problem | None:
+def hole(row: dict[str, Any], cut: HoleKind, seed: int) -> Problem | None:
     """The row's canonical solution with a seeded part cut out; None where it has no such part.
 
     Args:

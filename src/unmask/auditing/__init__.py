@@ -1,0 +1,1 @@
+"""Samplers against exact laws: what a sampler writes with a denoiser whose every answer is known."""

@@ -1,0 +1,1 @@
+"""Questions about a sampler that an exact law answers; one file each."""

@@ -1,0 +1,1 @@
+"""Denoisers whose exact answers are known: a Markov chain, a hidden Markov chain, a joint with a semantic vector."""

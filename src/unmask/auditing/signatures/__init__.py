@@ -1,0 +1,1 @@
+"""How public samplers are called; one file each."""
