@@ -58,12 +58,14 @@ class DrawnBlock:
         probabilities: of each id under the law that it was drawn from (empty where the writer knows none).
         tokens: tokens of the prefix.
         reused: how many of them were not read again.
+        forwards: passes through the model that the row took part in.
     """
 
     ids: list[int]
     probabilities: list[float]
     tokens: int
     reused: int = 0
+    forwards: int = 0
 
 
 class BlockWriter(Protocol):
@@ -133,6 +135,7 @@ class CharacterWriter:
                 found, token.ids_B.tolist(), chance_B.tolist(), token.live_B.tolist(), strict=True
             ):
                 if live:
+                    drawn.forwards += 1
                     drawn.ids.append(i)
                     drawn.probabilities.append(p)
         self._rows = list(rows)
@@ -190,6 +193,7 @@ class BlockEvent:
     probabilities: list[float]
     tokens: int
     reused: int
+    forwards: int = 0
 
 
 @dataclass
@@ -278,7 +282,7 @@ def stream_blocks(
             if not ended:
                 going.append(i)
             yield BlockEvent(
-                i, number, block, texts[i], ended, drawn.ids, drawn.probabilities, drawn.tokens, drawn.reused
+                i, number, block, texts[i], ended, **vars(drawn)
             )
         live = going
         if not live:

@@ -70,6 +70,7 @@ def write(
     max_blocks: int = 64,
     batch_size: int = 64,
     on_block: Callable[[BlockEvent], None] | None = None,
+    names: Sequence[int] | None = None,
     **settings: Any,
 ) -> BlockGeneration:
     """Continue each prompt until its end or ``max_blocks``; the same texts whatever ``batch_size``.
@@ -78,6 +79,7 @@ def write(
         prompts: "" writes from nothing.
         max_blocks: limit of each text; a plain baseline writes one, of at most ``most`` ids.
         on_block: called with every block as it is finished, with the row of the whole list of prompts.
+        names: of the rows in the noise; 0, 1 ... when None.
         settings: of :func:`writer_for`.
     """
     if batch_size < 1:

@@ -122,9 +122,8 @@ class PuzzleModel(Model):
             lambda x, rows: self.puzzle.correct(torch.tensor(x), batch[torch.tensor(list(rows))]).tolist()
         )
         bounds = SearchPlan(calls=most, forwards=config.forwards, seconds=config.seconds)
-        call = task.callback if config.verify else None
         with self._looped(config.loops), chosen.autocast(self.device), torch.no_grad():
-            found = mend(mine, check, writer, bounds, rounds=most, on_rise=call, on_end=call)
+            found = mend(mine, check, writer, bounds, rounds=most)
         forwards = [writer.forwards]
         if task.share:
             found, forwards = distributed.gather_object(found), distributed.gather_object(forwards)
@@ -196,7 +195,7 @@ class PuzzleModel(Model):
 
         if length is not None:
             raise UsageError(f"length={length} has no effect on {self.words}: a board is as long as it is")
-        config = (self.config if config is None else config).only(self.honours - {"loops"}, "a diagnosis of boards")
+        config = (self.config if config is None else config).only(self.honours - {"loops", "forwards", "seconds"}, "a diagnosis of boards")
         held_out, notes = self.boards(data, column, DIAGNOSED, 0)
         train = None if data is not None else self.puzzle.sample(DIAGNOSED, np.random.default_rng([0, 2]))
         subject = PuzzleSubject(
