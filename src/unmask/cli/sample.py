@@ -55,7 +55,8 @@ def register(app: typer.Typer) -> None:
         loaded = api.load(model)
         if attention is not None and not loaded.draws_attention:
             raise UsageError("--attention draws the blocks of a tidal model; this model writes without blocks")
-        searched = str(settings.get("verify") or loaded.config.verify or "").startswith("cosine")
+        # a puzzle's attempts are few and quick
+        searched = not str(settings.get("verify") or loaded.config.verify or "rules").startswith("rules")
         shown = searched and distributed.is_main_process()
         mine = len(distributed.split_between_processes(len(texts) * (n or 1)))
         watched: Any = contextlib.nullcontext()
@@ -85,10 +86,11 @@ def register(app: typer.Typer) -> None:
                 )
             console.print(written, markup=False, highlight=False, soft_wrap=True)
             if out.stopped is not None:
-                ended = "verified" if out.verified[i] else f"not verified, {out.stopped[i]} ran out"
-                line = (
-                    f"  {ended}: cosine {out.cosine[i]:.5f}, {out.row_calls[i]} calls, {out.row_forwards[i]} forwards"
-                )
+                why = out.stopped[i] if " " in out.stopped[i] else f"{out.stopped[i]} ran out"
+                ended = "verified" if out.verified[i] else f"not verified, {why}"
+                measure = "score" if out.cosine is None else "cosine"
+                spent = f"{out.row_calls[i]} calls, {out.row_forwards[i]} forwards"
+                line = f"  {ended}: {measure} {out.score[i]:.5f}, {spent}"
                 Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
         # standard output is for what was written
         Console(stderr=True).print(f"{out.forwards} forwards in {out.precision}", style="dim", highlight=False)

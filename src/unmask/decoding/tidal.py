@@ -281,9 +281,7 @@ def stream_blocks(
             texts[i] += block
             if not ended:
                 going.append(i)
-            yield BlockEvent(
-                i, number, block, texts[i], ended, **vars(drawn)
-            )
+            yield BlockEvent(i, number, block, texts[i], ended, **vars(drawn))
         live = going
         if not live:
             return

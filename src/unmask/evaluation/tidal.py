@@ -94,8 +94,8 @@ def write(
             max_blocks, settings["most"] = 1, _fitting(model, part, settings.get("most", 256))
         # a fresh writer: the states it keeps belong to one batch of rows
         writer, tokenizer = writer_for(model, **settings)
-        names = list(range(start, start + len(part)))
-        one = write_blocks(writer, tokenizer, part, max_blocks=max_blocks, row_ids=names, on_block=on_block)
+        ids = list(range(start, start + len(part))) if names is None else list(names[start : start + len(part)])
+        one = write_blocks(writer, tokenizer, part, max_blocks=max_blocks, row_ids=ids, on_block=on_block)
         found.texts += one.texts
         found.ended += one.ended
         found.trace += one.trace

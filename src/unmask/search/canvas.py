@@ -154,7 +154,7 @@ class CanvasRewriter:
             for special in (mask, self.denoiser.pad_id, self.denoiser.eos_id):
                 if special is not None:
                     logits_BV[:, special] = float("-inf")
-            order_BV = logits_BV.sort(-1, descending=True, stable=True).indices
+            order_BV = logits_BV.sort(dim=-1, descending=True, stable=True).indices
             for k, (_, one, at) in enumerate(part):
                 state = one.attempt.draft.state  # type: ignore[union-attr]
                 first = (one.attempt.visits - 1) * _TOKENS  # type: ignore[union-attr]

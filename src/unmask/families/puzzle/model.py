@@ -195,7 +195,9 @@ class PuzzleModel(Model):
 
         if length is not None:
             raise UsageError(f"length={length} has no effect on {self.words}: a board is as long as it is")
-        config = (self.config if config is None else config).only(self.honours - {"loops", "forwards", "seconds"}, "a diagnosis of boards")
+        config = (self.config if config is None else config).only(
+            self.honours - {"loops", "forwards", "seconds"}, "a diagnosis of boards"
+        )
         held_out, notes = self.boards(data, column, DIAGNOSED, 0)
         train = None if data is not None else self.puzzle.sample(DIAGNOSED, np.random.default_rng([0, 2]))
         subject = PuzzleSubject(
@@ -207,7 +209,7 @@ class PuzzleModel(Model):
             path=self.path,
             notes=notes,
         )
-        subject.plan_words = str(replace(config, verify=None, **dict.fromkeys(BOUNDS)))
+        subject.plan_words = str(SamplingConfig.of(dict.fromkeys(("verify", *BOUNDS)), config))
         return subject
 
     def plan(self, config: SamplingConfig, task: SamplingRequest) -> DecodingPlan:
@@ -324,7 +326,7 @@ def ruled(config: SamplingConfig, own: SamplingConfig) -> SamplingConfig:
     """
     if config.verify is None:
         idle = [name for name in BOUNDS if getattr(config, name) == getattr(own, name)]
-        config = replace(config, **dict.fromkeys(idle))
+        config = SamplingConfig.of(dict.fromkeys(idle), config)
     found = verifier_of(config)
     if found is not None and not isinstance(found, RulesVerifierKind):
         raise UsageError(f"verify={named(config)!r} does not check {RulesVerifierKind.checks}: 'rules' does")
