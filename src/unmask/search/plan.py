@@ -76,8 +76,13 @@ class SearchPlan:
     @classmethod
     def of(cls, config: SamplingConfig, own: SearchPlan | None = None) -> SearchPlan:
         """A plan with the bounds and the seed of a config; :data:`CALLS` where it says nothing of calls."""
-        bounds = {"calls": config.calls or CALLS, "forwards": config.forwards, "seconds": config.seconds}
-        return replace(own or cls(), **bounds, seed=config.seed)
+        return replace(
+            own or cls(),
+            calls=config.calls or CALLS,
+            forwards=config.forwards,
+            seconds=config.seconds,
+            seed=config.seed,
+        )
 
     def __post_init__(self) -> None:
         for name in ("calls", "forwards", "drafts", "beam", "tries", "visits"):

@@ -59,7 +59,7 @@ def verifier_of(config: SamplingConfig) -> VerifierKind | Verifier | None:
             raise UsageError(words + ("a verifier" if vain[0] in BOUNDS else repr(_taker(vain[0]))))
         return None
     given = {name: getattr(config, name) for name in ASKED if getattr(config, name) is not None}
-    if not isinstance(config.verify, (str, Leaf)):
+    if not isinstance(config.verify, (str, VerifierKind)):
         if not all(callable(getattr(config.verify, name, None)) for name in ("key", "check")):
             raise UsageError(
                 f"verify={config.verify!r} is no verifier: give a name (unmask list verifiers) or an object with "
