@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ FILE, FORMAT = "lexicon.safetensors", "unmask-lexicon-1"
 #: texts that the probe is fitted on: clauses and runs of them, and whole ones
 _CLAUSES, _WHOLE, _LONGEST = 14_000, 9_000, 40
 _CLAUSE = re.compile(r"(?<=[,;:.?!])\s+")
+
+#: letters of a stem that words are looked up by
+_STEM = 3
 
 Encode = Callable[[Sequence[str]], Tensor]
 
@@ -55,6 +59,21 @@ class Lexicon:
         """Ids of units; one that is not known has the id ``len(words)``."""
         known, other = self._ids, len(self.words)  # type: ignore[attr-defined]
         return [known.get(unit, other) for unit in units]
+
+    @cached_property
+    def _stems(self) -> dict[str, list[int]]:
+        """Words of three letters and more by their first three."""
+        found: dict[str, list[int]] = {}
+        for i, word in enumerate(self.words):
+            if len(word) >= _STEM:
+                found.setdefault(word[:_STEM], []).append(i)
+        return found
+
+    def beginning(self, word: str, letters: int = 3) -> list[int]:
+        """Ids of the words that have a word's first letters (three at least)."""
+        if len(word) < max(letters, _STEM):
+            return []
+        return [i for i in self._stems.get(word[:_STEM], ()) if self.words[i][:letters] == word[:letters]]
 
     @classmethod
     def made(cls, texts: Sequence[str], encode: Encode, uncased: bool, seed: int = 0) -> Lexicon:

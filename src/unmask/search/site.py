@@ -149,6 +149,20 @@ class Site:
         best = np.argsort(-total, kind="stable")[:count]
         return [(float(total[i]), int(where[i]), int(what[i])) for i in best if np.isfinite(total[i])]
 
+    def rank(self, place: np.ndarray, word: np.ndarray) -> np.ndarray:
+        """Ranks of some replacements, a word in the place of a unit each, as :meth:`ranked` has them."""
+        weights, search = self.search.plan.weights, self.search
+        at, what = torch.from_numpy(place), torch.from_numpy(word)
+        rank = weights.missing * self.missing_W[what] + weights.foreign * self.foreign_n[at]
+        if search.word_W is not None:
+            rank = rank + weights.word * search.word_W[what]
+        if self.replaced_nW is not None:
+            rank = rank + weights.denoiser * self.replaced_nW[at, what]
+        if weights.gain and search.z_Z is not None:
+            rank = rank + 100 * weights.gain * self.gain(at, what)
+        order: np.ndarray = rank.numpy() + weights.order * self.order(place, word)
+        return order - weights.order_lost * self.order_n[place]
+
 
 def word_log_probs(log_p_nV: Tensor, first_W: Tensor, several_W: Tensor) -> Tensor:
     """ln p of words at places from that of tokens: of the first, less a charge where there are more."""
