@@ -25,7 +25,7 @@ finally:
 
 BOUNDS = {
     # 18,881 before the reorganisation; what mends and new parts add is entered when it lands
-    "statements": 30_600,
+    "statements": 31_200,
     "loops": 0,
     "modules in loops": 0,
     "arrows up": 0,
