@@ -208,6 +208,8 @@ OTHER = {
     "config",
     "loops",
     "verify",
+    "pattern",
+    "schema",
     "calls",
 }  # the last three are of other families, and refused
 

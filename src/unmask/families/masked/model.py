@@ -30,7 +30,6 @@ from unmask.decoding.plan import DecodingPlan
 from unmask.decoding.sampler import Callback, generate
 from unmask.decoding.trace import Trace
 from unmask.families.masked.answers import SAMPLES, filled, scored
-from unmask.families.masked.search import before, written
 from unmask.models.causal import load_causal
 from unmask.models.text_model import TextModel
 from unmask.search.verifier import SEARCHED, text_verifier
@@ -84,9 +83,12 @@ class MaskedModel(TextModel, Model):
         given = (task.texts, task.n, config.length, task.canvas, task.condition)
         asked = text_verifier(config, [], self.words)  # refused before anything is encoded
         laid = self.laid_out(*given, temperature=plan.temperature, seed=plan.seed)
-        check = asked and text_verifier(config, before(laid, task), self.words)
-        if check is not None:
-            return written(self, laid, plan, check, task, config)
+        if asked:
+            from unmask.families.masked.search import before, written
+
+            check = text_verifier(config, before(laid, task), self.words)
+            if check is not None:
+                return written(self, laid, plan, check, task, config)
         count, size = len(laid.x_BL), config.batch_size
         mine = distributed.split_between_processes(count) if task.share else range(count)
         chosen = fastest(self.denoiser, min(size, count) * laid.x_BL.shape[1], self.device, config.precision)
