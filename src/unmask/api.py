@@ -299,10 +299,10 @@ def diagnose(
 
 
 def audit(
-    sampler: Any = "plan",
+    target: Any = "plan",
     *,
     signature: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     progress: Callable[[str], None] | None = None,
     config: SamplingConfig | None = None,
     **settings: Any,
@@ -310,9 +310,9 @@ def audit(
     """Run a sampler with denoisers whose answers are exact, and say what it does wrong (:mod:`unmask.auditing`).
 
     Args:
-        sampler: a function, or ``"package.module:function"``, or ``"file.py:function"``; ``"plan"`` for ours.
+        target: a function, or ``"package.module:function"``, or ``"file.py:function"``; ``"plan"`` for ours.
         signature: how the function is called, such as ``"llada"`` or ``"canvas"`` (``unmask list signatures``).
-        seed: of everything drawn.
+        seed: of everything drawn; the config's when None.
         progress: called with the name of each question.
         config, settings: how our sampler writes, as for :func:`sample`.
 
@@ -327,14 +327,15 @@ def audit(
     from unmask.auditing.foreign import foreign
     from unmask.auditing.subject import planned
 
-    if sampler == "plan":
+    if target == "plan":
         if signature is not None:
             raise UsageError(f"signature={signature!r} has no effect on 'plan', which is our own sampler")
-        return run(planned(SamplingConfig.of(settings, config)), name="plan", seed=seed, say=progress)
+        chosen = SamplingConfig.of(settings, config)
+        return run(planned(chosen), name="plan", seed=chosen.seed if seed is None else seed, say=progress)
     if settings or config is not None:
         raise UsageError(f"{next(iter(settings), 'config')} has no effect on somebody else's sampler")
-    make, name = foreign(sampler, signature)
-    return run(make, name=name, seed=seed, laws=PLAIN, say=progress)
+    make, name = foreign(target, signature)
+    return run(make, name=name, seed=seed or 0, laws=PLAIN, say=progress)
 
 
 def _signature(call: Callable[..., Any]) -> inspect.Signature:

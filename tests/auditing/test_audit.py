@@ -1,5 +1,6 @@
 """The whole of an audit on small laws, and how a sampler is named."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -93,3 +94,9 @@ def test_a_prompt_and_a_length_are_a_canvas():
     x[:, 3:] = law.mask_id
     out = subject.fill(x, 0)
     assert (out[:, :3] == texts[:, :3]).all() and (out != law.mask_id).all()
+
+
+def test_the_sampler_of_a_plan_is_a_setting():
+    plan = planned(SamplingConfig(sampler="first_hitting"))(SMALL["chain"]()).plan
+    assert plan.sampler == "first_hitting"
+    assert {"target", "sampler", "order"} <= set(inspect.signature(unmask.audit).parameters)

@@ -91,5 +91,5 @@ def _worst(key: str, asked: list[tuple[str, Finding]]) -> Finding:
         measured=said if len(asked) > 1 else worst.measured,
         numbers=numbers,
         forwards=sum(found.forwards for _, found in asked),
-        seconds=sum(found.seconds for _, found in asked),
+        seconds=round(sum(found.seconds for _, found in asked), 3),
     )

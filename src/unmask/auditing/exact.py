@@ -65,6 +65,15 @@ class ExactLaw(Denoiser):
         """The vectors of these numbers, as a sampler is given them (one-hot)."""
         return Condition.of(torch.nn.functional.one_hot(z_B, self.latents).float())
 
+    def own(self, x_BL: Tensor) -> Tensor:
+        """One-hot of the ids that are visible [B, L, V - 1], float64; any at masked positions."""
+        return torch.nn.functional.one_hot(x_BL.clamp(max=self.mask_id - 1), self.mask_id).double()
+
+    def log_of(self, p_BLV: Tensor, x_BL: Tensor) -> Tensor:
+        """log p [B, L, V - 1]: of unnormalised probabilities at masked positions, of the id itself at visible ones."""
+        p_BLV = p_BLV / p_BLV.sum(-1, keepdim=True)
+        return torch.where((x_BL != self.mask_id)[..., None], self.own(x_BL), p_BLV).log()
+
     # -- the denoiser's contract ------------------------------------------------------------------------------------
     def body(
         self,

@@ -27,7 +27,7 @@ _SETTINGS = (
 def register(app: typer.Typer) -> None:
     def audit(
         settings: dict[str, Any],
-        sampler: str = typer.Argument(
+        target: str = typer.Argument(
             "plan",
             help="PACKAGE.MODULE:FUNCTION or FILE.py:FUNCTION; 'plan' (when missing) is ours, under these flags.",
         ),
@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
             status.start()
         try:
             verdict = api.audit(
-                sampler,
+                target,
                 signature=signature,
                 seed=seed,
                 progress=None if status is None else lambda line: status.update(line),

@@ -8,6 +8,9 @@ from unmask.auditing.check import TEXTS, AuditCheck, Bench
 from unmask.auditing.checks.one_at_a_time import SURE
 from unmask.diagnosis.finding import Finding
 
+#: nats a token: a rest that fits another text is unlikelier than this; fewer may be the draw's or the budget's doing
+DEAF = 0.5
+
 
 @dataclass(frozen=True)
 class Prompts(AuditCheck):
@@ -15,8 +18,8 @@ class Prompts(AuditCheck):
 
     A third of each text of the law is given, in front and scattered. Every given token must be there at the end (closed
     form). A text that follows the law, of which a part is kept and the rest written anew from the exact conditionals,
-    follows the law still, so the finished texts are measured as any others; texts whose given part belongs to another
-    text do not.
+    follows the law still: where the finished texts are surely less likely than the texts were, by half a nat a token,
+    the given part was not heeded. Texts that are too likely are another question's (``one_at_a_time``).
     """
 
     title = "Do given tokens stay, and is the rest written given them?"
@@ -36,11 +39,10 @@ class Prompts(AuditCheck):
         out_BL = context.sampled.fill(x_BL, context.seed)
         changed = int((given_BL & (out_BL != texts_BL)).sum())
         left = int((out_BL == law.mask_id).sum())
-        own_BL = torch.where(given_BL, texts_BL, out_BL)
-        cross = float((law.log_prob(out_BL.clamp(max=law.mask_id - 1)) - law.log_prob(texts_BL)).mean()) / law.length
-        apart = (law.log_prob(own_BL.clamp(max=law.mask_id - 1)) - law.log_prob(texts_BL)) / law.length
+        whole_BL = torch.where(given_BL, texts_BL, out_BL).clamp(max=law.mask_id - 1)
+        apart = (law.log_prob(whole_BL) - law.log_prob(texts_BL)) / law.length
         sigmas = float(apart.mean() / (apart.std() / TEXTS**0.5 + 1e-12))
-        deaf = sigmas < -SURE and abs(cross) > 0.5
+        deaf = sigmas < -SURE and float(apart.mean()) < -DEAF
         wrong = bool(changed or left)
         return Finding(
             "fail" if wrong or deaf else "pass",

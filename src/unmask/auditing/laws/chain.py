@@ -34,17 +34,13 @@ class Chain(ExactLaw):
 
     def log_marginals(self, x_BL: Tensor, z_B: Tensor | None = None) -> Tensor:
         left_BLV, right_BLV = self._messages(x_BL)
-        p_BLV = left_BLV * right_BLV
-        p_BLV = p_BLV / p_BLV.sum(-1, keepdim=True)
-        seen_BL = x_BL != self.mask_id
-        own_BLV = torch.nn.functional.one_hot(x_BL.clamp(max=self.mask_id - 1), self.mask_id).double()
-        return torch.where(seen_BL[..., None], own_BLV, p_BLV).log()
+        return self.log_of(left_BLV * right_BLV, x_BL)
 
     def _messages(self, x_BL: Tensor) -> tuple[Tensor, Tensor]:
         """What the left side says of each position, and the likelihood of the right side, each [B, L, V]."""
         rows, length = x_BL.shape
         seen_BL = x_BL != self.mask_id
-        own_BLV = torch.nn.functional.one_hot(x_BL.clamp(max=self.mask_id - 1), self.mask_id).double()
+        own_BLV = self.own(x_BL)
         left, right = torch.empty_like(own_BLV), torch.empty_like(own_BLV)
         now_BV = self.start_V.expand(rows, -1)
         for i in range(length):

@@ -50,10 +50,7 @@ class HiddenChain(ExactLaw):
             right[:, i] = now_BK
             now_BK = (now_BK * e_BLK[:, i]) @ self.step_KK.T
             now_BK = now_BK / now_BK.amax(1, keepdim=True)
-        p_BLV = (left * right) @ self.write_KV
-        p_BLV = p_BLV / p_BLV.sum(-1, keepdim=True)
-        own_BLV = torch.nn.functional.one_hot(x_BL.clamp(max=self.mask_id - 1), self.mask_id).double()
-        return torch.where((x_BL != self.mask_id)[..., None], own_BLV, p_BLV).log()
+        return self.log_of((left * right) @ self.write_KV, x_BL)
 
     def log_prob(self, x_BL: Tensor, z_B: Tensor | None = None) -> Tensor:
         now_BK, total_B = self.start_K.expand(len(x_BL), -1), torch.zeros(len(x_BL), dtype=torch.float64)
